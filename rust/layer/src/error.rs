@@ -1,0 +1,59 @@
+//! Why a layer was not unpacked.
+
+use std::io;
+
+use nix::errno::Errno;
+
+use crate::name::EntryName;
+
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    #[error("cannot read the layer: {0}")]
+    Source(#[source] io::Error),
+    #[error("cannot start a thread to unpack the layer: {0}")]
+    Thread(#[source] io::Error),
+    #[error("layer is truncated after {after} bytes")]
+    Truncated { after: u64 },
+    #[error("layer is damaged: {format} data is invalid near byte {at}: {why}")]
+    Compression { format: &'static str, at: u64, why: String },
+    #[error("layer is compressed by {format}, which is not supported: recompress it with gzip or zstd")]
+    Format { format: &'static str },
+    #[error("layer is damaged: archive is invalid at byte {at}: {why}")]
+    Archive { at: u64, why: String },
+    #[error("layer entry `{entry}` is invalid: {why}")]
+    Invalid { entry: EntryName, why: &'static str },
+    #[error("layer entry `{entry}` would leave its root")]
+    Leaves { entry: EntryName },
+    #[error("layer entry `{entry}` would be written through the symlink `{symlink}`")]
+    ThroughSymlink { entry: EntryName, symlink: EntryName },
+    #[error("layer entry `{entry}` lies beneath `{parent}`, which is not a directory")]
+    NotDirectory { entry: EntryName, parent: EntryName },
+    #[error("layer entry `{entry}` is a hard link to `{target}`: {why}")]
+    HardLink { entry: EntryName, target: EntryName, why: &'static str },
+    #[error("layer entry `{entry}` is a device node, which needs root")]
+    Device { entry: EntryName },
+    #[error("layer entry `{entry}`: cannot give it to {uid}:{gid}: {}", errno.desc())]
+    Owner { entry: EntryName, uid: u32, gid: u32, errno: Errno },
+    #[error("layer unpacks to more than {limit} bytes")]
+    TooLarge { limit: u64 },
+    #[error("layer has more than {limit} entries")]
+    TooManyEntries { limit: u64 },
+    #[error("layer expands more than {limit}-fold: {compressed} bytes became {unpacked} already")]
+    Expansion { limit: u64, compressed: u64, unpacked: u64 },
+    #[error("layer entry `{entry}`: cannot {action}: {}", errno.desc())]
+    Entry { entry: EntryName, action: &'static str, errno: Errno },
+    #[error("cannot {action} in the layer's directory: {}", errno.desc())]
+    Root { action: &'static str, errno: Errno },
+}
+
+impl Error {
+    /// The errno of the system call that failed, if one did.
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            Self::Entry { errno, .. } | Self::Owner { errno, .. } | Self::Root { errno, .. } => Some(*errno),
+            Self::Source(error) | Self::Thread(error) => error.raw_os_error().map(Errno::from_raw),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The whole of it: threads, stages and the tree put together.
+
+use std::io::{Cursor, Read};
+use std::os::fd::BorrowedFd;
+use std::thread::{Builder, Scope, ScopedJoinHandle};
+
+use crate::archive::{Archive, End};
+use crate::compression::{Decoder, Format, MAGIC_LENGTH};
+use crate::digest::Digest;
+use crate::error::Error;
+use crate::options::Options;
+use crate::pipeline::{self, Outlet};
+use crate::place::Placer;
+use crate::tape::Tape;
+use crate::tree::open_component;
+
+/// What was unpacked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unpacked {
+    /// sha256 of the bytes as given, all of them.
+    pub digest: Digest,
+    /// sha256 of the archive without its compression: the OCI's diff id.
+    pub diff_id: Digest,
+    /// Bytes as given.
+    pub compressed_size: u64,
+    /// Sum of the files' bytes; holes do not count.
+    pub size: u64,
+    pub entries: u64,
+    /// Device nodes left out by [`crate::Devices::Skip`].
+    pub skipped_devices: u64,
+    /// Extended attributes that the file system or our privileges did not allow.
+    pub skipped_xattrs: u64,
+}
+
+/// Unpacks the layer `source` beneath the directory `root`.
+///
+/// On an error the directory holds a part of the layer; nothing outside of it has been touched.
+/// Nothing is written to disk for good before [`sync`].
+pub fn unpack(source: impl Read + Send, root: BorrowedFd<'_>, options: &Options) -> Result<Unpacked, Error> {
+    let mut source = source;
+    let mut start = vec![0; MAGIC_LENGTH];
+    let length = pipeline::fill(&mut source, &mut start).map_err(Error::Source)?;
+    start.truncate(length);
+    let format = Format::detect(&start)?;
+    let decoder = Decoder::new(format).map_err(|error| Error::Compression {
+        format: "zstd",
+        at: 0,
+        why: error.to_string(),
+    })?;
+    let source = Cursor::new(start).chain(source);
+
+    std::thread::scope(|scope| {
+        let (inlet, outlet) = pipeline::conveyor();
+        let reader = spawn(scope, "layer-read", move || pipeline::read(source, &inlet))?;
+        let (outlet, hasher) = match decoder {
+            None => (outlet, None),
+            Some(decoder) => {
+                let limits = options.limits;
+                let (tar_inlet, tar) = pipeline::conveyor();
+                spawn(scope, "layer-decode", move || pipeline::decode(decoder, &outlet, &tar_inlet, limits))?;
+                let (output, filled) = pipeline::after_hash();
+                let hasher = spawn(scope, "layer-hash", move || pipeline::hash(&tar.filled, &output))?;
+                (Outlet { filled, empty: tar.empty }, Some(hasher))
+            }
+        };
+        let end = if format == Format::Tar { End::Marked } else { End::Any };
+        let mut archive = Archive::new(Tape::new(outlet, options.limits.archive_bytes), end);
+        let totals = Placer::new(root, *options).place_all(&mut archive)?;
+
+        let source = join(reader);
+        Ok(Unpacked {
+            digest: source.digest,
+            diff_id: hasher.map_or(source.digest, join),
+            compressed_size: source.size,
+            size: totals.size,
+            entries: totals.entries,
+            skipped_devices: totals.skipped_devices,
+            skipped_xattrs: totals.skipped_xattrs,
+        })
+    })
+}
+
+/// Writes the file system of `root` to disk: one call after all layers, before they are renamed into place.
+pub fn sync(root: BorrowedFd<'_>) -> Result<(), Error> {
+    // `root` may be open with O_PATH, which syncfs does not take.
+    let sync = || nix::unistd::syncfs(open_component(root, b".")?);
+    sync().map_err(|errno| Error::Root { action: "write everything to disk", errno })
+}
+
+fn spawn<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    name: &str,
+    stage: impl FnOnce() -> T + Send + 'scope,
+) -> Result<ScopedJoinHandle<'scope, T>, Error> {
+    Builder::new().name(name.to_owned()).spawn_scoped(scope, stage).map_err(Error::Thread)
+}
+
+fn join<T>(stage: ScopedJoinHandle<'_, T>) -> T {
+    stage.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
