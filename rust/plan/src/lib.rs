@@ -1,0 +1,24 @@
+//! The planner: an OCI `config.json` and the facts of the host become an ordered list of steps.
+//!
+//! Pure: no I/O, no clock, no environment. All that depends on the host is an argument, so every fallback can be
+//! tested by giving its facts; and the executor (the runtime crate) is left without decisions.
+
+#![forbid(unsafe_code)]
+
+pub mod capability;
+mod confinement;
+mod error;
+pub mod facts;
+mod mounts;
+mod namespaces;
+mod planner;
+pub mod spec;
+pub mod step;
+mod words;
+
+pub use error::Error;
+pub use facts::{HostFacts, Privilege, Source, Sources};
+pub use namespaces::CGROUP_PARENT;
+pub use planner::{Request, plan, sources};
+pub use spec::Spec;
+pub use step::{Act, Plan, Process, Shape, Step};

@@ -1,0 +1,380 @@
+//! The file tree of a container: OCI mounts become overlays, clones of host mounts, and new file systems.
+
+use std::path::{Path, PathBuf};
+
+use crate::facts::{HostFacts, Privilege, Sources, source};
+use crate::spec::Mount;
+use crate::step::{
+    Act, Ahead, Hierarchy, Ids, Namespace, Node, NodeKind, Overlay, Process, Shape, Slot, Step, Upper,
+};
+use crate::{Error, Spec};
+
+const READ_ONLY: u64 = 0x1;
+const NO_SUID: u64 = 0x2;
+const NO_DEV: u64 = 0x4;
+const NO_EXEC: u64 = 0x8;
+const NO_ATIME: u64 = 0x10;
+const STRICT_ATIME: u64 = 0x20;
+const NO_DIR_ATIME: u64 = 0x80;
+const NO_SYMLINK_FOLLOW: u64 = 0x20_0000;
+
+/// The bits of [mount_setattr(2)] and the options of [mount(8)] that set them.
+///
+/// [mount_setattr(2)]: https://man7.org/linux/man-pages/man2/mount_setattr.2.html
+/// [mount(8)]: https://man7.org/linux/man-pages/man8/mount.8.html
+pub(crate) const ATTRIBUTE_NAMES: [(u64, &str); 8] = [
+    (READ_ONLY, "ro"),
+    (NO_SUID, "nosuid"),
+    (NO_DEV, "nodev"),
+    (NO_EXEC, "noexec"),
+    (NO_ATIME, "noatime"),
+    (STRICT_ATIME, "strictatime"),
+    (NO_DIR_ATIME, "nodiratime"),
+    (NO_SYMLINK_FOLLOW, "nosymfollow"),
+];
+
+/// Options that clear an attribute, or name the kernel's default.
+const CLEARING: [(u64, &str); 8] = [
+    (READ_ONLY, "rw"),
+    (NO_SUID, "suid"),
+    (NO_DEV, "dev"),
+    (NO_EXEC, "exec"),
+    (NO_ATIME | STRICT_ATIME, "relatime"),
+    (NO_ATIME, "atime"),
+    (NO_DIR_ATIME, "diratime"),
+    (0, "defaults"),
+];
+
+const PRIVATE: u64 = 1 << 18;
+const PROPAGATION: [(&str, u64); 8] = [
+    ("private", PRIVATE),
+    ("rprivate", PRIVATE),
+    ("slave", 1 << 19),
+    ("rslave", 1 << 19),
+    ("shared", 1 << 20),
+    ("rshared", 1 << 20),
+    ("unbindable", 1 << 17),
+    ("runbindable", 1 << 17),
+];
+
+/// A mount's options, sorted by what they are.
+#[derive(Debug, Default)]
+struct Options {
+    attributes: u64,
+    recursive: bool,
+    propagation: u64,
+    data: Vec<(String, Option<String>)>,
+}
+
+fn sort(options: &[String]) -> Options {
+    let mut sorted = Options { propagation: PRIVATE, ..Options::default() };
+    for option in options {
+        let option = option.as_str();
+        if let Some((bit, _)) = ATTRIBUTE_NAMES.iter().find(|(_, name)| *name == option) {
+            sorted.attributes |= bit;
+        } else if option == "rro" {
+            sorted.attributes |= READ_ONLY;
+        } else if let Some((bits, _)) = CLEARING.iter().find(|(_, name)| *name == option) {
+            sorted.attributes &= !bits;
+        } else if let Some((_, kind)) = PROPAGATION.iter().find(|(name, _)| *name == option) {
+            sorted.propagation = *kind;
+        } else if option == "rbind" {
+            sorted.recursive = true;
+        } else if !matches!(option, "bind" | "z" | "Z") {
+            sorted.data.push(key_and_value(option));
+        }
+    }
+    sorted
+}
+
+fn key_and_value(option: &str) -> (String, Option<String>) {
+    option
+        .split_once('=')
+        .map_or_else(|| (option.to_owned(), None), |(key, value)| (key.to_owned(), Some(value.to_owned())))
+}
+
+/// Collects the steps of both processes; the slots count what `Outside` makes.
+pub(crate) struct Tree<'a> {
+    pub facts: &'a HostFacts,
+    pub sources: &'a Sources,
+    pub shape: &'a Shape,
+    pub outside: Vec<Step>,
+    pub init: Vec<Step>,
+    pub ahead: Vec<Ahead>,
+    slots: Slot,
+}
+
+impl<'a> Tree<'a> {
+    pub(crate) fn new(facts: &'a HostFacts, sources: &'a Sources, shape: &'a Shape) -> Self {
+        Self { facts, sources, shape, outside: Vec::new(), init: Vec::new(), ahead: Vec::new(), slots: 0 }
+    }
+
+    fn outside(&mut self, act: Act) -> Slot {
+        self.outside.push(Step { by: Process::Outside, act });
+        self.slots += 1;
+        self.slots - 1
+    }
+
+    fn ahead(&mut self, ahead: Ahead, target: &Path) {
+        self.init(Act::AttachAhead { number: self.ahead.len(), target: target.to_owned() });
+        self.ahead.push(ahead);
+    }
+
+    pub(crate) fn init(&mut self, act: Act) {
+        self.init.push(Step { by: Process::Init, act });
+    }
+
+    /// The ids of the container differ from those of the launcher, and files on disk keep the latter.
+    fn mapped(&self) -> bool {
+        self.shape.ids == Ids::Range
+            || (self.facts.privilege == Privilege::Root && self.shape.ids != Ids::Host)
+    }
+
+    fn has_one_id(&self) -> bool {
+        matches!(&self.shape.ids, Ids::Mapped { gids, .. } if gids.iter().map(|map| map.size).sum::<u32>() == 1)
+    }
+
+    pub(crate) fn root(&mut self, mount: &Mount) -> Result<(), Error> {
+        let slot = self.mount_from_host(mount)?;
+        self.init(Act::EnterRoot(slot));
+        Ok(())
+    }
+
+    fn mount_from_host(&mut self, mount: &Mount) -> Result<Slot, Error> {
+        let act =
+            if mount.kind == "overlay" { Act::Overlay(self.overlay(mount)?) } else { self.bind(mount)? };
+        Ok(self.outside(act))
+    }
+
+    fn overlay(&self, mount: &Mount) -> Result<Overlay, Error> {
+        let options = sort(&mount.options);
+        let all = |key: &str| -> Vec<PathBuf> {
+            let values =
+                options.data.iter().filter(|(name, _)| name == key).filter_map(|(_, value)| value.as_ref());
+            values.map(PathBuf::from).collect()
+        };
+        let lower = all("lowerdir+");
+        for layer in &lower {
+            if source(self.sources, layer).is_none() {
+                return Err(Error::NoLayer(layer.display().to_string()));
+            }
+        }
+        let upper = all("upperdir").pop().zip(all("workdir").pop()).map(|(upper, work)| split(&upper, &work));
+        // Device nodes in an image must not open the host's devices to whoever holds CAP_DAC_OVERRIDE inside.
+        let nodev = if self.shape.ids == Ids::Host { 0 } else { NO_DEV };
+        Ok(Overlay {
+            lower,
+            upper,
+            idmap: self.mapped(),
+            volatile: options.data.iter().any(|(key, _)| key == "volatile"),
+            user_attributes: self.facts.privilege != Privilege::Root,
+            by_fd: self.facts.detached_mounts,
+            attributes: options.attributes | nodev,
+        })
+    }
+
+    fn bind(&self, mount: &Mount) -> Result<Act, Error> {
+        let options = sort(&mount.options);
+        let path = PathBuf::from(&mount.source);
+        let Some(fact) = source(self.sources, &path) else {
+            return Err(Error::NoSource(mount.source.clone()));
+        };
+        let nodev = if self.mapped() { NO_DEV } else { 0 };
+        Ok(Act::Clone {
+            source: path,
+            recursive: options.recursive,
+            idmap: self.mapped() && fact.idmap,
+            attributes: options.attributes | if fact.directory { nodev } else { 0 },
+            propagation: options.propagation,
+        })
+    }
+
+    pub(crate) fn mount(&mut self, mount: &Mount, spec: &Spec) -> Result<(), Error> {
+        let target = mount.destination.clone();
+        let options = sort(&mount.options);
+        let is_bind = mount.options.iter().any(|option| option == "bind" || option == "rbind");
+        match mount.kind.as_str() {
+            "overlay" => {
+                let slot = self.mount_from_host(mount)?;
+                self.init(Act::Attach { slot, target, directory: true });
+            }
+            _ if is_bind || mount.kind == "bind" => {
+                let slot = self.mount_from_host(mount)?;
+                let directory =
+                    source(self.sources, Path::new(&mount.source)).is_none_or(|fact| fact.directory);
+                self.init(Act::Attach { slot, target, directory });
+            }
+            "tmpfs" if target == Path::new("/dev") => self.devices(spec, options),
+            "cgroup" => self.cgroups(&target, options.attributes),
+            "sysfs" if !self.owns_network() => self.host_sysfs(target, options.attributes),
+            kind => self.filesystem(kind, &mount.source, target, options),
+        }
+        Ok(())
+    }
+
+    /// Those that every container has are made ahead; the others, a user's tmpfs say, differ from one to the next.
+    fn filesystem(&mut self, kind: &str, source: &str, target: PathBuf, options: Options) {
+        let source = if source.is_empty() { kind } else { source }.to_owned();
+        let Options { data: mut options, attributes, .. } = options;
+        if self.has_one_id() {
+            // The terminals' group, 5 by custom, is an id that this container has not.
+            options.retain(|(key, _)| key != "gid" && key != "uid");
+        }
+        let kind = kind.to_owned();
+        if AHEAD.contains(&kind.as_str()) || target == Path::new("/dev/shm") {
+            self.ahead(Ahead::Filesystem { kind, source, options, attributes }, &target);
+        } else {
+            self.init(Act::Filesystem { kind, source, target, options, attributes });
+        }
+    }
+
+    /// A sysfs shows the devices of the network namespace that it is mounted in, whose owner must be the one who mounts.
+    fn owns_network(&self) -> bool {
+        self.shape.new.contains(&Namespace::Network) || self.shape.ids == Ids::Host && self.is_root()
+    }
+
+    fn is_root(&self) -> bool {
+        self.facts.privilege == Privilege::Root
+    }
+
+    fn host_sysfs(&mut self, target: PathBuf, attributes: u64) {
+        let slot = self.outside(Act::Clone {
+            source: PathBuf::from("/sys"),
+            recursive: true,
+            idmap: false,
+            attributes,
+            propagation: PRIVATE,
+        });
+        self.init(Act::Attach { slot, target, directory: true });
+    }
+
+    /// v2: one mount. v1: one for each hierarchy, on a tmpfs. In the cgroup namespace each shows the container's own.
+    fn cgroups(&mut self, target: &Path, attributes: u64) {
+        if !self.shape.new.contains(&Namespace::Cgroup) {
+            return self.host_cgroups(target, attributes);
+        }
+        let hierarchies = &self.facts.cgroups.hierarchies;
+        let is_v2 =
+            |hierarchy: &&pycontain_cgroup::Hierarchy| hierarchy.version == pycontain_cgroup::Version::V2;
+        if hierarchies.iter().all(|hierarchy| is_v2(&hierarchy)) {
+            let options = Options { attributes, ..Options::default() };
+            return self.filesystem("cgroup2", "cgroup", target.to_owned(), options);
+        }
+        let trees = hierarchies.iter().filter(|hierarchy| !is_v2(hierarchy)).map(|hierarchy| {
+            let name = hierarchy.controllers.join(",");
+            Hierarchy {
+                name: name.trim_start_matches("name=").to_owned(),
+                options: hierarchy.controllers.iter().map(|name| key_and_value(name)).collect(),
+            }
+        });
+        self.ahead(Ahead::CgroupTree { hierarchies: trees.collect(), attributes }, target);
+    }
+
+    fn host_cgroups(&mut self, target: &Path, attributes: u64) {
+        let slot = self.outside(Act::Clone {
+            source: PathBuf::from("/sys/fs/cgroup"),
+            recursive: true,
+            idmap: false,
+            attributes,
+            propagation: PRIVATE,
+        });
+        self.init(Act::Attach { slot, target: target.to_owned(), directory: true });
+    }
+
+    /// `/dev`. Root makes the nodes outside, where that is allowed; others bind those of the host inside.
+    fn devices(&mut self, spec: &Spec, options: Options) {
+        let privileged = spec.annotations.get("io.pycontain.privileged").is_some_and(|value| value == "true");
+        let links = LINKS.map(|(path, target)| (PathBuf::from(path), PathBuf::from(target)));
+        let target = PathBuf::from("/dev");
+        if self.is_root() {
+            let mut nodes = standard_nodes();
+            nodes.extend(spec.linux.devices.iter().map(extra_node));
+            let links = links.to_vec();
+            let tree = Ahead::DeviceTree { nodes, links, options: options.data, all: privileged };
+            return self.ahead(tree, &target);
+        }
+        self.init(Act::Filesystem {
+            kind: "tmpfs".to_owned(),
+            source: "tmpfs".to_owned(),
+            target: target.clone(),
+            options: options.data,
+            attributes: options.attributes & !READ_ONLY,
+        });
+        for (name, _) in STANDARD {
+            self.init(Act::Device { path: target.join(name), host: target.join(name) });
+        }
+        for device in &spec.linux.devices {
+            let host = device.host_path.as_ref().unwrap_or(&device.path).clone();
+            self.init(Act::Device { path: device.path.clone(), host });
+        }
+        for (path, to) in links {
+            self.init(Act::Link { path: target.join(path), target: to });
+        }
+    }
+
+    pub(crate) fn volume(&mut self, target: PathBuf, directory: PathBuf) {
+        let idmap = self.mapped();
+        let slot = self.outside(Act::Clone {
+            source: directory,
+            recursive: false,
+            idmap,
+            attributes: if idmap { NO_DEV } else { 0 },
+            propagation: PRIVATE,
+        });
+        self.init(Act::FillVolume { slot, target });
+    }
+}
+
+/// Kinds of file systems whose options do not differ from container to container.
+const AHEAD: [&str; 5] = ["proc", "sysfs", "devpts", "mqueue", "cgroup2"];
+
+/// The writable layer's directories, and the deepest one that holds both.
+fn split(upper: &Path, work: &Path) -> Upper {
+    let directory = work.parent().unwrap_or(work).to_owned();
+    let below = |path: &Path| path.strip_prefix(&directory).unwrap_or(path).to_owned();
+    Upper { upper: below(upper), work: below(work), directory }
+}
+
+/// The devices of every container and their minor numbers; the major is 1 but for tty.
+const STANDARD: [(&str, (u64, u64)); 6] = [
+    ("null", (1, 3)),
+    ("zero", (1, 5)),
+    ("full", (1, 7)),
+    ("random", (1, 8)),
+    ("urandom", (1, 9)),
+    ("tty", (5, 0)),
+];
+
+const LINKS: [(&str, &str); 6] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("core", "/proc/kcore"),
+    ("ptmx", "pts/ptmx"),
+];
+
+fn standard_nodes() -> Vec<Node> {
+    let node = |(name, (major, minor)): (&str, (u64, u64))| Node {
+        name: PathBuf::from(name),
+        kind: NodeKind::Character,
+        major,
+        minor,
+        mode: 0o666,
+        uid: 0,
+        gid: 0,
+    };
+    STANDARD.into_iter().map(node).collect()
+}
+
+fn extra_node(device: &crate::spec::Device) -> Node {
+    Node {
+        name: device.path.strip_prefix("/dev").unwrap_or(&device.path).to_owned(),
+        kind: if device.kind == "b" { NodeKind::Block } else { NodeKind::Character },
+        major: device.major,
+        minor: device.minor,
+        mode: device.file_mode.unwrap_or(0o666),
+        uid: device.uid,
+        gid: device.gid,
+    }
+}

@@ -1,0 +1,232 @@
+//! Steps in words: for `--explain`, and for the error when one of them fails.
+
+use std::fmt;
+
+use pycontain_cgroup::Write;
+
+use crate::step::{Act, Ahead, Cgroup, Ids, Namespace, Overlay, Plan, Process, Shape, Step};
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.shape)?;
+        for step in &self.steps {
+            writeln!(f, "{step}")?;
+        }
+        for note in &self.notes {
+            writeln!(f, "note     {note}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<String> = self.new.iter().map(|kind| format!("{kind:?}").to_lowercase()).collect();
+        write!(f, "outside  clone a process with new namespaces: {}", names.join(" "))?;
+        for (kind, path) in &self.joined {
+            write!(f, "; joining {} of {}", format!("{kind:?}").to_lowercase(), path.display())?;
+        }
+        match &self.ids {
+            Ids::Host => write!(f, "; the host's ids")?,
+            Ids::Range => write!(f, "; 65536 ids of its own")?,
+            Ids::Mapped { uids, gids } => {
+                for (name, maps) in [("uids", uids), ("gids", gids)] {
+                    for map in maps {
+                        write!(f, "; {name} {} from {} are {}", map.size, map.container, map.host)?;
+                    }
+                }
+            }
+        }
+        match &self.cgroup {
+            Cgroup::None => write!(f, "; in no cgroup of its own"),
+            Cgroup::New { parent } => write!(f, "; in a new cgroup below {parent}"),
+        }?;
+        if self.new.contains(&Namespace::Mount) {
+            f.write_str("\ninit     let no mount propagate")?;
+        }
+        if self.new.contains(&Namespace::Network) {
+            f.write_str("\ninit     set lo up")?;
+        }
+        for (number, ahead) in self.ahead.iter().enumerate() {
+            let by = if matches!(ahead, Ahead::DeviceTree { .. }) { Process::Outside } else { Process::Init };
+            write!(f, "\n{by} ahead {number}: {ahead}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.by, self.act)
+    }
+}
+
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Outside => "outside ",
+            Self::Init => "init    ",
+        })
+    }
+}
+
+impl fmt::Display for Ahead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DeviceTree { nodes, options, all, .. } => {
+                let names: Vec<_> = nodes.iter().map(|node| node.name.display().to_string()).collect();
+                let others = if *all { " and all of the host's" } else { "" };
+                write!(f, "make /dev with {}{others}{}", names.join(" "), Data(options))
+            }
+            Self::Filesystem { kind, options, attributes, .. } => {
+                write!(f, "make {kind}{}{}", Data(options), Attributes(*attributes))
+            }
+            Self::CgroupTree { hierarchies, .. } => {
+                let names: Vec<_> = hierarchies.iter().map(|hierarchy| hierarchy.name.as_str()).collect();
+                write!(f, "make a tree of the control groups {} ro", names.join(" "))
+            }
+        }
+    }
+}
+
+/// The options of a file system.
+struct Data<'a>(&'a [(String, Option<String>)]);
+
+impl fmt::Display for Data<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (key, value) in self.0 {
+            match value {
+                Some(value) => write!(f, " {key}={value}")?,
+                None => write!(f, " {key}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Act {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Limits(writes) => limits(f, writes),
+            Self::Overlay(overlay) => write!(f, "{overlay}"),
+            Self::Clone { source, recursive, idmap, attributes, .. } => write!(
+                f,
+                "take the mount at {}{}{}{}",
+                source.display(),
+                if *recursive { " and those below it" } else { "" },
+                if *idmap { ", ids mapped" } else { "" },
+                Attributes(*attributes)
+            ),
+            Self::HandOver => f.write_str("hand the mounts over"),
+            Self::TakeOver => f.write_str("take the mounts over"),
+            Self::EnterRoot(slot) => write!(f, "make mount {slot} the root directory"),
+            Self::Filesystem { kind, target, options, attributes, .. } => {
+                write!(f, "mount {kind} at {}{}{}", target.display(), Data(options), Attributes(*attributes))
+            }
+            Self::AttachAhead { number, target } => {
+                write!(f, "attach mount {number} of those made ahead at {}", target.display())
+            }
+            Self::Attach { slot, target, .. } => write!(f, "attach mount {slot} at {}", target.display()),
+            Self::FillVolume { slot, target } => {
+                write!(
+                    f,
+                    "copy what is at {} to the volume, mount {slot}, and attach it there",
+                    target.display()
+                )
+            }
+            Self::Device { path, host } => {
+                write!(f, "bind the host's {} at {}", host.display(), path.display())
+            }
+            Self::Link { path, target } => write!(f, "link {} to {}", path.display(), target.display()),
+            Self::Files { files, .. } => {
+                let names: Vec<_> = files.iter().map(|(path, _)| path.display().to_string()).collect();
+                write!(f, "write {}", names.join(" "))
+            }
+            Self::Console { .. } => f.write_str("open a terminal, its other side at /dev/console"),
+            Self::ForgetHost => f.write_str("detach the host's file tree"),
+            Self::Hostname(name) => write!(f, "set the hostname to `{name}`"),
+            Self::Domainname(name) => write!(f, "set the domain name to `{name}`"),
+            Self::Sysctl { name, value } => write!(f, "set {name} to `{value}`"),
+            Self::Mask(path) => write!(f, "mask {}", path.display()),
+            Self::ReadOnly(path) => write!(f, "make {} read-only", path.display()),
+            Self::MakeDirectory(path) => write!(f, "make the directory {}", path.display()),
+            Self::ReadOnlyMount(path) => write!(f, "make the mount at {} read-only", path.display()),
+            Self::ResourceLimit { name, soft, hard, .. } => {
+                write!(f, "limit {name} to {}:{}", Limit(*soft), Limit(*hard))
+            }
+            Self::OomScore(score) => write!(f, "set the out-of-memory score to {score}"),
+            Self::Identity { user, .. } => write!(f, "look up user `{user}`"),
+            Self::Become { capabilities, no_new_privileges, directory, seccomp, init, .. } => write!(
+                f,
+                "become that user in {}, capabilities {:#x}{}{}{}",
+                directory.display(),
+                capabilities.effective,
+                if *no_new_privileges { ", no new privileges" } else { "" },
+                seccomp.as_ref().map_or_else(String::new, |filter| {
+                    format!(", seccomp of {} instructions", filter.instructions.len() / 8)
+                }),
+                if *init { ", under an init process" } else { "" },
+            ),
+            Self::Execute { arguments, .. } => write!(f, "execute `{}`", arguments.join(" ")),
+        }
+    }
+}
+
+impl fmt::Display for Overlay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "make an overlay of ")?;
+        if let Some(upper) = &self.upper {
+            write!(f, "{} over ", upper.directory.join(&upper.upper).display())?;
+        }
+        let lower: Vec<_> = self.lower.iter().map(|path| path.display().to_string()).collect();
+        f.write_str(&lower.join(" "))?;
+        for (is, words) in [
+            (self.idmap, ", ids mapped"),
+            (self.volatile, ", volatile"),
+            (self.user_attributes, ", user attributes"),
+            (!self.by_fd, ", from attached layers"),
+        ] {
+            if is {
+                f.write_str(words)?;
+            }
+        }
+        write!(f, "{}", Attributes(self.attributes))
+    }
+}
+
+fn limits(f: &mut fmt::Formatter<'_>, writes: &[Write]) -> fmt::Result {
+    f.write_str("write limits:")?;
+    for write in writes {
+        match write {
+            Write::File { file, value, .. } => write!(f, " {file}={value}")?,
+            Write::FirstFile { choices, .. } => {
+                for (file, value) in choices.iter().take(1) {
+                    write!(f, " {file}={value}")?;
+                }
+            }
+            Write::DeviceProgram { rules, .. } => write!(f, " {} device rules", rules.len())?,
+        }
+    }
+    Ok(())
+}
+
+struct Attributes(u64);
+
+impl fmt::Display for Attributes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (bit, name) in crate::mounts::ATTRIBUTE_NAMES {
+            if self.0 & bit != 0 {
+                write!(f, " {name}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Limit(u64);
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == u64::MAX { f.write_str("unlimited") } else { write!(f, "{}", self.0) }
+    }
+}

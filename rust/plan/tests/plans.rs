@@ -1,0 +1,151 @@
+//! Plans of one configuration on hosts that differ: every fallback can be read in its snapshot.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use pycontain_cgroup::{Hierarchy, Layout, Version};
+use pycontain_plan::step::{Act, Ids, Plan};
+use pycontain_plan::{Error, HostFacts, Privilege, Request, Source, Sources, Spec, plan, sources};
+
+const CONFIG: &str = include_str!("data/config.json");
+
+fn spec() -> Spec {
+    serde_json::from_str(CONFIG).expect("the configuration is valid")
+}
+
+fn hierarchy(version: Version, controllers: &[&str], directory: &str) -> Hierarchy {
+    Hierarchy {
+        version,
+        controllers: controllers.iter().map(ToString::to_string).collect(),
+        directory: PathBuf::from(directory),
+        writable: true,
+    }
+}
+
+fn version_1() -> Layout {
+    let one = |name: &str| hierarchy(Version::V1, &[name], &format!("/sys/fs/cgroup/{name}"));
+    Layout { hierarchies: ["memory", "pids", "devices"].map(one).to_vec(), ..Layout::default() }
+}
+
+fn version_2() -> Layout {
+    let all = ["cpu", "cpuset", "io", "memory", "pids"];
+    Layout { hierarchies: vec![hierarchy(Version::V2, &all, "/sys/fs/cgroup")], ..Layout::default() }
+}
+
+fn facts(privilege: Privilege, cgroups: Layout) -> HostFacts {
+    HostFacts {
+        privilege,
+        cgroups,
+        bounding: (1 << 41) - 1,
+        user_namespaces: true,
+        time_namespaces: true,
+        cgroup_namespaces: true,
+        detached_mounts: true,
+        seccomp: true,
+        kernel: (6, 18),
+    }
+}
+
+fn all_there(spec: &Spec, idmap: bool) -> Sources {
+    let fact = Source { directory: true, idmap };
+    sources(spec).into_iter().map(|path| (path, fact)).collect()
+}
+
+fn planned(spec: &Spec, facts: &HostFacts, idmap: bool) -> Result<Plan, Error> {
+    let sources = all_there(spec, idmap);
+    plan(&Request { spec, facts, sources: &sources }, &mut BTreeMap::new())
+}
+
+#[test]
+fn root_on_version_1() {
+    let plan = planned(&spec(), &facts(Privilege::Root, version_1()), true).unwrap();
+    insta::assert_snapshot!(plan);
+}
+
+#[test]
+fn root_on_version_2_with_a_kernel_that_wants_layers_attached() {
+    let facts = HostFacts { detached_mounts: false, ..facts(Privilege::Root, version_2()) };
+    insta::assert_snapshot!(planned(&spec(), &facts, true).unwrap());
+}
+
+#[test]
+fn user_with_subordinate_ids() {
+    let facts = facts(Privilege::Mapped { count: 65_537 }, version_2());
+    insta::assert_snapshot!(planned(&spec(), &facts, false).unwrap());
+}
+
+#[test]
+fn user_with_one_id_has_no_group_for_terminals() {
+    let plan = planned(&spec(), &facts(Privilege::SingleId, version_2()), false).unwrap();
+    assert!(!plan.to_string().contains("gid=5"), "{plan}");
+}
+
+#[test]
+fn host_without_user_namespaces_is_told_of() {
+    let facts = HostFacts { user_namespaces: false, ..facts(Privilege::Root, version_2()) };
+    let plan = planned(&spec(), &facts, true).unwrap();
+    assert_eq!(plan.shape.ids, Ids::Host);
+    assert!(plan.notes.iter().any(|note| note.contains("user namespaces")), "{plan}");
+}
+
+#[test]
+fn bind_of_a_file_system_without_id_mappings_is_not_mapped() {
+    let plan = planned(&spec(), &facts(Privilege::Root, version_2()), false).unwrap();
+    let binds = plan.steps.iter().filter_map(|step| match &step.act {
+        Act::Clone { idmap, .. } => Some(*idmap),
+        _ => None,
+    });
+    assert_eq!(binds.collect::<Vec<_>>(), [false]);
+}
+
+#[test]
+fn limit_without_a_controller_is_refused() {
+    let error = planned(&spec(), &facts(Privilege::Root, Layout::default()), true).unwrap_err();
+    assert!(matches!(error, Error::Limit(_)), "{error}");
+}
+
+#[test]
+fn missing_bind_source_is_named() {
+    let spec = spec();
+    let facts = facts(Privilege::Root, version_1());
+    let mut sources = all_there(&spec, true);
+    sources.remove(&PathBuf::from("/srv/data"));
+    let request = Request { spec: &spec, facts: &facts, sources: &sources };
+    let error = plan(&request, &mut BTreeMap::new()).unwrap_err();
+    assert_eq!(error.to_string(), "bind source `/srv/data` does not exist");
+}
+
+#[test]
+fn unknown_capability_is_named() {
+    let mut spec = spec();
+    spec.process.capabilities.as_mut().unwrap().bounding.push("CAP_FLY".to_owned());
+    let error = planned(&spec, &facts(Privilege::Root, version_1()), true).unwrap_err();
+    assert_eq!(error.to_string(), "unknown capability `CAP_FLY`");
+}
+
+#[test]
+fn two_containers_of_one_kind_have_one_shape() {
+    let facts = facts(Privilege::Root, version_1());
+    let mut other = spec();
+    other.process.args = vec!["id".to_owned()];
+    other.hostname = Some("other".to_owned());
+    let shapes = [spec(), other].map(|spec| planned(&spec, &facts, true).unwrap().shape);
+    assert_eq!(shapes[0], shapes[1]);
+}
+
+proptest::proptest! {
+    /// Whatever a configuration holds, planning ends in a plan or in an error of one line.
+    #[test]
+    fn arbitrary_mounts_are_planned_or_refused(
+        kind in "(overlay|bind|tmpfs|proc|cgroup|[a-z]{0,6})",
+        target in "/[ -~]{0,20}",
+        options in proptest::collection::vec("[ -~]{0,12}", 0..5),
+    ) {
+        let mut spec = spec();
+        let mount = serde_json::json!({"destination": target, "type": kind, "options": options});
+        spec.mounts.push(serde_json::from_value(mount).unwrap());
+        if let Err(error) = planned(&spec, &facts(Privilege::Root, version_1()), true) {
+            proptest::prop_assert!(!error.to_string().contains('\n'));
+        }
+    }
+}
