@@ -1,0 +1,194 @@
+//! Runs in: `outside`. The steps that need the host's privileges or file tree; each mount is kept, detached, for init.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sched::{CloneFlags, setns};
+use nix::sys::stat::Mode;
+use pycontain_plan::step::{Act, Overlay};
+use pycontain_runtime::protocol::{Failure, Reason};
+use pycontain_sys::{mount, process, socket};
+
+use crate::failure::{During, failure};
+use crate::outside::{Inside, Order};
+use crate::tree;
+
+/// Where layers are attached for a moment, below the run directory, in the container's mount namespace.
+pub(crate) const LAYERS: &str = "layers";
+
+pub(crate) struct Maker<'a> {
+    inside: Inside,
+    order: &'a Order<'a>,
+    channel: BorrowedFd<'a>,
+    made: Vec<OwnedFd>,
+    /// Mounts that an overlay was made of: closing one takes 0.1 to 0.3 ms, which can wait until init goes on.
+    used: Vec<OwnedFd>,
+}
+
+impl<'a> Maker<'a> {
+    pub(crate) fn new(inside: Inside, order: &'a Order<'a>, channel: BorrowedFd<'a>) -> Self {
+        Self { inside, order, channel, made: Vec::new(), used: Vec::new() }
+    }
+
+    pub(crate) fn act(&mut self, act: &Act) -> Result<(), Failure> {
+        let made = match act {
+            Act::Limits(writes) => {
+                let Some(group) = self.order.group else { return Ok(()) };
+                return group
+                    .apply(writes)
+                    .map_err(|error| failure(format!("set limits: {error}"), Reason::Step));
+            }
+            Act::Overlay(overlay) if overlay.by_fd => self.overlay(overlay),
+            Act::Overlay(overlay) => self.overlay_of_attached(overlay),
+            Act::Clone { source, recursive, idmap, attributes, propagation } => {
+                self.clone(source, *recursive, *idmap, *attributes, *propagation)
+            }
+            Act::HandOver => return self.hand_over(),
+            other => return Err(failure(format!("{other}: not a step of this process"), Reason::Step)),
+        };
+        self.made.push(made.during(|| act.to_string())?);
+        Ok(())
+    }
+
+    fn clone(
+        &self,
+        source: &Path,
+        recursive: bool,
+        idmap: bool,
+        attributes: u64,
+        propagation: u64,
+    ) -> nix::Result<OwnedFd> {
+        let clone = mount::clone_tree(tree::here(), source, recursive)?;
+        mount::set_propagation(clone.as_fd(), propagation, true)?;
+        if idmap {
+            self.map_ids(clone.as_fd(), recursive)?;
+        }
+        if attributes != 0 {
+            mount::set_attributes(clone.as_fd(), attributes, 0, true)?;
+        }
+        Ok(clone)
+    }
+
+    /// Submounts that cannot be mapped (a procfs below a bind, say) must not keep the rest from it.
+    fn map_ids(&self, clone: BorrowedFd<'_>, recursive: bool) -> nix::Result<()> {
+        let Some(namespace) = &self.inside.user_namespace else { return Ok(()) };
+        let namespace = namespace.as_fd();
+        match mount::set_idmap(clone, namespace, recursive) {
+            Err(Errno::EINVAL) if recursive => mount::set_idmap(clone, namespace, false),
+            other => other,
+        }
+    }
+
+    fn layer(&self, path: &Path, idmap: bool) -> nix::Result<OwnedFd> {
+        let clone = mount::clone_tree(tree::here(), path, false)?;
+        if idmap {
+            self.map_ids(clone.as_fd(), false)?;
+        }
+        Ok(clone)
+    }
+
+    /// The layers' mounts must live until the overlay has its own private copies of them.
+    fn overlay(&mut self, overlay: &Overlay) -> nix::Result<OwnedFd> {
+        let context = mount::fsopen(c"overlay")?;
+        for path in &overlay.lower {
+            let layer = self.layer(path, overlay.idmap)?;
+            mount::set_fd(context.as_fd(), c"lowerdir+", layer.as_fd())?;
+            self.used.push(layer);
+        }
+        if let Some(upper) = &overlay.upper {
+            let directory = self.layer(&upper.directory, overlay.idmap)?;
+            for (key, path) in [(c"upperdir", &upper.upper), (c"workdir", &upper.work)] {
+                let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+                let opened = openat(&directory, path, flags, Mode::empty())?;
+                mount::set_fd(context.as_fd(), key, opened.as_fd())?;
+            }
+            self.used.push(directory);
+        }
+        self.finish(context.as_fd(), overlay)
+    }
+
+    /// Before Linux 6.15 overlayfs takes no detached mounts: the layers are attached on a tmpfs in the container's own
+    /// mount namespace, which this process enters for the rest of its life, and named by short relative paths.
+    fn overlay_of_attached(&self, overlay: &Overlay) -> nix::Result<OwnedFd> {
+        setns(&self.inside.mount_namespace, CloneFlags::CLONE_NEWNS)?;
+        let place = self.order.run_directory.join(LAYERS);
+        let stage = mount::new_filesystem("tmpfs", None, &[], 0)?;
+        mount::attach(stage.as_fd(), tree::open_path(&place, OFlag::O_DIRECTORY)?.as_fd())?;
+        nix::unistd::chdir(&place)?;
+        let attach = |name: &str, path: &Path| -> nix::Result<()> {
+            nix::unistd::mkdir(name, Mode::from_bits_truncate(0o700))?;
+            let layer = self.layer(path, overlay.idmap)?;
+            mount::attach(layer.as_fd(), tree::open_path(Path::new(name), OFlag::O_DIRECTORY)?.as_fd())
+        };
+        let context = mount::fsopen(c"overlay")?;
+        let mut names = Vec::new();
+        for (number, path) in overlay.lower.iter().enumerate() {
+            let name = number.to_string();
+            attach(&name, path)?;
+            names.push(name);
+        }
+        set_lower(context.as_fd(), &names)?;
+        if let Some(upper) = &overlay.upper {
+            attach("u", &upper.directory)?;
+            for (key, path) in [(c"upperdir", &upper.upper), (c"workdir", &upper.work)] {
+                mount::set_string(context.as_fd(), key, &c_path(&Path::new("u").join(path))?)?;
+            }
+        }
+        let made = self.finish(context.as_fd(), overlay)?;
+        nix::unistd::chdir("/")?;
+        mount::detach(&place)?;
+        Ok(made)
+    }
+
+    /// Overlayfs writes as whoever creates it. In an idmapped upper layer that is nobody when it is the host's root,
+    /// whose id no container has, and the overlay comes out read-only without a word: so it is the container's root,
+    /// as far as files are concerned.
+    fn finish(&self, context: BorrowedFd<'_>, overlay: &Overlay) -> nix::Result<OwnedFd> {
+        if overlay.upper.is_some() && overlay.volatile {
+            mount::set_flag(context, c"volatile")?;
+        }
+        if overlay.user_attributes {
+            mount::set_flag(context, c"userxattr")?;
+        }
+        if overlay.idmap {
+            process::keep_capabilities_over_ids()?;
+            process::set_file_ids(self.inside.root)?;
+            let created = mount::create(context);
+            process::set_file_ids(0)?;
+            created?;
+        } else {
+            mount::create(context)?;
+        }
+        mount::fsmount(context, overlay.attributes)
+    }
+
+    /// All mounts, in order, in as many messages as the kernel's limit on fds asks for; an empty one ends them.
+    fn hand_over(&self) -> Result<(), Failure> {
+        for mounts in self.made.chunks(socket::MOST_FDS) {
+            let fds: Vec<_> = mounts.iter().map(AsFd::as_fd).collect();
+            socket::send(self.channel, b"+", &fds).during(|| Act::HandOver.to_string())?;
+        }
+        socket::send(self.channel, b".", &[]).during(|| Act::HandOver.to_string())
+    }
+}
+
+/// `lowerdir+` came with Linux 6.7; before, one option of at most 256 bytes holds all.
+fn set_lower(context: BorrowedFd<'_>, names: &[String]) -> nix::Result<()> {
+    for (number, name) in names.iter().enumerate() {
+        match mount::set_string(context, c"lowerdir+", &c_path(Path::new(name))?) {
+            Err(Errno::EINVAL) if number == 0 => {
+                return mount::set_string(context, c"lowerdir", &c_path(Path::new(&names.join(":")))?);
+            }
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+fn c_path(path: &Path) -> nix::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)
+}

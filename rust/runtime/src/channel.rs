@@ -1,0 +1,50 @@
+//! Messages of the protocol over sockets, and between the launcher's own processes.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use pycontain_runtime::protocol::{Event, LONGEST_MESSAGE};
+use pycontain_sys::socket;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// What `outside` tells the launcher.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) enum Report {
+    /// With the pidfd of init, which waits for its plan.
+    Ready {
+        pid: i32,
+    },
+    Failed(pycontain_runtime::protocol::Failure),
+}
+
+/// One message, or nothing when the other end has closed.
+pub(crate) fn receive<T: DeserializeOwned>(
+    socket: BorrowedFd<'_>,
+    wait: bool,
+) -> nix::Result<Option<(T, Vec<OwnedFd>)>> {
+    let mut buffer = vec![0; LONGEST_MESSAGE];
+    match socket::receive(socket, &mut buffer, wait) {
+        // The other process died with unread messages of ours: as good as closed.
+        Ok((0, _)) | Err(Errno::ECONNRESET) => Ok(None),
+        Ok((length, fds)) => {
+            let message = postcard::from_bytes(&buffer[..length]).map_err(|_| Errno::EBADMSG)?;
+            Ok(Some((message, fds)))
+        }
+        Err(errno) => Err(errno),
+    }
+}
+
+pub(crate) fn send<T: Serialize>(
+    socket: BorrowedFd<'_>,
+    message: &T,
+    fds: &[BorrowedFd<'_>],
+) -> nix::Result<()> {
+    let bytes = postcard::to_stdvec(message).map_err(|_| Errno::EBADMSG)?;
+    socket::send(socket, &bytes, fds)
+}
+
+/// Tells the engine; one that is gone has no use for it.
+pub(crate) fn tell(handle: &OwnedFd, event: &Event, fds: &[BorrowedFd<'_>]) {
+    let _ = send(handle.as_fd(), event, fds);
+}

@@ -1,0 +1,106 @@
+//! Runs in: the launcher. What it keeps of a container, and how one ends.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use pycontain_cgroup::Group;
+use pycontain_plan::step::{Namespace, Shape};
+use pycontain_runtime::protocol::{Event, Exited, Failure, Usage};
+use pycontain_sys::process;
+
+use crate::channel;
+use crate::sweeper;
+
+/// The launcher removes no more entries itself: about a millisecond.
+const SMALL: u32 = 100;
+
+/// A container, or a spare that may become one.
+pub(crate) struct Container {
+    pub shape: Shape,
+    pub range: Option<u32>,
+    pub group: Option<Group>,
+    /// The end of `outside` that it takes its orders from.
+    pub control: OwnedFd,
+    pub outside: Option<OwnedFd>,
+    pub init: Option<OwnedFd>,
+    pub init_pid: i32,
+    /// Nothing, while it is a spare; and when the engine has let go of it.
+    pub handle: Option<OwnedFd>,
+    pub ephemeral: Option<PathBuf>,
+    /// Held until the end: it tells others that the directory is in use.
+    pub lock: Option<OwnedFd>,
+    /// What `outside` said, when it failed before anybody asked for this container.
+    pub failure: Option<Failure>,
+    pub status: i32,
+    pub sweeper: Option<OwnedFd>,
+    pub exited: Exited,
+    /// The pid of init was told to the engine.
+    pub announced: bool,
+}
+
+impl Container {
+    pub(crate) fn kill(&self) {
+        let processes = [&self.outside, &self.init];
+        for pidfd in processes.into_iter().flatten() {
+            // ESRCH: it has just ended by itself.
+            let _ = process::send_signal(pidfd.as_fd(), Signal::SIGKILL as i32);
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: i32) {
+        if let Some(init) = &self.init {
+            let _ = process::send_signal(init.as_fd(), signal);
+        }
+    }
+
+    pub(crate) fn announce(&mut self) {
+        if let (Some(handle), Some(init), false) = (&self.handle, &self.init, self.announced) {
+            channel::tell(handle, &Event::Started { pid: self.init_pid }, &[init.as_fd()]);
+            self.announced = true;
+        }
+    }
+
+    /// All its processes have ended: what is left of it goes. A tree that is not bare is removed beside the launcher:
+    /// then this is not the end yet.
+    pub(crate) fn clean_up(&mut self) {
+        let mut left = Vec::new();
+        if let Some(group) = self.group.take() {
+            let usage = group.usage();
+            self.exited.usage = Usage {
+                cpu_nanoseconds: usage.cpu_total,
+                memory_peak: usage.memory_peak,
+                oom_kills: usage.oom_kills.unwrap_or(0),
+            };
+            // Without a pid namespace of its own, its other processes have outlived the first.
+            if !self.shape.new.contains(&Namespace::Pid)
+                && let Err(error) = group.kill()
+            {
+                left.push(error.to_string());
+            }
+            if let Err(error) = group.remove() {
+                left.push(error.to_string());
+            }
+        }
+        if let Some(directory) = self.ephemeral.take() {
+            match sweeper::remove_small(&directory, &mut { SMALL }) {
+                Ok(()) | Err(Errno::ENOENT) => {}
+                Err(_) => match sweeper::beside(|| sweeper::remove_tree(&directory)) {
+                    Ok(pidfd) => self.sweeper = Some(pidfd),
+                    Err(errno) => left.push(format!("{}: {errno}", directory.display())),
+                },
+            }
+        }
+        self.exited.left = left;
+    }
+
+    pub(crate) fn report(&self) {
+        let Some(handle) = &self.handle else { return };
+        if let Some(failure) = &self.failure {
+            channel::tell(handle, &Event::Failed(failure.clone()), &[]);
+        }
+        let exited = Exited { status: self.status, ..self.exited.clone() };
+        channel::tell(handle, &Event::Exited(exited), &[]);
+    }
+}

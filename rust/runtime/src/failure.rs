@@ -1,0 +1,30 @@
+//! What went wrong, told once, where the step is known.
+
+use nix::errno::Errno;
+use pycontain_runtime::protocol::{Failure, Reason};
+
+/// Gives a system call's error the words of what was being done.
+pub(crate) trait During<T> {
+    fn during(self, step: impl FnOnce() -> String) -> Result<T, Failure>;
+}
+
+impl<T> During<T> for Result<T, Errno> {
+    fn during(self, step: impl FnOnce() -> String) -> Result<T, Failure> {
+        self.map_err(|errno| Failure { step: step(), errno: errno as i32, reason: Reason::Step })
+    }
+}
+
+impl<T> During<T> for std::io::Result<T> {
+    fn during(self, step: impl FnOnce() -> String) -> Result<T, Failure> {
+        self.map_err(|error| Failure {
+            step: step(),
+            errno: error.raw_os_error().unwrap_or(0),
+            reason: Reason::Step,
+        })
+    }
+}
+
+/// A failure that no system call made.
+pub(crate) fn failure(step: impl Into<String>, reason: Reason) -> Failure {
+    Failure { step: step.into(), errno: 0, reason }
+}

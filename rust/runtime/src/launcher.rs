@@ -1,0 +1,439 @@
+//! Runs in: the launcher. One loop over what may happen: a request, a word of `outside`, an order of the engine for one
+//! container, the end of a process. Nothing in it waits, but for processes that have been killed.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::unistd::{Pid, getpid};
+use pycontain_cgroup::{Group, Parent};
+use pycontain_plan::HostFacts;
+use pycontain_plan::step::{Cgroup, Ids, Shape};
+use pycontain_runtime::protocol::{Command, Event, Exited, Failure, Reason, Request, Start};
+use pycontain_sys::process::{self, Side};
+use pycontain_sys::socket;
+
+use crate::channel::{self, Report};
+use crate::container::Container;
+use crate::failure::{During, failure};
+use crate::outside::{self, Order};
+use crate::ranges::Ranges;
+use crate::tokens::Token;
+use crate::{probe, sweeper};
+
+mod errands;
+
+/// What an event of the loop is about: an fd of a container, or of the launcher.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Source {
+    Channel,
+    Control,
+    Outside,
+    Init,
+    Handle,
+    Sweeper,
+    Errand,
+}
+
+const SOURCES: [Source; 7] = [
+    Source::Channel,
+    Source::Control,
+    Source::Outside,
+    Source::Init,
+    Source::Handle,
+    Source::Sweeper,
+    Source::Errand,
+];
+
+type Number = u64;
+
+/// A spare enters its cgroups, and for as long as that waits for an RCU grace period (5 to 15 ms) no process of the
+/// machine can exec or end: so none is made while a start is under way, but when a container has ended, or has been
+/// left alone for this long.
+const SPARE_DELAY: Duration = Duration::from_millis(30);
+
+struct Launcher {
+    epoll: Epoll,
+    channel: OwnedFd,
+    run_directory: PathBuf,
+    pid: Pid,
+    facts: HostFacts,
+    user_namespace: Option<OwnedFd>,
+    token: Token,
+    ranges: Ranges,
+    containers: BTreeMap<Number, Container>,
+    /// Forks that remove something for the engine, and the handles to tell.
+    errands: BTreeMap<Number, (OwnedFd, OwnedFd)>,
+    parents: BTreeMap<String, Parent>,
+    spare: Option<Number>,
+    /// When to make the next spare, and of which shape.
+    due: Option<(Instant, Shape)>,
+    last: Number,
+    ending: bool,
+}
+
+/// Serves the engine at the other end of `channel` until that closes.
+pub(crate) fn run(channel: OwnedFd) -> Result<(), String> {
+    let Some((Request::Hello { run_directory }, fds)) = channel::receive::<Request>(channel.as_fd(), true)
+        .map_err(|errno| format!("no greeting: {errno}"))?
+    else {
+        return Ok(());
+    };
+    let Some(handle) = fds.into_iter().next() else { return Err("a greeting without a handle".to_owned()) };
+    match Launcher::new(channel, run_directory) {
+        Ok(mut launcher) => {
+            channel::tell(&handle, &Event::Facts(Box::new(launcher.facts.clone())), &[]);
+            drop(handle);
+            launcher.collect_garbage();
+            launcher.serve().map_err(|errno| format!("epoll: {errno}"))
+        }
+        Err(failure) => {
+            channel::tell(&handle, &Event::Failed(failure), &[]);
+            Ok(())
+        }
+    }
+}
+
+impl Launcher {
+    fn new(channel: OwnedFd, run_directory: PathBuf) -> Result<Self, Failure> {
+        let privilege = crate::rootless::gain_privilege()?;
+        let (facts, user_namespace) = probe::facts(privilege).during(|| "look at this host".to_owned())?;
+        let place = run_directory.join(crate::acts::LAYERS);
+        std::fs::create_dir_all(&place).during(|| format!("make {}", place.display()))?;
+        let in_run = |what: &str| format!("keep {what} in {}", run_directory.display());
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).during(|| "make an epoll".to_owned())?;
+        let launcher = Self {
+            epoll,
+            channel,
+            pid: getpid(),
+            facts,
+            user_namespace,
+            token: Token::take(&run_directory).during(|| in_run("a token"))?,
+            ranges: Ranges::open(&run_directory).during(|| in_run("ranges of ids"))?,
+            run_directory,
+            containers: BTreeMap::new(),
+            errands: BTreeMap::new(),
+            parents: BTreeMap::new(),
+            spare: None,
+            due: None,
+            last: 0,
+            ending: false,
+        };
+        launcher.watch(&launcher.channel, Source::Channel, 0).during(|| "watch the channel".to_owned())?;
+        Ok(launcher)
+    }
+
+    fn watch(&self, fd: &OwnedFd, source: Source, number: Number) -> nix::Result<()> {
+        self.epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, number << 3 | source as u64))
+    }
+
+    fn serve(&mut self) -> nix::Result<()> {
+        let mut events = [EpollEvent::empty(); 64];
+        while !(self.ending && self.containers.is_empty() && self.errands.is_empty()) {
+            let count = match self.epoll.wait(&mut events, self.until_due()) {
+                Err(nix::errno::Errno::EINTR) => continue,
+                other => other?,
+            };
+            if count == 0 {
+                self.make_spare();
+            }
+            for event in &events[..count] {
+                let number = event.data() >> 3;
+                match SOURCES[usize::try_from(event.data() & 7).unwrap_or(0)] {
+                    Source::Channel => self.on_request(),
+                    Source::Control => self.on_report(number),
+                    Source::Outside => self.on_outside_end(number),
+                    Source::Init => self.on_init_end(number),
+                    Source::Handle => self.on_command(number),
+                    Source::Sweeper => self.on_swept(number),
+                    Source::Errand => self.on_errand_end(number),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn on_request(&mut self) {
+        let Ok(Some((request, mut fds))) = channel::receive::<Request>(self.channel.as_fd(), false) else {
+            return self.end();
+        };
+        if fds.is_empty() {
+            return;
+        }
+        let handle = fds.remove(0);
+        match request {
+            Request::Hello { .. } => {}
+            Request::Start(start) => self.start(start, handle, fds),
+            Request::ProbeIdmap => {
+                let answer = fds.first().is_some_and(|path| probe::idmap(path, self.user_namespace.as_ref()));
+                channel::tell(&handle, &Event::Idmap(answer), &[]);
+            }
+            Request::Unpack { layer } => self.unpack(layer, handle, fds),
+            Request::Remove { directory } => self.remove(&directory, handle),
+        }
+    }
+
+    /// The engine is gone, and with it every container of this launcher.
+    fn end(&mut self) {
+        self.ending = true;
+        let _ = self.epoll.delete(&self.channel);
+        self.containers.values().for_each(Container::kill);
+    }
+
+    fn start(&mut self, start: Start, handle: OwnedFd, mut fds: Vec<OwnedFd>) {
+        let lock = (fds.len() > 4).then(|| fds.remove(4));
+        let spare = self.spare.take().filter(|number| {
+            let fits = self.containers.get(number).is_some_and(|container| container.shape == start.shape);
+            if !fits && let Some(container) = self.containers.get(number) {
+                container.kill();
+            }
+            fits
+        });
+        let made = spare.map_or_else(|| self.make(&start.shape), Ok);
+        let number = match made {
+            Ok(number) => number,
+            Err(failure) => {
+                channel::tell(&handle, &Event::Failed(failure), &[]);
+                if let Some(directory) = &start.ephemeral {
+                    let _ = sweeper::remove_tree(directory);
+                }
+                return channel::tell(
+                    &handle,
+                    &Event::Exited(Exited { status: 125, ..Exited::default() }),
+                    &[],
+                );
+            }
+        };
+        // The plan and the streams go to `outside`, which passes them on; it may not be ready for them yet.
+        fds.insert(1, handle);
+        let watched = fds.get(1).map(|handle| self.watch(handle, Source::Handle, number));
+        let Some(container) = self.containers.get_mut(&number) else { return };
+        let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        // An `outside` that has failed already is seen by its pidfd.
+        let _ = socket::send(container.control.as_fd(), b"s", &borrowed);
+        container.ephemeral = start.ephemeral;
+        container.lock = lock;
+        container.handle = Some(fds.remove(1));
+        if !matches!(watched, Some(Ok(()))) {
+            container.kill();
+        }
+        container.announce();
+        self.due = Some((Instant::now() + SPARE_DELAY, start.shape));
+    }
+
+    fn until_due(&self) -> EpollTimeout {
+        let Some((due, _)) = &self.due else { return EpollTimeout::NONE };
+        let left = due.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000);
+        EpollTimeout::try_from(i32::try_from(left).unwrap_or(i32::MAX)).unwrap_or(EpollTimeout::ZERO)
+    }
+
+    fn make_spare(&mut self) {
+        if let Some((_, shape)) = self.due.take()
+            && self.spare.is_none()
+            && !self.ending
+        {
+            // A start that finds none makes its own, and tells what is wrong.
+            self.spare = self.make(&shape).ok();
+        }
+    }
+
+    /// A new container without a plan: a fork that makes it.
+    fn make(&mut self, shape: &Shape) -> Result<Number, Failure> {
+        self.last += 1;
+        let number = self.last;
+        let range = match shape.ids {
+            Ids::Range => Some(self.ranges.take().during(|| "find a free range of ids".to_owned())?),
+            Ids::Host | Ids::Mapped { .. } => None,
+        };
+        let made = self.fork_outside(number, shape, range);
+        if made.is_err()
+            && let Some(range) = range
+        {
+            self.ranges.give_back(range);
+        }
+        made.map(|()| number)
+    }
+
+    fn fork_outside(&mut self, number: Number, shape: &Shape, range: Option<u32>) -> Result<(), Failure> {
+        let group = match &shape.cgroup {
+            Cgroup::None => None,
+            Cgroup::New { parent } => {
+                let name = format!("{}.{number}", self.token.name);
+                let made = self.make_group(parent, &name);
+                Some(made.map_err(|error| failure(format!("make the cgroup: {error}"), Reason::Step))?)
+            }
+        };
+        let (control, theirs) = socket::pair().during(|| "make a socket pair".to_owned())?;
+        let order = Order {
+            shape,
+            group: group.as_ref(),
+            born_in_cgroup: self.facts.cgroups.is_unified_only(),
+            range,
+            run_directory: &self.run_directory,
+            launcher: self.pid,
+        };
+        let side = process::clone3(0, None).during(|| "fork".to_owned())?;
+        let Side::Parent { pidfd, .. } = side else { outside::run(&order, &theirs) };
+        let watched = self
+            .watch(&control, Source::Control, number)
+            .and_then(|()| self.watch(&pidfd, Source::Outside, number));
+        let container = Container {
+            shape: shape.clone(),
+            range,
+            group,
+            control,
+            outside: Some(pidfd),
+            init: None,
+            init_pid: 0,
+            handle: None,
+            ephemeral: None,
+            lock: None,
+            failure: None,
+            status: 125,
+            sweeper: None,
+            exited: Exited::default(),
+            announced: false,
+        };
+        self.containers.insert(number, container);
+        watched.during(|| "watch a process".to_owned())
+    }
+
+    fn make_group(&mut self, parent: &str, name: &str) -> pycontain_cgroup::Result<Group> {
+        let mut attempts = 5;
+        loop {
+            let made = self.parent(parent).and_then(|parent| parent.create(name));
+            attempts -= 1;
+            match made {
+                // Another launcher ended, and removed the parent that stood empty.
+                Err(error) if error.errno() == Some(nix::errno::Errno::ENOENT) && attempts > 0 => {
+                    self.parents.remove(parent);
+                }
+                made => return made,
+            }
+        }
+    }
+
+    /// The cgroup that those of containers are made in, opened once.
+    fn parent(&mut self, path: &str) -> pycontain_cgroup::Result<&Parent> {
+        if !self.parents.contains_key(path) {
+            self.parents.insert(path.to_owned(), Parent::open(&self.facts.cgroups, path)?);
+        }
+        Ok(&self.parents[path])
+    }
+
+    fn on_report(&mut self, number: Number) {
+        let Some(container) = self.containers.get_mut(&number) else { return };
+        match channel::receive::<Report>(container.control.as_fd(), false) {
+            Ok(Some((Report::Ready { pid }, mut fds))) => {
+                container.init_pid = pid;
+                container.init = fds.pop();
+                container.announce();
+                if self.ending {
+                    container.kill();
+                }
+                if let Some(init) = &self.containers[&number].init {
+                    let _ = self.watch(init, Source::Init, number);
+                }
+            }
+            Ok(Some((Report::Failed(failure), _))) => container.failure = Some(failure),
+            Err(nix::errno::Errno::EAGAIN) => {}
+            // Its end is seen by its pidfd, too.
+            Ok(None) | Err(_) => drop(self.epoll.delete(&container.control)),
+        }
+    }
+
+    fn on_outside_end(&mut self, number: Number) {
+        // Its last word may still be unread.
+        self.on_report(number);
+        let Some(container) = self.containers.get_mut(&number) else { return };
+        let Some(pidfd) = container.outside.take() else { return };
+        let failed = process::reap(pidfd.as_fd()) != Ok(0);
+        let _ = self.epoll.delete(&pidfd);
+        if self.spare == Some(number) {
+            self.spare = None;
+        }
+        match (&container.init, failed) {
+            (Some(_), true) => container.kill(),
+            (Some(_), false) => {}
+            (None, _) => self.finish(number),
+        }
+    }
+
+    fn on_init_end(&mut self, number: Number) {
+        let Some(container) = self.containers.get_mut(&number) else { return };
+        let Some(pidfd) = container.init.take() else { return };
+        container.status = process::reap(pidfd.as_fd()).unwrap_or(125);
+        let _ = self.epoll.delete(&pidfd);
+        if let Some(outside) = container.outside.take() {
+            // It has nothing left to do, and would keep the cgroup busy.
+            let _ = self.epoll.delete(&outside);
+            let _ = process::send_signal(outside.as_fd(), nix::libc::SIGKILL);
+            let _ = process::reap(outside.as_fd());
+        }
+        self.finish(number);
+    }
+
+    fn finish(&mut self, number: Number) {
+        let Some(container) = self.containers.get_mut(&number) else { return };
+        container.clean_up();
+        match &self.containers[&number].sweeper {
+            Some(sweeper) => drop(self.watch(sweeper, Source::Sweeper, number)),
+            None => self.forget(number),
+        }
+    }
+
+    fn on_swept(&mut self, number: Number) {
+        let Some(container) = self.containers.get_mut(&number) else { return };
+        let Some(pidfd) = container.sweeper.take() else { return };
+        if let Ok(1..) = process::reap(pidfd.as_fd()) {
+            container.exited.left.push("the container's directory".to_owned());
+        }
+        let _ = self.epoll.delete(&pidfd);
+        self.forget(number);
+    }
+
+    fn forget(&mut self, number: Number) {
+        if self.spare == Some(number) {
+            self.spare = None;
+        }
+        if let Some(mut container) = self.containers.remove(&number) {
+            drop(container.lock.take());
+            container.report();
+            if let Some(range) = container.range {
+                self.ranges.give_back(range);
+            }
+            // The engine has its answer: this is idle time.
+            if let Some((due, _)) = &mut self.due {
+                *due = Instant::now();
+            }
+        }
+    }
+
+    fn on_command(&mut self, number: Number) {
+        let Some(container) = self.containers.get_mut(&number) else { return };
+        let Some(handle) = &container.handle else { return };
+        match channel::receive::<Command>(handle.as_fd(), false) {
+            Ok(Some((Command::Kill { signal }, _))) => container.signal(signal),
+            Err(nix::errno::Errno::EAGAIN) => {}
+            // The engine has let go of it.
+            Ok(None) | Err(_) => {
+                let _ = self.epoll.delete(handle);
+                container.handle = None;
+                container.kill();
+            }
+        }
+    }
+}
+
+impl Drop for Launcher {
+    fn drop(&mut self) {
+        for hierarchy in self.facts.cgroups.hierarchies.iter().filter(|hierarchy| hierarchy.writable) {
+            // Not while another launcher has containers in it.
+            let _ = std::fs::remove_dir(hierarchy.directory.join(pycontain_plan::CGROUP_PARENT));
+        }
+        let _ = std::fs::remove_file(self.run_directory.join("launchers").join(&self.token.name));
+    }
+}

@@ -1,0 +1,89 @@
+//! Runs in: the launcher. Forks that do what takes long beside it, and whom to tell when they are done.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use pycontain_cgroup::Parent;
+use pycontain_plan::HostFacts;
+use pycontain_runtime::protocol::{Event, Failure, Reason};
+use pycontain_sys::{process, socket};
+
+use super::{Launcher, Number, Source};
+use crate::{channel, sweeper, tokens};
+
+impl Launcher {
+    pub(super) fn unpack(&mut self, layer: bool, handle: OwnedFd, fds: Vec<OwnedFd>) {
+        let Ok([archive, directory]) = <[OwnedFd; 2]>::try_from(fds) else { return };
+        let privilege = self.facts.privilege;
+        let begun = sweeper::beside(|| {
+            crate::unpack::run(privilege, archive, &directory, layer, &handle);
+            Ok(())
+        });
+        self.begin(begun, "unpack the archive", handle);
+    }
+
+    fn begin(&mut self, begun: nix::Result<OwnedFd>, step: &str, handle: OwnedFd) {
+        match begun {
+            Ok(pidfd) => self.run_errand(pidfd, handle),
+            Err(errno) => {
+                let failure = Failure { step: step.to_owned(), errno: errno as i32, reason: Reason::Step };
+                channel::tell(&handle, &Event::Done(Some(failure)), &[]);
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, directory: &Path, handle: OwnedFd) {
+        let begun = sweeper::beside(|| sweeper::remove_tree(directory));
+        self.begin(begun, "remove the directory", handle);
+    }
+
+    fn run_errand(&mut self, pidfd: OwnedFd, handle: OwnedFd) {
+        self.last += 1;
+        let _ = self.watch(&pidfd, Source::Errand, self.last);
+        self.errands.insert(self.last, (pidfd, handle));
+    }
+
+    pub(super) fn on_errand_end(&mut self, number: Number) {
+        let Some((pidfd, handle)) = self.errands.remove(&number) else { return };
+        let _ = self.epoll.delete(&pidfd);
+        let failure = match process::reap(pidfd.as_fd()) {
+            Ok(0) => None,
+            Ok(errno) => {
+                Some(Failure { step: "remove the directory".to_owned(), errno, reason: Reason::Step })
+            }
+            Err(errno) => {
+                Some(Failure { step: "wait".to_owned(), errno: errno as i32, reason: Reason::Step })
+            }
+        };
+        channel::tell(&handle, &Event::Done(failure), &[]);
+    }
+
+    /// Removes, beside the launcher, the cgroups of launchers that died.
+    pub(super) fn collect_garbage(&mut self) {
+        let dead = tokens::dead(&self.run_directory);
+        if dead.is_empty() {
+            return;
+        }
+        let facts = self.facts.clone();
+        let swept = sweeper::beside(|| {
+            for token in dead {
+                remove_cgroups(&facts, &token.name);
+                token.give_back();
+            }
+            Ok(())
+        });
+        if let (Ok(pidfd), Ok((handle, _))) = (swept, socket::pair()) {
+            self.run_errand(pidfd, handle);
+        }
+    }
+}
+
+/// Those that resist are empty by then, and do no harm.
+fn remove_cgroups(facts: &HostFacts, token: &str) {
+    let Ok(parent) = Parent::open(&facts.cgroups, pycontain_plan::CGROUP_PARENT) else { return };
+    for name in parent.names().iter().filter(|name| name.starts_with(&format!("{token}."))) {
+        if let Ok(group) = parent.open_group(name) {
+            let _ = group.kill().and_then(|()| group.remove());
+        }
+    }
+}

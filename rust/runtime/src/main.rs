@@ -1,0 +1,49 @@
+//! The static executable that an engine starts, once, out of a sealed memfd: the launcher, and what it forks.
+//!
+//! One thread, so that a fork may go on as ordinary Rust. Which process runs what:
+//!
+//! * the launcher (`launcher`, `container`): waits for requests and for processes; parent of every container's init;
+//! * `outside`: a fork for each container, made ahead as a spare; makes cgroup membership and namespaces, then with
+//!   the host's privileges the mounts that only the host can make, and ends;
+//! * `init`: the first process inside, cloned by `outside` as a child of the launcher; ends in the container's command;
+//! * errands (`sweeper`, `unpack`): forks that remove what is large or was left behind, and that unpack layers.
+
+#![forbid(unsafe_code)]
+
+mod acts;
+mod ahead;
+mod channel;
+mod container;
+mod devices;
+mod execute;
+mod failure;
+mod init;
+mod launcher;
+mod outside;
+mod probe;
+mod ranges;
+mod reaper;
+mod rootless;
+mod sweeper;
+mod tokens;
+mod tree;
+mod unpack;
+mod user;
+
+use pycontain_runtime::protocol::CHANNEL;
+use pycontain_sys::process;
+
+fn main() {
+    let started = process::adopt_fd(CHANNEL).map_err(|errno| format!("no channel: {errno}"));
+    // Whatever else the engine's process had open without close-on-exec is not ours, nor a container's.
+    let outcome = started.and_then(|channel| {
+        process::close_range(CHANNEL.cast_unsigned() + 1, u32::MAX).map_err(|errno| errno.to_string())?;
+        process::set_name(c"pycontain").map_err(|errno| errno.to_string())?;
+        process::default_internal_signals().map_err(|errno| errno.to_string())?;
+        launcher::run(channel)
+    });
+    if let Err(error) = outcome {
+        eprintln!("pycontain: launcher: {error}");
+        process::exit(125);
+    }
+}

@@ -1,0 +1,248 @@
+//! Runs in: `outside`, a fork of the launcher, one for each container.
+//!
+//! It makes what a container's shape asks for (cgroup membership, namespaces, ids, the process in them), often before
+//! anything else of the container is known: a parked pair of `outside` and init is a spare. When the plan comes it does
+//! the steps that need the host's privileges or file tree, hands the mounts to init, and ends.
+//!
+//! ```text
+//!  launcher                    outside                               init
+//!     │  fork                     │ attach to cgroups                   │
+//!     ├──────────────────────────►│ clone3 (child of the launcher)      │
+//!     │                           ├────────────────────────────────────►│
+//!     │                           │ uid_map, gid_map; one byte: mapped  │
+//!     │                           ├────────────────────────────────────►│ set ids, propagation,
+//!     │  Report::Ready + pidfd    │                     one byte: ready │ cgroup namespace, lo
+//!     │◄──────────────────────────┤◄────────────────────────────────────┤
+//!     ┆  (a spare waits here)     ┆                                     ┆
+//!     │  plan, handle, stdio      │  plan, handle, stdio                │
+//!     ├──────────────────────────►├────────────────────────────────────►│
+//!     │                           │  mounts                             │
+//!     │                           ├────────────────────────────────────►│ …, execve
+//! ```
+
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+
+use nix::libc;
+use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::Signal;
+use nix::sys::stat::{Mode, fchmod};
+use nix::sys::statfs::{FsType, fstatfs};
+use nix::unistd::{Pid, getppid};
+use pycontain_cgroup::Group;
+use pycontain_plan::spec::IdMapping;
+use pycontain_plan::step::{Ahead, Ids, Namespace, Shape};
+use pycontain_plan::{Plan, Process};
+use pycontain_runtime::protocol::{Event, Failure, Reason};
+use pycontain_sys::process::{self, Side};
+use pycontain_sys::socket;
+
+use crate::acts::Maker;
+use crate::channel::{self, Report};
+use crate::failure::{During, failure};
+use crate::{devices, init, ranges, tree};
+
+/// What the launcher gives to a new `outside`.
+pub(crate) struct Order<'a> {
+    pub shape: &'a Shape,
+    pub group: Option<&'a Group>,
+    /// Init is cloned into its cgroup (v2), which no process has to enter then.
+    pub born_in_cgroup: bool,
+    /// The number of the range of ids, where the shape asks for one.
+    pub range: Option<u32>,
+    pub run_directory: &'a Path,
+    pub launcher: Pid,
+}
+
+/// What `outside` has of init: opened before that hides from all who are not more than it.
+pub(crate) struct Inside {
+    pub user_namespace: Option<OwnedFd>,
+    pub mount_namespace: OwnedFd,
+    /// The launcher's id of the container's root.
+    pub root: u32,
+}
+
+pub(crate) fn run(order: &Order<'_>, control: &OwnedFd) -> ! {
+    let status = match prepare(order, control) {
+        Ok((inside, channel)) => start(order, inside, control, &channel),
+        Err(failure) => {
+            let _ = channel::send(control.as_fd(), &Report::Failed(failure), &[]);
+            1
+        }
+    };
+    process::exit(status)
+}
+
+fn prepare(order: &Order<'_>, control: &OwnedFd) -> Result<(Inside, OwnedFd), Failure> {
+    let kept = order.group.into_iter().flat_map(Group::fds).map(|fd| fd.as_raw_fd());
+    close_others(kept.chain([control.as_raw_fd()])).during(|| "close the launcher's fds".to_owned())?;
+    process::die_with_parent(Signal::SIGKILL).during(|| "tie the process to the launcher".to_owned())?;
+    if getppid() != order.launcher {
+        process::exit(1);
+    }
+    for (kind, path) in &order.shape.joined {
+        let joined = tree::open_file(path).and_then(|fd| setns(fd, clone_flag(*kind)));
+        joined.during(|| format!("join the namespace {}", path.display()))?;
+    }
+    if let (Some(group), false) = (order.group, order.born_in_cgroup) {
+        group
+            .attach(Pid::from_raw(0))
+            .map_err(|error| failure(format!("enter the cgroup: {error}"), Reason::Step))?;
+    }
+    let (ours, theirs) = socket::pair().during(|| "make a socket pair".to_owned())?;
+    let mut flags = u64::from(libc::CLONE_PARENT.cast_unsigned());
+    for kind in &order.shape.new {
+        // Init makes two itself: a cgroup namespace is rooted in the cgroup of who makes it, and the message queues of
+        // an ipc namespace belong to them.
+        if !matches!(kind, Namespace::Cgroup | Namespace::Ipc) {
+            flags |= u64::try_from(clone_flag(*kind).bits()).unwrap_or(0);
+        }
+    }
+    let unified = order.group.filter(|_| order.born_in_cgroup).and_then(Group::unified_fd);
+    let side = process::clone3(flags, unified).during(|| "clone the first process inside".to_owned())?;
+    let Side::Parent { child, pidfd } = side else {
+        drop(ours);
+        init::run(order.shape, theirs, control)
+    };
+    drop(theirs);
+    write_maps(order, child)?;
+    let inside = Inside::open(order, child)?;
+    let devices = make_devices(order.shape, inside.root)?;
+    let fds: Vec<_> = devices.iter().map(AsFd::as_fd).collect();
+    socket::send(ours.as_fd(), b"m", &fds).during(|| "wake the first process inside".to_owned())?;
+    let ready = channel::receive::<Result<(), Failure>>(ours.as_fd(), true);
+    match ready.during(|| "wait for the first process inside".to_owned())? {
+        Some((outcome, _)) => outcome?,
+        None => process::exit(1),
+    }
+    channel::send(control.as_fd(), &Report::Ready { pid: child.as_raw() }, &[pidfd.as_fd()])
+        .during(|| "report to the launcher".to_owned())?;
+    Ok((inside, ours))
+}
+
+fn make_devices(shape: &Shape, root: u32) -> Result<Vec<OwnedFd>, Failure> {
+    let trees = shape.ahead.iter().filter_map(|ahead| match ahead {
+        Ahead::DeviceTree { nodes, links, options, all } => {
+            Some(devices::make(nodes, links, options, *all, root).during(|| ahead.to_string()))
+        }
+        Ahead::Filesystem { .. } | Ahead::CgroupTree { .. } => None,
+    });
+    trees.collect()
+}
+
+/// Waits for the plan, passes it on, and does this process's part of it.
+fn start(order: &Order<'_>, inside: Inside, control: &OwnedFd, channel: &OwnedFd) -> i32 {
+    let mut buffer = [0; 16];
+    // The launcher ended, or has no use for this spare any more: init sees our end and ends too.
+    let Ok((1.., fds)) = socket::receive(control.as_fd(), &mut buffer, true) else { return 0 };
+    let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+    if socket::send(channel.as_fd(), b"p", &borrowed).is_err() {
+        return 1;
+    }
+    let [plan, handle, streams @ ..] = fds.as_slice() else { return 1 };
+    streams.iter().for_each(open_to_all);
+    let outcome = read_plan(plan).and_then(|plan| act(order, inside, &plan, channel));
+    if let Err(failure) = outcome {
+        channel::tell(handle, &Event::Failed(failure), &[]);
+        return 1;
+    }
+    0
+}
+
+/// An anonymous pipe belongs to whoever made it, whom the container does not know: it could be used and, by its name
+/// `/dev/stdout`, not be opened. It has no other name than those of the fds.
+fn open_to_all(stream: &OwnedFd) {
+    const PIPEFS_MAGIC: FsType = FsType(0x5049_5045);
+    if fstatfs(stream).is_ok_and(|found| found.filesystem_type() == PIPEFS_MAGIC) {
+        // Somebody else's, in a container inside a container: it can be used all the same.
+        let _ = fchmod(stream, Mode::from_bits_truncate(0o666));
+    }
+}
+
+fn act(order: &Order<'_>, inside: Inside, plan: &Plan, channel: &OwnedFd) -> Result<(), Failure> {
+    let mut maker = Maker::new(inside, order, channel.as_fd());
+    plan.steps.iter().filter(|step| step.by == Process::Outside).try_for_each(|step| maker.act(&step.act))
+}
+
+impl Inside {
+    fn open(order: &Order<'_>, pid: Pid) -> Result<Self, Failure> {
+        let open = |kind: &str| {
+            let path = format!("/proc/{pid}/ns/{kind}");
+            tree::open_file(Path::new(&path)).during(|| format!("open {path}"))
+        };
+        let (user_namespace, root) = match &order.shape.ids {
+            Ids::Host => (None, 0),
+            Ids::Range => (Some(open("user")?), ranges::first_id(order.range.unwrap_or(0))),
+            Ids::Mapped { uids, .. } => {
+                let root = uids.iter().find(|map| map.container == 0).map_or(0, |map| map.host);
+                (Some(open("user")?), root)
+            }
+        };
+        Ok(Self { user_namespace, mount_namespace: open("mnt")?, root })
+    }
+}
+
+/// The plan in its memfd; reading does not move the offset, which all who have it share.
+pub(crate) fn read_plan(memfd: &OwnedFd) -> Result<Plan, Failure> {
+    use std::os::unix::fs::FileExt;
+    let read = || -> std::io::Result<Vec<u8>> {
+        let file = fs::File::from(memfd.try_clone()?);
+        let length = usize::try_from(file.metadata()?.len()).unwrap_or(0);
+        let mut bytes = vec![0; length];
+        file.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes)
+    };
+    let bytes = read().during(|| "read the plan".to_owned())?;
+    postcard::from_bytes(&bytes)
+        .map_err(|_| nix::errno::Errno::EBADMSG)
+        .during(|| "decode the plan".to_owned())
+}
+
+fn write_maps(order: &Order<'_>, pid: Pid) -> Result<(), Failure> {
+    let (uids, gids) = match &order.shape.ids {
+        Ids::Host => return Ok(()),
+        Ids::Range => {
+            let map = format!("0 {} {}\n", ranges::first_id(order.range.unwrap_or(0)), ranges::SIZE);
+            (map.clone(), map)
+        }
+        Ids::Mapped { uids, gids } => {
+            let line = |map: &IdMapping| format!("{} {} {}", map.container, map.host, map.size);
+            let text = |maps: &[IdMapping]| maps.iter().map(line).collect::<Vec<_>>().join("\n");
+            (text(uids), text(gids))
+        }
+    };
+    for (file, map) in [("uid_map", uids), ("gid_map", gids)] {
+        let path = format!("/proc/{pid}/{file}");
+        fs::write(&path, &map).during(|| format!("write `{}` to {path}", map.trim_end()))?;
+    }
+    Ok(())
+}
+
+/// Closes all fds but 0 to 2 and `kept`: no copy of a launcher's fd may keep the launcher's peers from seeing its end.
+fn close_others(kept: impl Iterator<Item = i32>) -> nix::Result<()> {
+    let mut kept: Vec<u32> = kept.map(i32::cast_unsigned).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for fd in kept {
+        if fd > first {
+            process::close_range(first, fd - 1)?;
+        }
+        first = fd + 1;
+    }
+    process::close_range(first, u32::MAX)
+}
+
+fn clone_flag(kind: Namespace) -> CloneFlags {
+    match kind {
+        Namespace::User => CloneFlags::CLONE_NEWUSER,
+        Namespace::Mount => CloneFlags::CLONE_NEWNS,
+        Namespace::Pid => CloneFlags::CLONE_NEWPID,
+        Namespace::Network => CloneFlags::CLONE_NEWNET,
+        Namespace::Ipc => CloneFlags::CLONE_NEWIPC,
+        Namespace::Uts => CloneFlags::CLONE_NEWUTS,
+        Namespace::Cgroup => CloneFlags::CLONE_NEWCGROUP,
+        // nix has no name for CLONE_NEWTIME (Linux 5.6).
+        Namespace::Time => CloneFlags::from_bits_retain(0x80),
+    }
+}

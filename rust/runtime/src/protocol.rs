@@ -1,0 +1,128 @@
+//! The protocol between an engine (a Python process, many threads) and its launcher (one thread).
+//!
+//! ```text
+//!  engine                                        launcher                  outside, init
+//!    │  channel: Request + [handle, …]              │                          │
+//!    ├─────────────────────────────────────────────►│  control: plan, stdio    │
+//!    │                                              ├─────────────────────────►│
+//!    │  handle: Event::Started                      │                          │
+//!    │◄─────────────────────────────────────────────┤                          │
+//!    │  handle: Event::Terminal, Event::Failed      │                          │
+//!    │◄─────────────────────────────────────────────┼──────────────────────────┤
+//!    │  handle: Command::Kill                       │                          │
+//!    ├─────────────────────────────────────────────►│                          │
+//!    │  handle: Event::Exited                       │◄─────────── exit ────────┤
+//!    │◄─────────────────────────────────────────────┤
+//! ```
+//!
+//! All are `SOCK_SEQPACKET` sockets: one message, one packet, encoded by postcard. The channel is one per engine;
+//! any thread writes to it. A handle is one per container: a socket pair of which the engine sends one end along.
+//! When the engine closes its end, or dies, the launcher kills that container. When the channel closes, the launcher
+//! kills all, cleans up and exits.
+
+use std::path::PathBuf;
+
+use pycontain_plan::HostFacts;
+use pycontain_plan::step::Shape;
+use serde::{Deserialize, Serialize};
+
+/// The fd of the channel in a new launcher.
+pub const CHANNEL: i32 = 3;
+
+/// No message is longer; what may be (a plan) travels in a memfd.
+pub const LONGEST_MESSAGE: usize = 64 << 10;
+
+/// From the engine, on the channel. The first fd is always the handle that answers go to.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// First of all: where locks are kept. Answered by [`Event::Facts`].
+    Hello { run_directory: PathBuf },
+    /// fds: handle, memfd of the plan, stdin, stdout, stderr, and the locked directory of the container, if any.
+    Start(Start),
+    /// fds: handle, a path on the file system in question. Answered by [`Event::Idmap`].
+    ProbeIdmap,
+    /// fds: handle, the archive (a file or pipe), the directory. Answered by [`Event::Unpacked`] or [`Event::Done`].
+    Unpack { layer: bool },
+    /// Removes a directory with all below it, with the launcher's ids. Answered by [`Event::Done`].
+    Remove { directory: PathBuf },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Start {
+    pub shape: Shape,
+    /// Removed when the container has ended.
+    pub ephemeral: Option<PathBuf>,
+}
+
+/// To the engine, on a handle.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Event {
+    Facts(Box<HostFacts>),
+    Idmap(bool),
+    /// With a pidfd. The container exists; its command may not have been executed yet.
+    Started {
+        pid: i32,
+    },
+    /// With the master of its pseudo terminal.
+    Terminal,
+    Failed(Failure),
+    Exited(Exited),
+    Unpacked(Unpacked),
+    Done(Option<Failure>),
+}
+
+/// An archive that has been unpacked; digests are `sha256:<hex>`, sizes bytes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Unpacked {
+    /// Of the archive as given, compressed.
+    pub digest: String,
+    /// Of the tar in it.
+    pub diff_id: String,
+    pub compressed_size: u64,
+    pub size: u64,
+    pub entries: u64,
+}
+
+/// Why something did not happen.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Failure {
+    /// What was being done, in words.
+    pub step: String,
+    /// 0 when no system call failed.
+    pub errno: i32,
+    pub reason: Reason,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reason {
+    Step,
+    CommandNotFound,
+    CommandNotExecutable,
+    UnknownUser,
+    /// An archive is not what it should be: the step says why.
+    Archive,
+}
+
+/// The end of a container: everything of it is gone when this is sent.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Exited {
+    /// As a shell has it: 128 + n after signal n.
+    pub status: i32,
+    pub usage: Usage,
+    /// What could not be cleaned up, in words.
+    pub left: Vec<String>,
+}
+
+/// What a container used, read from its cgroup.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Usage {
+    pub cpu_nanoseconds: Option<u64>,
+    pub memory_peak: Option<u64>,
+    pub oom_kills: u64,
+}
+
+/// From the engine, on a handle.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Command {
+    Kill { signal: i32 },
+}

@@ -1,0 +1,68 @@
+//! Who owns which cgroup: every launcher locks a file named by its token, and its cgroups' names begin with the token.
+//!
+//! A file that nobody locks belongs to a launcher that died: its cgroups are killed and removed by the next one.
+//! Cgroups whose token has no file are left alone: they may belong to an engine that cannot be seen from here.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+
+pub(crate) struct Token {
+    pub name: String,
+    path: PathBuf,
+    _lock: Flock<File>,
+}
+
+fn directory(run_directory: &Path) -> PathBuf {
+    run_directory.join("launchers")
+}
+
+impl Token {
+    /// Takes a new token. Its file may be mistaken for a dead one's between its creation and its lock: then the path
+    /// no longer leads to it, and another is made.
+    pub(crate) fn take(run_directory: &Path) -> std::io::Result<Self> {
+        let directory = directory(run_directory);
+        fs::create_dir_all(&directory)?;
+        for attempt in 0u32.. {
+            let name = format!("{:x}-{attempt:x}-{:x}", std::process::id(), start_time());
+            let path = directory.join(&name);
+            let file = match OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
+                other => other?,
+            };
+            let inode = file.metadata()?.ino();
+            let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { continue };
+            if fs::metadata(&path).is_ok_and(|found| found.ino() == inode) {
+                return Ok(Self { name, path, _lock: lock });
+            }
+        }
+        unreachable!("the loop ends by returning")
+    }
+
+    pub(crate) fn give_back(self) {
+        // Already gone is as good.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// The tokens of dead launchers, locked for us while they are cleaned up.
+pub(crate) fn dead(run_directory: &Path) -> Vec<Token> {
+    let entries = fs::read_dir(directory(run_directory)).into_iter().flatten().flatten();
+    let lock = |entry: fs::DirEntry| {
+        let path = entry.path();
+        let file = OpenOptions::new().write(true).open(&path).ok()?;
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()?;
+        let name = entry.file_name().into_string().ok()?;
+        fs::metadata(&path)
+            .is_ok_and(|found| lock.metadata().is_ok_and(|own| own.ino() == found.ino()))
+            .then_some(Token { name, path, _lock: lock })
+    };
+    entries.filter_map(lock).collect()
+}
+
+/// Something that differs when a pid comes again: nanoseconds of this moment.
+fn start_time() -> u128 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos())
+}

@@ -1,0 +1,54 @@
+//! Runs in: an errand, a fork of the launcher that unpacks an archive with the launcher's ids: those of the disk, which for
+//! an ordinary user only the launcher's user namespace can give to files.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+
+use pycontain_layer::{Devices, Error, Options, OverlayXattr, Ownership, Whiteouts};
+use pycontain_plan::Privilege;
+use pycontain_runtime::protocol::{Event, Failure, Reason, Unpacked};
+
+use crate::channel;
+
+/// Unpacks, syncs, and tells the engine. `layer`: `.wh.` entries are whiteouts.
+pub(crate) fn run(
+    privilege: Privilege,
+    archive: OwnedFd,
+    directory: &OwnedFd,
+    layer: bool,
+    handle: &OwnedFd,
+) {
+    let options = options(privilege, layer);
+    let unpacked = pycontain_layer::unpack(File::from(archive), directory.as_fd(), &options)
+        .and_then(|unpacked| pycontain_layer::sync(directory.as_fd()).map(|()| unpacked));
+    let event = match unpacked {
+        Ok(unpacked) => Event::Unpacked(Unpacked {
+            digest: unpacked.digest.to_string(),
+            diff_id: unpacked.diff_id.to_string(),
+            compressed_size: unpacked.compressed_size,
+            size: unpacked.size,
+            entries: unpacked.entries,
+        }),
+        Err(error) => Event::Done(Some(failure(&error))),
+    };
+    channel::tell(handle, &event, &[]);
+}
+
+fn options(privilege: Privilege, layer: bool) -> Options {
+    let root = privilege == Privilege::Root;
+    let xattr = if root { OverlayXattr::Trusted } else { OverlayXattr::User };
+    Options {
+        ownership: if privilege == Privilege::SingleId { Ownership::Ignore } else { Ownership::Keep },
+        whiteouts: if layer { Whiteouts::Overlay(xattr) } else { Whiteouts::Plain },
+        devices: if root { Devices::Create } else { Devices::Refuse },
+        ..Options::default()
+    }
+}
+
+fn failure(error: &Error) -> Failure {
+    match error.errno() {
+        // The words of the error have the system's in them.
+        Some(errno) => Failure { step: error.to_string(), errno: errno as i32, reason: Reason::Archive },
+        None => Failure { step: error.to_string(), errno: 0, reason: Reason::Archive },
+    }
+}
