@@ -1,0 +1,19 @@
+//! The host side: starts the launcher, plans, asks for containers, and waits for them.
+//!
+//! Runs in the process of the user, with any number of threads. It never forks; whatever waits here waits on an fd.
+
+#![forbid(unsafe_code)]
+
+mod error;
+mod launcher;
+mod process;
+mod streams;
+mod terminal;
+
+pub use error::Error;
+pub use launcher::{Launcher, Start};
+pub use process::Interrupted;
+pub use process::{Ended, Process};
+pub use pycontain_runtime::protocol::{Exited, Failure, Reason, Unpacked, Usage};
+pub use streams::{Captured, Outcome, Passage};
+pub use terminal::Raw;

@@ -1,0 +1,242 @@
+//! The streams of a container whose caller wants them: written to, collected, or passed on.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::stat::Mode;
+use nix::unistd::{pipe2, read, write};
+use pycontain_sys::terminal;
+
+use crate::error::{During, Error};
+use crate::process::{Ended, Interrupted, pause};
+use crate::{Launcher, Process, Start};
+
+/// A pipe's capacity, and so the most that one read can bring.
+const CHUNK: usize = 64 << 10;
+
+/// What to run, as `subprocess.run` takes it.
+#[derive(Debug, Default)]
+pub struct Captured<'a> {
+    pub input: Option<&'a [u8]>,
+    pub timeout: Option<Duration>,
+    pub ephemeral: Option<PathBuf>,
+    pub lock: Option<BorrowedFd<'a>>,
+}
+
+/// What came of it; no end: it took too long, and everything inside has been killed.
+#[derive(Debug)]
+pub struct Outcome {
+    pub ended: Option<Ended>,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+    pub notes: Vec<String>,
+}
+
+impl Launcher {
+    /// Runs a container to its end, with both streams collected.
+    pub fn run(
+        &self,
+        config: &[u8],
+        captured: &Captured<'_>,
+        interrupted: Interrupted<'_>,
+    ) -> Result<Outcome, Error> {
+        let make_pipe = || pipe2(OFlag::O_CLOEXEC).during("make a pipe");
+        let (stdout, their_stdout) = make_pipe()?;
+        let (stderr, their_stderr) = make_pipe()?;
+        let (their_stdin, stdin) = match captured.input {
+            Some(_) => make_pipe().map(|(theirs, ours)| (theirs, Some(ours)))?,
+            None => (null()?, None),
+        };
+        let start = Start {
+            stdio: [their_stdin.as_fd(), their_stdout.as_fd(), their_stderr.as_fd()],
+            ephemeral: captured.ephemeral.clone(),
+            lock: captured.lock,
+        };
+        let process = self.start(config, &start)?;
+        drop((their_stdin, their_stdout, their_stderr));
+        let mut pump = Pump::new(&process, stdin, captured.input.unwrap_or_default(), [stdout, stderr])?;
+        let deadline = captured.timeout.map(|timeout| Instant::now() + timeout);
+        let mut ended = pump.run(deadline, interrupted)?;
+        if ended.is_none() {
+            process.kill(nix::libc::SIGKILL)?;
+            // Its clean-up is waited for, its status is of no interest.
+            pump.run(None, interrupted)?;
+            ended = None;
+        }
+        let [stdout, stderr] = pump.collected;
+        Ok(Outcome { ended, stdout, stderr, notes: process.notes().to_vec() })
+    }
+}
+
+/// `/dev/null`, for reading.
+pub(crate) fn null() -> Result<OwnedFd, Error> {
+    open("/dev/null", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).during("open /dev/null")
+}
+
+struct Pump<'a> {
+    process: &'a Process,
+    stdin: Option<OwnedFd>,
+    input: &'a [u8],
+    open: [Option<OwnedFd>; 2],
+    collected: [Vec<u8>; 2],
+}
+
+impl<'a> Pump<'a> {
+    fn new(
+        process: &'a Process,
+        stdin: Option<OwnedFd>,
+        input: &'a [u8],
+        streams: [OwnedFd; 2],
+    ) -> Result<Self, Error> {
+        let nonblocking =
+            |fd: &OwnedFd| fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).during("set up a pipe");
+        for fd in stdin.iter().chain(&streams) {
+            nonblocking(fd)?;
+        }
+        let open = streams.map(Some);
+        Ok(Self {
+            process,
+            stdin: stdin.filter(|_| !input.is_empty()),
+            input,
+            open,
+            collected: Default::default(),
+        })
+    }
+
+    /// Until the container has ended, or `deadline`.
+    fn run(
+        &mut self,
+        deadline: Option<Instant>,
+        interrupted: Interrupted<'_>,
+    ) -> Result<Option<Ended>, Error> {
+        loop {
+            self.write();
+            self.read();
+            if let Some(ended) = self.process.ended()? {
+                // All that could write has ended: what is in the pipes is all there will be.
+                self.read();
+                return Ok(Some(ended));
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Ok(None);
+            }
+            let mut fds = vec![PollFd::new(self.process.as_fd(), PollFlags::POLLIN)];
+            fds.extend(self.stdin.iter().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLOUT)));
+            fds.extend(self.open.iter().flatten().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)));
+            pause(&mut fds, deadline, interrupted)?;
+        }
+    }
+
+    fn write(&mut self) {
+        while let Some(stdin) = &self.stdin {
+            match write(stdin, self.input) {
+                Ok(written) => self.input = &self.input[written..],
+                Err(Errno::EAGAIN) => return,
+                Err(Errno::EINTR) => continue,
+                // Nobody reads on: as `subprocess` does, the rest is dropped.
+                Err(_) => self.input = &[],
+            }
+            if self.input.is_empty() {
+                self.stdin = None;
+            }
+        }
+    }
+
+    fn read(&mut self) {
+        for (open, collected) in self.open.iter_mut().zip(&mut self.collected) {
+            while let Some(fd) = open {
+                let length = collected.len();
+                collected.resize(length + CHUNK, 0);
+                let outcome = read(&*fd, &mut collected[length..]);
+                collected.truncate(length + *outcome.as_ref().unwrap_or(&0));
+                match outcome {
+                    Ok(1..) | Err(Errno::EINTR) => {}
+                    Err(Errno::EAGAIN) => break,
+                    Ok(_) | Err(_) => *open = None,
+                }
+            }
+        }
+    }
+}
+
+/// One direction that is passed on: from an fd to another, until the end of either.
+#[derive(Debug)]
+pub struct Passage {
+    pub from: OwnedFd,
+    pub to: OwnedFd,
+    /// The end of `from` is no news to the container's terminal.
+    pub keep_to: bool,
+}
+
+impl Process {
+    /// Passes streams on until the container has ended. With a `terminal` (its master), the size of `window` is kept
+    /// the same as that of the user's: a handler for `SIGWINCH`, whatever it does, makes this loop look at it.
+    pub fn relay(
+        &self,
+        mut passages: Vec<Passage>,
+        window: Option<(BorrowedFd<'_>, BorrowedFd<'_>)>,
+        interrupted: Interrupted<'_>,
+    ) -> Result<Ended, Error> {
+        let mut size = (0, 0);
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            if let Some((user, master)) = window
+                && let Ok(now) = terminal::size(user)
+                && now != size
+            {
+                size = now;
+                // Gone already: its end is about to be seen.
+                let _ = terminal::resize(master, now.0, now.1);
+            }
+            if let Some(ended) = self.ended()? {
+                for passage in passages.iter().filter(|passage| !passage.keep_to) {
+                    while passage.ready() && passage.pass(&mut buffer) {}
+                }
+                return Ok(ended);
+            }
+            let mut fds = vec![PollFd::new(self.as_fd(), PollFlags::POLLIN)];
+            fds.extend(passages.iter().map(|passage| PollFd::new(passage.from.as_fd(), PollFlags::POLLIN)));
+            pause(&mut fds, None, interrupted)?;
+            let ready: Vec<bool> = fds[1..].iter().map(|fd| fd.any().unwrap_or(false)).collect();
+            drop(fds);
+            let mut ready = ready.into_iter();
+            passages.retain(|passage| !ready.next().unwrap_or(false) || passage.pass(&mut buffer));
+        }
+    }
+}
+
+impl Passage {
+    fn ready(&self) -> bool {
+        let mut fds = [PollFd::new(self.from.as_fd(), PollFlags::POLLIN)];
+        matches!(nix::poll::poll(&mut fds, 0u8), Ok(1..))
+    }
+
+    /// Moves what is there; false at the end of either side. A terminal whose other side is closed reads as `EIO`.
+    fn pass(&self, buffer: &mut [u8]) -> bool {
+        match read(&self.from, buffer) {
+            Ok(0) => false,
+            Ok(length) => write_all(self.to.as_fd(), &buffer[..length]),
+            Err(Errno::EINTR | Errno::EAGAIN) => true,
+            Err(_) => false,
+        }
+    }
+}
+
+fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> bool {
+    while !bytes.is_empty() {
+        match write(fd, bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => {
+                let mut fds = [PollFd::new(fd, PollFlags::POLLOUT)];
+                let _ = nix::poll::poll(&mut fds, 1000u16);
+            }
+            Err(_) => return false,
+        }
+    }
+    true
+}
