@@ -1,0 +1,122 @@
+//! How a call leaves Python and comes back: without the interpreter lock, and with Python's exceptions.
+
+use std::os::fd::{OwnedFd, RawFd};
+
+use pycontain_engine::{Error, Failure, Reason};
+use pyo3::exceptions::{PyKeyboardInterrupt, PyOSError, PyValueError};
+use pyo3::prelude::*;
+
+mod python {
+    pyo3::import_exception!(pycontain.errors, CommandNotExecutable);
+    pyo3::import_exception!(pycontain.errors, CommandNotFound);
+    pyo3::import_exception!(pycontain.errors, ImageInvalid);
+    pyo3::import_exception!(pycontain.errors, InvalidOption);
+    pyo3::import_exception!(pycontain.errors, PycontainError);
+    pyo3::import_exception!(pycontain.errors, StartError);
+    pyo3::import_exception!(pycontain.errors, StoreError);
+    pyo3::import_exception!(pycontain.errors, Unsupported);
+}
+
+/// Runs `work` without the interpreter lock. `work` is given a question that it asks while it waits: whether one of
+/// Python's signal handlers raised; that exception then comes out of here.
+pub(crate) fn enter<T: Send>(
+    python: Python<'_>,
+    work: impl FnOnce(pycontain_engine::Interrupted<'_>) -> Result<T, Error> + Send,
+) -> PyResult<T> {
+    let (outcome, raised) = python.detach(|| {
+        let raised = std::cell::RefCell::new(None);
+        let interrupted = || match Python::attach(|python| python.check_signals()) {
+            Ok(()) => false,
+            Err(error) => {
+                *raised.borrow_mut() = Some(error);
+                true
+            }
+        };
+        let outcome = work(&interrupted);
+        (outcome, raised.into_inner())
+    });
+    match (outcome, raised) {
+        (Err(Error::Interrupted), Some(error)) => Err(error),
+        (outcome, _) => outcome.map_err(|error| exception(python, error)),
+    }
+}
+
+pub(crate) fn exception(python: Python<'_>, error: Error) -> PyErr {
+    match error {
+        Error::Plan(error) => plan_exception(python, &error),
+        Error::Failed(failure) => failed(python, &failure),
+        Error::LauncherDied => with_hint(
+            python,
+            python::PycontainError::new_err("the launcher process ended unexpectedly"),
+            Some("was it killed? every container of this engine has ended with it"),
+        ),
+        Error::System { errno, .. } => PyOSError::new_err((errno as i32, error.to_string())),
+        Error::Interrupted => PyKeyboardInterrupt::new_err(()),
+    }
+}
+
+fn plan_exception(python: Python<'_>, error: &pycontain_plan::Error) -> PyErr {
+    use pycontain_plan::Error as Plan;
+    let message = error.to_string();
+    match error {
+        Plan::UnknownCapability(_) => with_hint(
+            python,
+            python::InvalidOption::new_err(message),
+            Some("capabilities(7) lists them; `ALL` names all"),
+        ),
+        Plan::UnknownNamespace(_)
+        | Plan::UnknownLimit(_)
+        | Plan::NoCommand
+        | Plan::NoRoot
+        | Plan::Annotation { .. }
+        | Plan::Seccomp(_)
+        | Plan::Json(_) => python::InvalidOption::new_err(message),
+        Plan::NoSource(_) | Plan::NoLayer(_) => with_hint(
+            python,
+            python::StartError::new_err(message),
+            Some("`--volume` creates a missing source, `--mount` does not"),
+        ),
+        Plan::Limit(limit) => with_hint(python, python::Unsupported::new_err(message), limit.hint.as_deref()),
+        Plan::Unsupported { hint, .. } => {
+            with_hint(python, python::Unsupported::new_err(message), Some(hint))
+        }
+    }
+}
+
+fn with_hint(python: Python<'_>, error: PyErr, hint: Option<&str>) -> PyErr {
+    // An exception object takes any attribute.
+    let _ = error.value(python).setattr("hint", hint);
+    error
+}
+
+/// The error of a failed step: what, on what, and why in words.
+pub(crate) fn failed(python: Python<'_>, failure: &Failure) -> PyErr {
+    let why = if failure.errno == 0 {
+        String::new()
+    } else {
+        format!(": {}", nix::errno::Errno::from_raw(failure.errno).desc().to_lowercase())
+    };
+    // Some words have the reason in them already.
+    let complete = failure.step.ends_with("$PATH") || failure.reason == Reason::Archive;
+    let message = if complete { failure.step.clone() } else { failure.step.clone() + &why };
+    let error = match failure.reason {
+        Reason::CommandNotFound => python::CommandNotFound::new_err(message),
+        Reason::CommandNotExecutable => python::CommandNotExecutable::new_err(message),
+        Reason::Archive if failure.errno == 0 => return python::ImageInvalid::new_err(message),
+        Reason::Archive => python::StoreError::new_err(message),
+        Reason::Step | Reason::UnknownUser => python::StartError::new_err(message),
+    };
+    let number = (failure.errno != 0).then_some(failure.errno);
+    let _ = error.value(python).setattr("errno", number);
+    error
+}
+
+/// An fd of ours, as the caller's may be closed by another thread while the call is without the lock.
+pub(crate) fn duplicate(fd: RawFd) -> PyResult<OwnedFd> {
+    if fd < 0 {
+        return Err(PyValueError::new_err(format!("not a file descriptor: {fd}")));
+    }
+    pycontain_sys::process::duplicate_fd(fd).map_err(|errno| {
+        PyOSError::new_err((errno as i32, format!("file descriptor {fd}: {}", errno.desc())))
+    })
+}

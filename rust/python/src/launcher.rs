@@ -1,0 +1,131 @@
+//! The engine's launcher.
+
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use pycontain_engine::{Captured, Start};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::doorway::{duplicate, enter, failed};
+use crate::process::{Exit, Process};
+use crate::unpack::Unpacked;
+
+#[pyclass(frozen, module = "pycontain._core")]
+pub(crate) struct Launcher {
+    inner: RwLock<Option<Arc<pycontain_engine::Launcher>>>,
+}
+
+impl Launcher {
+    fn get(&self) -> PyResult<Arc<pycontain_engine::Launcher>> {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        inner.clone().ok_or_else(|| PyValueError::new_err("the launcher is closed"))
+    }
+}
+
+#[pymethods]
+impl Launcher {
+    #[new]
+    fn new(python: Python<'_>, run_directory: PathBuf) -> PyResult<Self> {
+        let launcher = enter(python, |_| pycontain_engine::Launcher::new(&run_directory))?;
+        Ok(Self { inner: RwLock::new(Some(Arc::new(launcher))) })
+    }
+
+    #[pyo3(signature = (config, streams, *, ephemeral=None, lock=None))]
+    fn start(
+        &self,
+        python: Python<'_>,
+        config: &[u8],
+        streams: (i32, i32, i32),
+        ephemeral: Option<PathBuf>,
+        lock: Option<i32>,
+    ) -> PyResult<Process> {
+        let launcher = self.get()?;
+        let [stdin, stdout, stderr] = [duplicate(streams.0)?, duplicate(streams.1)?, duplicate(streams.2)?];
+        let lock = lock.map(duplicate).transpose()?;
+        let process = enter(python, |_| {
+            let fds = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+            launcher.start(config, &Start { stdio: fds, ephemeral, lock: lock.as_ref().map(AsFd::as_fd) })
+        })?;
+        Ok(Process::new(process))
+    }
+
+    #[pyo3(signature = (config, *, input=None, timeout=None, ephemeral=None, lock=None))]
+    #[allow(clippy::type_complexity)]
+    fn run<'py>(
+        &self,
+        python: Python<'py>,
+        config: &[u8],
+        input: Option<&[u8]>,
+        timeout: Option<f64>,
+        ephemeral: Option<PathBuf>,
+        lock: Option<i32>,
+    ) -> PyResult<(Option<Exit>, Bound<'py, PyBytes>, Bound<'py, PyBytes>, Vec<String>)> {
+        let launcher = self.get()?;
+        let lock = lock.map(duplicate).transpose()?;
+        let timeout = timeout.map(seconds).transpose()?;
+        let outcome = enter(python, |interrupted| {
+            let captured = Captured { input, timeout, ephemeral, lock: lock.as_ref().map(AsFd::as_fd) };
+            launcher.run(config, &captured, interrupted)
+        })?;
+        if let Some(failure) = outcome.ended.as_ref().and_then(|ended| ended.failure.as_ref()) {
+            return Err(failed(python, failure));
+        }
+        let exit = outcome.ended.map(|ended| Exit::new(ended.exited));
+        Ok((
+            exit,
+            PyBytes::new(python, &outcome.stdout),
+            PyBytes::new(python, &outcome.stderr),
+            outcome.notes,
+        ))
+    }
+
+    /// Whether it still serves: it may have been killed.
+    #[getter]
+    fn alive(&self) -> PyResult<bool> {
+        Ok(self.get()?.is_alive())
+    }
+
+    fn facts(&self) -> PyResult<String> {
+        let launcher = self.get()?;
+        serde_json::to_string(launcher.facts()).map_err(|error| PyValueError::new_err(error.to_string()))
+    }
+
+    fn explain(&self, python: Python<'_>, config: &[u8]) -> PyResult<String> {
+        let launcher = self.get()?;
+        enter(python, |_| launcher.plan(config).map(|plan| plan.to_string()))
+    }
+
+    #[pyo3(signature = (source, directory, *, whiteouts=true))]
+    fn unpack(
+        &self,
+        python: Python<'_>,
+        source: i32,
+        directory: PathBuf,
+        whiteouts: bool,
+    ) -> PyResult<Unpacked> {
+        let launcher = self.get()?;
+        let source = duplicate(source)?;
+        enter(python, |interrupted| launcher.unpack(source.as_fd(), &directory, whiteouts, interrupted))
+            .map(Unpacked::new)
+    }
+
+    /// Removes a directory and all below it, whoever inside a container owns it.
+    fn remove_tree(&self, python: Python<'_>, directory: PathBuf) -> PyResult<()> {
+        let launcher = self.get()?;
+        enter(python, |_| launcher.remove(&directory))
+    }
+
+    fn close(&self, python: Python<'_>) {
+        let inner = self.inner.write().unwrap_or_else(PoisonError::into_inner).take();
+        python.detach(|| inner.inspect(|launcher| launcher.close()));
+    }
+}
+
+pub(crate) fn seconds(value: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(value.max(0.0))
+        .map_err(|_| PyValueError::new_err(format!("not a time in seconds: {value}")))
+}

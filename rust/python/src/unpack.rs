@@ -1,0 +1,42 @@
+//! Unpacked archives.
+
+use pyo3::prelude::*;
+
+#[pyclass(frozen, module = "pycontain._core")]
+pub(crate) struct Unpacked {
+    inner: pycontain_engine::Unpacked,
+}
+
+impl Unpacked {
+    pub(crate) fn new(inner: pycontain_engine::Unpacked) -> Self {
+        Self { inner }
+    }
+}
+
+#[pymethods]
+impl Unpacked {
+    #[getter]
+    fn digest(&self) -> &str {
+        &self.inner.digest
+    }
+
+    #[getter]
+    fn diff_id(&self) -> &str {
+        &self.inner.diff_id
+    }
+
+    #[getter]
+    fn compressed_size(&self) -> u64 {
+        self.inner.compressed_size
+    }
+
+    #[getter]
+    fn size(&self) -> u64 {
+        self.inner.size
+    }
+
+    #[getter]
+    fn entries(&self) -> u64 {
+        self.inner.entries
+    }
+}
