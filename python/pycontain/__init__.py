@@ -1,0 +1,142 @@
+r"""A container engine that is a Python library.
+
+>>> import pycontain
+>>> pycontain.run("alpine", ["echo", "hi"], network="none").stdout
+b'hi\n'
+
+The names below are loaded when they are used: importing pycontain costs next to nothing.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Unpack
+
+    from pycontain.engine import Engine  # type: ignore[import-not-found,unused-ignore]
+    from pycontain.errors import (
+        AddressInUse,
+        CommandNotExecutable,
+        CommandNotFound,
+        Conflict,
+        ContainerNotFound,
+        ExitError,
+        ImageInvalid,
+        ImageNotFound,
+        InvalidOption,
+        NameInUse,
+        NetworkNotFound,
+        NotFound,
+        PortInUse,
+        PycontainError,
+        RegistryError,
+        StartError,
+        StillInUse,
+        StoreError,
+        TimeoutExpired,
+        Unsupported,
+        VolumeNotFound,
+    )
+    from pycontain.options import ContainerOptions
+    from pycontain.types import Completed, Mount, RootFilesystem, Usage, bind, tmpfs_mount
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AddressInUse",
+    "CommandNotExecutable",
+    "CommandNotFound",
+    "Completed",
+    "Conflict",
+    "ContainerNotFound",
+    "ContainerOptions",
+    "Engine",
+    "ExitError",
+    "ImageInvalid",
+    "ImageNotFound",
+    "InvalidOption",
+    "Mount",
+    "NameInUse",
+    "NetworkNotFound",
+    "NotFound",
+    "PortInUse",
+    "PycontainError",
+    "RegistryError",
+    "RootFilesystem",
+    "StartError",
+    "StillInUse",
+    "StoreError",
+    "TimeoutExpired",
+    "Unsupported",
+    "Usage",
+    "VolumeNotFound",
+    "__version__",
+    "bind",
+    "run",
+    "tmpfs_mount",
+]
+
+_MODULES = {
+    "Completed": "types",
+    "ContainerOptions": "options",
+    "Engine": "engine",
+    "Mount": "types",
+    "RootFilesystem": "types",
+    "Usage": "types",
+    "bind": "types",
+    "tmpfs_mount": "types",
+}  # the others are errors
+
+
+def run(
+    image: str,
+    args: str | Sequence[str] = (),
+    *,
+    input: bytes | str | None = None,
+    text: bool = False,
+    check: bool = True,
+    timeout: float | None = None,
+    **options: Unpack[ContainerOptions],
+) -> Completed:
+    r"""Run a command in a new container, wait for it, remove it; in the default engine.
+
+    >>> run("alpine", ["echo", "hi"], network="none").stdout
+    b'hi\n'
+
+    Args:
+        image: its name; `host` stands for this machine's own programs.
+        args: the command; a str is split as a shell would split words; empty: the image's.
+        input: what the command reads; None: nothing.
+        text: both streams are str, decoded as UTF-8.
+        check: raise when it fails.
+        timeout: seconds; everything inside is killed when it expires.
+        options: see `ContainerOptions`.
+
+    Raises:
+        ExitError: the command failed and `check` is true; carries both streams.
+        TimeoutExpired: it did not end in time.
+        ImageNotFound: no such image, here or in its registry.
+        InvalidOption: an option's value is not one it takes.
+        StartError: it could not be started; `CommandNotFound` when there is no such command.
+    """
+    from pycontain.engine import default
+
+    result: Completed = default().run(
+        image, args, input=input, text=text, check=check, timeout=timeout, **options
+    )
+    return result
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(f"pycontain.{_MODULES.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
