@@ -1,0 +1,276 @@
+"""Images: `engine.images`, and the handles it gives out."""
+
+from __future__ import annotations
+
+from pycontain.errors import ImageNotFound, InvalidOption, Unsupported
+from pycontain.types import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterable
+    from typing import IO
+
+    from pycontain.images.config import HistoryEntry, ImageConfig
+    from pycontain.images.stage import Unpacker
+    from pycontain.images.store import Removal, Store, StoredImage
+    from pycontain.paths import Paths
+    from pycontain.runtime.command import ImageConfig as Defaults
+    from pycontain.types import RootFilesystem
+
+__all__ = ["Image", "Images", "StartImage"]
+
+_HOST = "host"
+
+
+def _unused(_image: str) -> tuple[str, ...]:
+    return ()
+
+
+class StartImage(Value):
+    """What a container is made of.
+
+    Attributes:
+        id: the image's; `host` for the image `host`, whose content is the machine's.
+        root: its root file system.
+        config: defaults for the container.
+    """
+
+    __slots__ = ("id", "root", "config")  # noqa: RUF023 - the constructor's order
+    id: str
+    root: RootFilesystem
+    config: Defaults
+
+    def __init__(self, id: str, root: RootFilesystem, config: Defaults) -> None:
+        self._set(id=id, root=root, config=config)
+
+
+class Image:
+    """An image of an engine; equal and hashable by its id. Made by `Images` only."""
+
+    __slots__ = ("_store", "_stored")
+
+    def __init__(self, store: Store, stored: StoredImage) -> None:
+        self._store = store
+        self._stored = stored
+
+    @property
+    def id(self) -> str:
+        """`sha256:<hex>`."""
+        return self._stored.id
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Its names as they are now: `alpine:3.20`."""
+        return self._store.get(self.id).tags
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """What registries know it by, as it is now: `alpine@sha256:…`."""
+        return self._store.get(self.id).digests
+
+    @property
+    def size(self) -> int:
+        """Bytes of its layers, unpacked."""
+        return self._stored.size
+
+    @property
+    def created(self) -> str:
+        """RFC 3339, as the image says; may be empty."""
+        return self._stored.created
+
+    @property
+    def os(self) -> str:
+        """`linux`, or empty where it does not say."""
+        return self._stored.os
+
+    @property
+    def architecture(self) -> str:
+        """`amd64`, `arm64`, …, or empty where it does not say."""
+        return self._stored.architecture
+
+    @property
+    def config(self) -> ImageConfig:
+        """Its defaults for containers."""
+        return self._stored.config
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The diff ids of its layers, lowest first."""
+        return self._stored.diff_ids
+
+    @property
+    def history(self) -> tuple[HistoryEntry, ...]:
+        """How it was made, the first step first."""
+        return self._store.history(self.id)
+
+    def tag(self, name: str) -> None:
+        """Give it one more name; another image of that name loses it.
+
+        Raises:
+            InvalidOption: it is no name, or ends in a digest.
+        """
+        _tag(self._store, self.id, name)
+
+    def remove(self, *, force: bool = False) -> Removal:
+        """Remove it with its name, and with all its names if `force`.
+
+        Raises:
+            StillInUse: containers are made from it.
+            Conflict: it has several names.
+        """
+        return self._store.remove(self.id, force=force)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Image) and other.id == self.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __repr__(self) -> str:
+        return f"<Image {self.id[7:19]}>"
+
+
+class Images:
+    """The images of an engine.
+
+    Args:
+        paths: where they are kept.
+        launcher: unpacks layers and removes them.
+        users: gives the ids of the containers that are made from the image of an id.
+    """
+
+    def __init__(
+        self, paths: Paths, launcher: Unpacker, users: Callable[[str], Iterable[str]] = _unused
+    ) -> None:
+        self._paths = paths
+        self._launcher = launcher
+        self._users = users
+        self._opened: dict[str, Store] = {}
+
+    @property
+    def _store(self) -> Store:
+        # a start of the image `host` needs neither the store nor the 10 ms that importing it takes
+        if not self._opened:
+            from pycontain.images.store import Store
+
+            self._opened.setdefault("store", Store(self._paths, self._launcher, self._users))
+        return self._opened["store"]
+
+    def get(self, name: str) -> Image:
+        """The image of this name, id or beginning of an id.
+
+        Raises:
+            ImageNotFound: there is none.
+        """
+        return Image(self._store, self._store.get(_not_host(name)))
+
+    def load(self, source: str | os.PathLike[str] | IO[bytes]) -> tuple[Image, ...]:
+        """Add every image in an archive of `docker save`, in an OCI archive, or in an OCI layout directory.
+
+        Args:
+            source: a path, or something open to read from.
+
+        Raises:
+            ImageInvalid: the archive is damaged or not what it claims to be; nothing was added.
+            Unsupported: its images are for other kinds of machines.
+        """
+        from pycontain.images.archive import load
+
+        return tuple(Image(self._store, stored) for stored in load(self._store, source))
+
+    def import_(
+        self,
+        source: str | os.PathLike[str] | IO[bytes],
+        name: str | None = None,
+        *,
+        changes: Iterable[str] = (),
+        message: str = "",
+    ) -> Image:
+        """Make an image of one layer from a tar of a file system, as it is or compressed by gzip or zstd.
+
+        Args:
+            source: a path, or something open to read from.
+            name: the image's name.
+            changes: instructions of a Dockerfile for its configuration: `CMD ["sh"]`.
+            message: goes into its history.
+
+        Raises:
+            ImageInvalid: the tar is damaged; nothing was added.
+            InvalidOption: the name or a change is not valid.
+        """
+        from pycontain.images.importing import import_file_system
+
+        if name is not None:
+            _not_host(name)
+        stored = import_file_system(self._store, source, name, changes=changes, message=message)
+        return Image(self._store, stored)
+
+    def tag(self, name: str, target: str) -> None:
+        """Give the image `name` the name `target` as well; another image of that name loses it.
+
+        Raises:
+            ImageNotFound: there is no image `name`.
+            InvalidOption: `target` is no name, or ends in a digest.
+        """
+        _tag(self._store, _not_host(name), target)
+
+    def remove(self, name: str, *, force: bool = False) -> Removal:
+        """Take a name away; with its last name goes the image. By id: the image, with all names if `force`.
+
+        Raises:
+            ImageNotFound: there is none.
+            StillInUse: containers are made from it.
+            Conflict: it has several names.
+        """
+        return self._store.remove(_not_host(name), force=force)
+
+    def for_start(self, name: str, *, platform: str | None = None) -> StartImage:
+        """What a container of the image `name` is made of. Reads only, once the image `host` has been made.
+
+        Args:
+            name: the image's, or its id.
+            platform: `linux/amd64`: what the image must be for; None: this machine.
+
+        Raises:
+            ImageNotFound: there is none.
+            Unsupported: its programs are for another kind of machine.
+        """
+        from pycontain.types import RootFilesystem
+
+        if name == _HOST:
+            from pycontain.images.host import host_image
+
+            host = host_image(self._paths)
+            return StartImage(_HOST, host.root, host.config)
+        stored = self._store.resolve(name)
+        if platform is not None and not f"{stored.os}/{stored.architecture}".startswith(platform):
+            raise Unsupported(
+                f"image `{name}` is for {stored.os}/{stored.architecture}, not for `{platform}`",
+                hint="load an image for that platform",
+            )
+        return StartImage(stored.id, RootFilesystem(stored.layers), stored.config)
+
+    def list(self) -> tuple[Image, ...]:
+        """All images, the newest first."""
+        return tuple(Image(self._store, stored) for stored in self._store.list())
+
+    def close(self) -> None:
+        """Close the database; the next use opens it again."""
+        for store in self._opened.values():
+            store.close()
+
+
+def _tag(store: Store, name: str, target: str) -> None:
+    if target == _HOST:
+        raise InvalidOption(f"cannot tag as `{_HOST}`: that is this machine's own image")
+    store.tag(name, target)
+
+
+def _not_host(name: str) -> str:
+    if name == _HOST:
+        raise ImageNotFound(
+            f"image `{_HOST}` is not kept: it is this machine's own programs",
+            hint="`pycontain run host` runs them",
+        )
+    return name

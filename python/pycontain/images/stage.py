@@ -1,0 +1,275 @@
+"""Adding images: layers are unpacked out of sight, appear by a rename, and then the image appears.
+
+    1  claim or unpack     staging/<random>/<n>/         nobody else looks there; synced to disk
+    2  verify                                            the digests that the image promises
+    3  publish             rename to layers/<diff id>/   one transaction, with its row and this stage's claim
+    4  commit              rows of images and names      one transaction; the claims go
+
+Killed before 3: a directory that the next stage removes. Killed between 3 and 4: a layer that no image refers
+to and whose claim is dead; the next stage removes it too. Claims keep what is still needed from being removed
+meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from pycontain.errors import ImageInvalid, StoreError
+from pycontain.images import staging
+from pycontain.types import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator, Sequence
+    from typing import Protocol
+
+    from pycontain._core import Unpacked
+    from pycontain.images.database import Database
+    from pycontain.paths import Paths
+
+    class Unpacker(Protocol):
+        """What the store needs of the launcher."""
+
+        def unpack(self, source: int, directory: str, *, whiteouts: bool) -> Unpacked: ...
+        def remove_tree(self, directory: str) -> None: ...
+
+
+__all__ = ["NewImage", "Stage", "collect", "stage"]
+
+
+class NewImage(Value):
+    """An image whose layers are all there.
+
+    Attributes:
+        configuration: the document, to the byte; its digest is the image's id.
+        diff_ids: the layers, lowest first.
+        references: `Reference.key`s.
+        manifest: the document it came with, if any.
+    """
+
+    __slots__ = ("configuration", "diff_ids", "references", "manifest")  # noqa: RUF023 - the constructor's order
+    configuration: bytes
+    diff_ids: tuple[str, ...]
+    references: tuple[str, ...]
+    manifest: bytes | None
+
+    def __init__(
+        self,
+        configuration: bytes,
+        diff_ids: Sequence[str],
+        references: Sequence[str] = (),
+        manifest: bytes | None = None,
+    ) -> None:
+        self._set(
+            configuration=configuration,
+            diff_ids=tuple(diff_ids),
+            references=tuple(references),
+            manifest=manifest,
+        )
+
+    @property
+    def id(self) -> str:
+        """The digest of its configuration."""
+        import hashlib
+
+        return "sha256:" + hashlib.sha256(self.configuration).hexdigest()
+
+
+class Stage:
+    """One adding of images. Made by `stage`; its methods may be called by several threads."""
+
+    def __init__(self, paths: Paths, database: Database, launcher: Unpacker, held: staging.Held) -> None:
+        self._paths = paths
+        self._database = database
+        self._launcher = launcher
+        self._held = held
+
+    @property
+    def path(self) -> str:
+        """A directory of its own, gone afterwards, whatever happens."""
+        return self._held.path
+
+    def claim(self, diff_id: str) -> bool:
+        """Whether this layer is there; it stays there until this stage ends."""
+        with self._database.writing() as connection:
+            known = connection.execute("SELECT 1 FROM layers WHERE diff_id = ?", (diff_id,)).fetchone()
+            # no directory: its removal was cut off, and nothing refers to it
+            if not known or not os.path.isdir(self._layer(diff_id)):
+                return False
+            self._add_claim(connection, diff_id)
+            return True
+
+    def unpack(
+        self, source: int, entry: str, *, diff_id: str | None = None, digest: str | None = None
+    ) -> Unpacked:
+        """Make the layer that is read from the fd `source`, a tar as it is or compressed.
+
+        Args:
+            source: read to its end, not closed.
+            entry: what errors call it.
+            diff_id: what the digest of the tar must be; None: anything.
+            digest: what the digest of the bytes as given must be; None: anything.
+
+        Raises:
+            ImageInvalid: it is not a valid layer, or not the one that was promised.
+        """
+        directory = f"{self.path}/{os.urandom(6).hex()}"
+        os.mkdir(directory, 0o755)
+        os.chmod(directory, 0o755)  # noqa: S103 - whatever the umask: other users live in containers
+        try:
+            unpacked = self._launcher.unpack(source, directory, whiteouts=True)
+        except ImageInvalid as error:
+            raise ImageInvalid(f"`{entry}`: {error}", hint=error.hint) from error
+        for promised, found, what in (
+            (digest, unpacked.digest, "digest"),
+            (diff_id, unpacked.diff_id, "diff id"),
+        ):
+            if promised is not None and promised != found:
+                raise ImageInvalid(f"`{entry}` has {what} {found}, the image promises {promised}")
+        self._publish(directory, unpacked)
+        return unpacked
+
+    def commit(self, images: Sequence[NewImage]) -> None:
+        """Add the images and their names, all at once; a name that another image has moves over."""
+        import time
+
+        with self._database.writing() as connection:
+            for image in images:
+                size = sum(self._size(connection, diff_id) for diff_id in set(image.diff_ids))
+                connection.execute(
+                    "INSERT OR IGNORE INTO images VALUES (?, ?, ?, ?, ?)",
+                    (image.id, image.configuration, image.manifest, size, time.time()),
+                )
+                connection.executemany(
+                    "INSERT OR IGNORE INTO image_layers VALUES (?, ?, ?)",
+                    [(image.id, position, diff_id) for position, diff_id in enumerate(image.diff_ids)],
+                )
+                connection.executemany(
+                    "INSERT OR REPLACE INTO names VALUES (?, ?)",
+                    [(reference, image.id) for reference in image.references],
+                )
+            self._drop_claims(connection)
+
+    def discard(self, connection: sqlite3.Connection) -> list[str]:
+        """Within a transaction: take layers that nothing refers to out of sight, to go with this stage.
+
+        In a transaction after the one that made them unused: undoing that could not bring them back.
+        """
+        rows = connection.execute(
+            "SELECT diff_id FROM layers"
+            " WHERE diff_id NOT IN (SELECT diff_id FROM image_layers)"
+            " AND diff_id NOT IN (SELECT diff_id FROM claims)"
+        ).fetchall()
+        for (diff_id,) in rows:
+            connection.execute("DELETE FROM layers WHERE diff_id = ?", (diff_id,))
+            self._take_away(self._layer(diff_id))
+        return [diff_id for (diff_id,) in rows]
+
+    def discard_unrecorded(self, connection: sqlite3.Connection) -> None:
+        """Within a transaction: the same for layers that appeared, but not their row."""
+        recorded = {row[0][7:] for row in connection.execute("SELECT diff_id FROM layers")}
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(self._paths.layers):
+                if name not in recorded:
+                    self._take_away(f"{self._paths.layers}/{name}")
+
+    def close(self) -> None:
+        """Give up what was not committed, and remove everything in the stage."""
+        try:
+            with self._database.writing() as connection:
+                given_up = self._drop_claims(connection)
+            if given_up:
+                with self._database.writing() as connection:
+                    self.discard(connection)
+            remove(self._held, self._launcher)
+        finally:
+            self._held.release()
+
+    def _publish(self, directory: str, unpacked: Unpacked) -> None:
+        # images have setuid programs, which are nothing for this machine's other users (CVE-2021-41091)
+        os.makedirs(self._paths.layers, mode=0o700, exist_ok=True)
+        with self._database.writing() as connection:
+            target = self._layer(unpacked.diff_id)
+            # already there when another process was quicker: this one's copy goes with the stage
+            if not os.path.isdir(target):
+                os.rename(directory, target)
+                staging.sync_directory(self._paths.layers)
+            connection.execute(
+                "INSERT OR IGNORE INTO layers VALUES (?, ?, ?, ?)",
+                (unpacked.diff_id, unpacked.digest, unpacked.compressed_size, unpacked.size),
+            )
+            self._add_claim(connection, unpacked.diff_id)
+
+    def _size(self, connection: sqlite3.Connection, diff_id: str) -> int:
+        row = connection.execute("SELECT size FROM layers WHERE diff_id = ?", (diff_id,)).fetchone()
+        return int(row[0]) if row else 0
+
+    def _add_claim(self, connection: sqlite3.Connection, diff_id: str) -> None:
+        connection.execute("INSERT OR IGNORE INTO claims VALUES (?, ?)", (diff_id, self._held.name))
+
+    def _drop_claims(self, connection: sqlite3.Connection) -> bool:
+        return connection.execute("DELETE FROM claims WHERE stage = ?", (self._held.name,)).rowcount > 0
+
+    def _layer(self, diff_id: str) -> str:
+        return f"{self._paths.layers}/{diff_id.removeprefix('sha256:')}"
+
+    def _take_away(self, directory: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(directory, f"{self.path}/{os.urandom(6).hex()}")
+
+
+@contextlib.contextmanager
+def stage(paths: Paths, database: Database, launcher: Unpacker) -> Iterator[Stage]:
+    """A stage for the block; first, what ended processes left is collected."""
+    try:
+        held = staging.hold(paths.staging)
+    except OSError as error:
+        raise StoreError(
+            f"cannot write to `{paths.staging}`: {error.strerror}", errno=error.errno, filename=paths.staging
+        ) from error
+    made = Stage(paths, database, launcher, held)
+    try:
+        if staging.names(paths.staging) != [held.name]:
+            _collect(paths, database, launcher, made)
+        yield made
+    finally:
+        made.close()
+
+
+def collect(paths: Paths, database: Database, launcher: Unpacker) -> None:
+    """Remove what ended processes left, if they left anything."""
+    if staging.names(paths.staging):
+        with stage(paths, database, launcher):
+            pass
+
+
+def _collect(paths: Paths, database: Database, launcher: Unpacker, collector: Stage) -> None:
+    dead = list(staging.abandoned(paths.staging))
+    try:
+        if not dead:
+            return
+        with database.writing() as connection:
+            alive = set(staging.names(paths.staging)) - {held.name for held in dead}
+            claimed = {row[0] for row in connection.execute("SELECT DISTINCT stage FROM claims")}
+            connection.executemany(
+                "DELETE FROM claims WHERE stage = ?", [(name,) for name in claimed - alive]
+            )
+        with database.writing() as connection:
+            collector.discard(connection)
+            collector.discard_unrecorded(connection)
+        for held in dead:
+            remove(held, launcher)
+    finally:
+        for held in dead:
+            held.release()
+
+
+def remove(held: staging.Held, launcher: Unpacker) -> None:
+    """Remove a stage's directory; layers in it by the launcher, who may remove what others own."""
+    with contextlib.suppress(FileNotFoundError):
+        try:
+            os.rmdir(held.path)
+        except OSError:
+            launcher.remove_tree(held.path)

@@ -1,0 +1,101 @@
+"""Directories in which things are made before they appear: each held by a lock of the process that made it.
+
+    <root>/staging/<random>/     flock(2) on the directory itself, for as long as its maker lives
+
+The kernel drops the lock when its holder ends, however it ends: what can be locked by another is garbage.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Held", "abandoned", "hold", "locked", "names", "sync_directory"]
+
+
+class Held:
+    """A locked directory; `release` gives the lock up and leaves the directory to whoever removes it."""
+
+    def __init__(self, path: str, descriptor: int) -> None:
+        self.path = path
+        self.name = os.path.basename(path)
+        self._descriptor = descriptor
+
+    @property
+    def descriptor(self) -> int:
+        """The fd that holds the lock."""
+        return self._descriptor
+
+    def release(self) -> None:
+        """Unlock."""
+        os.close(self._descriptor)
+
+
+def hold(staging: str, name: str | None = None) -> Held:
+    """Make a directory of this name, or of a random one, locked by this process."""
+    while True:
+        path = f"{staging}/{name or os.urandom(12).hex()}"
+        try:
+            os.mkdir(path, 0o700)
+        except FileNotFoundError:
+            os.makedirs(staging, mode=0o700, exist_ok=True)
+            continue
+        held = _lock(path)
+        # between mkdir and flock, a process that collects may take it for garbage
+        if held is not None:
+            return held
+
+
+def names(staging: str) -> list[str]:
+    """What is being made, and what was left; nothing before the first use."""
+    try:
+        return os.listdir(staging)
+    except FileNotFoundError:
+        return []
+
+
+def abandoned(staging: str) -> Iterator[Held]:
+    """Directories whose maker is gone, now locked by this process: to be removed, then released."""
+    for name in names(staging):
+        held = _lock(f"{staging}/{name}")
+        if held is not None:
+            yield held
+
+
+def _lock(path: str) -> Held | None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    with contextlib.suppress(BlockingIOError, FileNotFoundError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # removed by another, between open and flock: the lock is on something without a name
+        if os.path.samestat(os.fstat(descriptor), os.lstat(path)):
+            return Held(path, descriptor)
+    os.close(descriptor)
+    return None
+
+
+@contextlib.contextmanager
+def locked(directory: str) -> Iterator[None]:
+    """Nobody else is in here meanwhile; waits for whoever is."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def sync_directory(path: str) -> None:
+    """Write the names in `path` to disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

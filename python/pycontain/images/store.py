@@ -1,0 +1,324 @@
+"""The store: which images there are, by which names, made of which layers."""
+
+from __future__ import annotations
+
+import os
+
+from pycontain.errors import Conflict, ImageNotFound, InvalidOption, StillInUse, Unsupported
+from pycontain.images import stage as stages
+from pycontain.images.config import HistoryEntry, ImageConfig, machine_platform, runs_here
+from pycontain.images.database import Database
+from pycontain.images.reference import Reference, id_prefix, parse
+from pycontain.types import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
+
+    from pycontain.images.stage import Stage, Unpacker
+    from pycontain.paths import Paths
+
+__all__ = ["Removal", "Store", "StoredImage"]
+
+_IMAGES = "SELECT id, configuration, size, added FROM images"
+_IMAGE_BY_NAME = f"{_IMAGES} WHERE id = (SELECT image FROM names WHERE reference = ?)"  # noqa: S608 - constants
+_IMAGES_BY_PREFIX = f"{_IMAGES} WHERE id >= ? AND id < ? LIMIT 2"
+
+
+class StoredImage(Value):
+    """An image as it is in the store.
+
+    Attributes:
+        id: `sha256:<hex>`, the digest of its configuration.
+        references: its names in full, `domain/path:tag` or `domain/path@digest`, sorted.
+        size: bytes, unpacked, of all its layers.
+        created: RFC 3339, as the image says; may be empty.
+        added: when it came here, seconds since the epoch.
+        os, architecture: its platform; empty where it does not say.
+        config: defaults for containers.
+        diff_ids: its layers, lowest first.
+        layers: its layers' directories, topmost first, none twice.
+    """
+
+    __slots__ = (  # noqa: RUF023 - the constructor's order
+        "id",
+        "references",
+        "size",
+        "created",
+        "added",
+        "os",
+        "architecture",
+        "config",
+        "diff_ids",
+        "layers",
+    )
+    id: str
+    references: tuple[str, ...]
+    size: int
+    created: str
+    added: float
+    os: str
+    architecture: str
+    config: ImageConfig
+    diff_ids: tuple[str, ...]
+    layers: tuple[str, ...]
+
+    def __init__(
+        self,
+        id: str,
+        references: Iterable[str],
+        size: int,
+        created: str,
+        added: float,
+        os: str,
+        architecture: str,
+        config: ImageConfig,
+        diff_ids: Iterable[str],
+        layers: Iterable[str],
+    ) -> None:
+        self._set(
+            id=id,
+            references=tuple(references),
+            size=size,
+            created=created,
+            added=added,
+            os=os,
+            architecture=architecture,
+            config=config,
+            diff_ids=tuple(diff_ids),
+            layers=tuple(layers),
+        )
+
+    @property
+    def names(self) -> tuple[Reference, ...]:
+        """Its names."""
+        return tuple(parse(reference) for reference in self.references)
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Its tags, as people write them: `alpine:3.20`."""
+        return tuple(name.familiar for name in self.names if name.tag)
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """The digests it is known by in registries: `alpine@sha256:…`."""
+        return tuple(name.familiar for name in self.names if name.digest)
+
+
+class Removal(Value):
+    """What `remove` did.
+
+    Attributes:
+        untagged: names that are gone, as people write them.
+        deleted: the ids of the image and of the layers that went with it.
+    """
+
+    __slots__ = ("untagged", "deleted")  # noqa: RUF023 - the constructor's order
+    untagged: tuple[str, ...]
+    deleted: tuple[str, ...]
+
+    def __init__(self, untagged: Iterable[str] = (), deleted: Iterable[str] = ()) -> None:
+        self._set(untagged=tuple(untagged), deleted=tuple(deleted))
+
+
+def _unused(_image: str) -> tuple[str, ...]:
+    return ()
+
+
+class Store:
+    """The images below one root. May be used by any number of threads and processes at once.
+
+    Args:
+        paths: where it is; nothing is made before the first use.
+        launcher: unpacks layers and removes them.
+        users: gives the ids of the containers that are made from an image.
+    """
+
+    def __init__(
+        self, paths: Paths, launcher: Unpacker, users: Callable[[str], Iterable[str]] = _unused
+    ) -> None:
+        self.paths = paths
+        self._launcher = launcher
+        self._users = users
+        self._database = Database(paths.database)
+        self._seen: dict[str, StoredImage] = {}
+
+    def close(self) -> None:
+        """Close the database; the next use opens it again."""
+        self._database.close()
+
+    def stage(self) -> AbstractContextManager[Stage]:
+        """A place to add images from; first, what ended processes left is collected."""
+        return stages.stage(self.paths, self._database, self._launcher)
+
+    def collect(self) -> None:
+        """Remove what ended processes left unfinished."""
+        stages.collect(self.paths, self._database, self._launcher)
+
+    def resolve(self, name: str) -> StoredImage:
+        """The image of this name, id, or beginning of an id. Reads only: this is on the way of every start.
+
+        Raises:
+            ImageNotFound: there is none.
+            InvalidOption: the name is not one, or several ids begin with it.
+            Unsupported: its programs are for another kind of machine.
+        """
+        with self._database.reading() as connection:
+            image = self._image(connection, self._find(connection, name))
+        if not runs_here(image.os, image.architecture):
+            here = "/".join(machine_platform())
+            raise Unsupported(
+                f"image `{name}` is for {image.os or 'linux'}/{image.architecture}, this machine is {here}",
+                hint=f"get the image of the same name for {here}",
+            )
+        return image
+
+    def get(self, name: str) -> StoredImage:
+        """As `resolve`, for any platform."""
+        with self._database.reading() as connection:
+            return self._image(connection, self._find(connection, name))
+
+    def list(self) -> list[StoredImage]:
+        """All images, the newest first."""
+        with self._database.reading() as connection:
+            rows = connection.execute(_IMAGES).fetchall()
+            images = [self._image(connection, row) for row in rows]
+        return sorted(images, key=lambda image: (image.created, image.added), reverse=True)
+
+    def configuration(self, id: str) -> bytes:
+        """The configuration document of the image `id`, to the byte."""
+        with self._database.reading() as connection:
+            return bytes(self._find(connection, id)[1])
+
+    def history(self, id: str) -> tuple[HistoryEntry, ...]:
+        """How the image `id` was made, the first step first."""
+        import json
+
+        entries = json.loads(self.configuration(id)).get("history") or ()
+        fields = HistoryEntry.__slots__
+        return tuple(HistoryEntry(**{name: e[name] for name in fields if e.get(name)}) for e in entries)
+
+    def tag(self, name: str, target: str) -> str:
+        """Give the image `name` one more name; another image of that name loses it. Returns the name.
+
+        Raises:
+            ImageNotFound: there is no image `name`.
+            InvalidOption: `target` is no name, or ends in a digest.
+        """
+        reference = parse(target)
+        if reference.digest:
+            raise InvalidOption(f"cannot tag as `{target}`: a name with a digest is given by its registry")
+        with self._database.writing() as connection:
+            image = self._find(connection, name)[0]
+            connection.execute("INSERT OR REPLACE INTO names VALUES (?, ?)", (reference.key, image))
+        return reference.with_default_tag().familiar
+
+    def remove(self, name: str, *, force: bool = False) -> Removal:
+        """Take the name away; with its last name goes the image, and every layer that no other image has.
+
+        Args:
+            name: a name, or an id: that removes all names, of which there may be only one unless `force`.
+            force: remove an image by its id although it has several names.
+
+        Raises:
+            ImageNotFound: there is none.
+            StillInUse: containers are made from it.
+            Conflict: it has several names.
+        """
+        with self.stage() as stage:
+            with self._database.writing() as connection:
+                image, untagged, deleted = self._remove(connection, name, force)
+            if not deleted:
+                return Removal(untagged)
+            with self._database.writing() as connection:
+                gone = set(stage.discard(connection))
+        self._seen.pop(image.id, None)
+        layers = [diff_id for diff_id in dict.fromkeys(reversed(image.diff_ids)) if diff_id in gone]
+        return Removal(untagged, [image.id, *layers])
+
+    def _remove(
+        self, connection: sqlite3.Connection, name: str, force: bool
+    ) -> tuple[StoredImage, tuple[str, ...], bool]:
+        image = self._image(connection, self._find(connection, name))
+        key = _key(name)
+        named = key in image.references
+        if not named and len(image.names) > 1 and not force:
+            raise Conflict(
+                f"image `{name}` has the names {', '.join(n.familiar for n in image.names)}",
+                hint="remove it by these names, or use force",
+            )
+        going = (key,) if named and key is not None else image.references
+        connection.executemany("DELETE FROM names WHERE reference = ?", [(r,) for r in going])
+        untagged = tuple(parse(reference).familiar for reference in going)
+        digests = [reference for reference in image.references if reference not in going]
+        if not all("@" in reference for reference in digests):
+            return image, untagged, False
+        untagged += tuple(parse(reference).familiar for reference in digests)
+        users = sorted(self._users(image.id))
+        if users:
+            raise StillInUse(
+                f"image `{name}` is in use by container {', '.join(users)}",
+                hint=f"remove it first: `pycontain rm {users[0]}`",
+            )
+        connection.execute("DELETE FROM names WHERE image = ?", (image.id,))
+        connection.execute("DELETE FROM images WHERE id = ?", (image.id,))
+        return image, untagged, True
+
+    def _find(self, connection: sqlite3.Connection, name: str) -> tuple[str, bytes, int, float]:
+        key, prefix = _key(name), id_prefix(name)
+        found: list[tuple[str, bytes, int, float]] = []
+        if key is not None:
+            found = connection.execute(_IMAGE_BY_NAME, (key,)).fetchall()
+        if not found and prefix is not None:
+            found = connection.execute(_IMAGES_BY_PREFIX, (prefix, prefix + "g")).fetchall()
+        if not found:
+            raise ImageNotFound(
+                f"no such image: `{name}`", hint="`pycontain images` lists those that are here"
+            )
+        if len(found) > 1:
+            raise InvalidOption(
+                f"several images have an id that begins with `{name}`", hint="give more of it"
+            )
+        return found[0]
+
+    def _image(self, connection: sqlite3.Connection, row: tuple[str, bytes, int, float]) -> StoredImage:
+        id, configuration, size, added = row
+        names = connection.execute("SELECT reference FROM names WHERE image = ? ORDER BY 1", (id,)).fetchall()
+        references = tuple(reference for (reference,) in names)
+        image = self._seen.get(id)
+        if image is None or image.references != references or image.added != added:
+            image = self._seen[id] = self._decoded(id, configuration, references, size, added)
+        return image
+
+    def _decoded(
+        self, id: str, configuration: bytes, references: tuple[str, ...], size: int, added: float
+    ) -> StoredImage:
+        import json
+
+        document = json.loads(configuration)
+        diff_ids = document["rootfs"].get("diff_ids") or ()
+        # Overlayfs refuses one directory twice. The topmost one hides nothing less and shows nothing more.
+        topmost_first = dict.fromkeys(reversed(diff_ids))
+        return StoredImage(
+            id=id,
+            references=references,
+            size=size,
+            created=document.get("created") or "",
+            added=added,
+            os=document.get("os") or "",
+            architecture=document.get("architecture") or "",
+            config=ImageConfig.of_document(document.get("config") or {}),
+            diff_ids=diff_ids,
+            layers=[os.path.join(self.paths.layers, diff_id[7:]) for diff_id in topmost_first],
+        )
+
+
+def _key(name: str) -> str | None:
+    try:
+        return parse(name).key
+    except InvalidOption:
+        if id_prefix(name) is not None:
+            return None
+        raise
