@@ -1,0 +1,256 @@
+"""The engine: where things are kept, and the launcher that starts containers from them."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from pycontain.errors import ExitError, TimeoutExpired, Unsupported
+from pycontain.images import Images, StartImage
+from pycontain.paths import Paths, find
+from pycontain.runtime import directory as directories
+from pycontain.runtime.command import NoImage
+from pycontain.runtime.spec import Prepared, config
+from pycontain.types import Completed, Usage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Unpack
+
+    from pycontain._core import Exit, Launcher, Process, Unpacked
+    from pycontain.options import ContainerOptions
+
+__all__ = ["Engine", "default"]
+
+
+class Engine:
+    """Runs containers. Safe in threads, and after a fork; costs nothing until it is used.
+
+    Args:
+        root: where images and containers are kept; by default `$PYCONTAIN_ROOT`, else `/var/lib/pycontain`
+            for root and `~/.local/share/pycontain` for others.
+    """
+
+    def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
+        self._paths: Paths = find(root)
+        self._lock = threading.Lock()
+        self._launcher: Launcher | None = None
+        self._pid = 0
+        self._images = Images(self._paths, _Unpacker(self), self._users)
+
+    @property
+    def images(self) -> Images:
+        """The images that are kept here."""
+        return self._images
+
+    def run(
+        self,
+        image: str,
+        args: str | Sequence[str] = (),
+        *,
+        input: bytes | str | None = None,
+        text: bool = False,
+        check: bool = True,
+        timeout: float | None = None,
+        **options: Unpack[ContainerOptions],
+    ) -> Completed:
+        r"""Run a command in a new container, wait for it, remove it.
+
+        >>> engine.run("alpine", ["echo", "hi"]).stdout
+        b'hi\n'
+
+        Args:
+            image: its name; `host` stands for this machine's own programs.
+            args: the command; a str is split as a shell would split words; empty: the image's.
+            input: what the command reads; None: nothing.
+            text: both streams are str, decoded as UTF-8.
+            check: raise when it fails.
+            timeout: seconds; everything inside is killed when it expires.
+            options: see `ContainerOptions`.
+
+        Raises:
+            ExitError: the command failed and `check` is true; carries both streams.
+            TimeoutExpired: it did not end in time.
+            ImageNotFound: no such image, here or in its registry.
+            InvalidOption: an option's value is not one it takes.
+            StartError: it could not be started; `CommandNotFound` when there is no such command.
+        """
+        options["remove"] = True
+        container = self._prepare(image, args, options)
+        if isinstance(input, str):
+            input = input.encode()
+        with container:
+            ended, out, err, _notes = self._get_launcher().run(
+                container.prepared.config,
+                input=input,
+                timeout=timeout,
+                ephemeral=container.directory.path,
+                lock=container.directory.lock,
+            )
+        words = container.prepared.args
+        stdout, stderr = (out.decode(), err.decode()) if text else (out, err)
+        if ended is None:
+            raise TimeoutExpired(words, timeout or 0, stdout, stderr)
+        if check and ended.returncode != 0:
+            raise ExitError(words, ended.returncode, stdout, stderr, oom_killed=ended.oom_killed)
+        return Completed(words, ended.returncode, stdout, stderr, ended.oom_killed, _usage(ended))
+
+    def run_foreground(
+        self, image: str, args: Sequence[str] = (), **options: Unpack[ContainerOptions]
+    ) -> int:
+        """Run a command in a new container with this process's streams and terminal, as `pycontain run` does.
+
+        Signals that this process gets are passed on. Only for the main thread.
+
+        Returns:
+            The command's exit status; 128 + n when signal n ended it.
+        """
+        from pycontain.runtime import foreground
+
+        terminal, stdin = bool(options.get("tty")), bool(options.get("stdin"))
+        foreground.check_terminal(terminal=terminal, stdin=stdin)
+        container = self._prepare(image, args, options)
+        with container:
+            launcher = self._get_launcher()
+
+            def start(streams: tuple[int, int, int]) -> Process:
+                ephemeral = container.directory.path if container.ephemeral else None
+                return launcher.start(
+                    container.prepared.config,
+                    streams,
+                    ephemeral=ephemeral,
+                    lock=container.directory.lock,
+                )
+
+            status, oom_killed = foreground.show(
+                start, terminal=terminal, stdin=stdin, init=bool(options.get("init"))
+            )
+            if not container.ephemeral:
+                directories.record_end(container.directory, status, oom_killed=oom_killed)
+        return status
+
+    def explain(self, image: str, args: Sequence[str] = (), **options: Unpack[ContainerOptions]) -> str:
+        """The plan of the start of a container, one step a line; nothing is started."""
+        container = self._prepare(image, args, options)
+        with container:
+            try:
+                return self._get_launcher().explain(container.prepared.config)
+            finally:
+                container.discard(self._get_launcher())
+
+    def close(self) -> None:
+        """End the launcher, and with it every container that this engine runs in the foreground."""
+        with self._lock:
+            launcher, self._launcher = self._launcher, None
+        if launcher is not None and self._pid == os.getpid():
+            launcher.close()
+        self._images.close()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _get_launcher(self) -> Launcher:
+        launcher = self._launcher
+        if launcher is not None and self._pid == os.getpid() and launcher.alive:
+            return launcher
+        with self._lock:
+            # A fork of this process must not use its parent's: two processes would read one channel.
+            if self._launcher is None or self._pid != os.getpid() or not self._launcher.alive:
+                from pycontain._core import Launcher
+
+                self._launcher = Launcher(self._paths.run)
+                self._pid = os.getpid()
+                directories.collect(self._paths, self._launcher)
+            return self._launcher
+
+    def _prepare(self, image: str, args: str | Sequence[str], options: ContainerOptions) -> _Container:
+        ephemeral = bool(options.get("remove"))
+        start = self._start_image(image, options)
+        directory = directories.make(self._paths, ephemeral=ephemeral)
+        try:
+            prepared = config(
+                args, options, start.config, start.root, id=directory.id, directory=directory.path
+            )
+            directories.fill(prepared.directories, prepared.missing_sources)
+            if prepared.name is not None:
+                directories.take_name(self._paths, prepared.name, directory)
+            if not ephemeral:
+                directories.record(directory, image, start.id, prepared)
+        except BaseException:
+            directories.remove(directory)
+            raise
+        return _Container(self._paths, directory, prepared, ephemeral)
+
+    def _start_image(self, image: str, options: ContainerOptions) -> StartImage:
+        if "rootfs" in options:
+            from pycontain.runtime.mounts import rootfs
+
+            return StartImage("", rootfs(os.fspath(options["rootfs"]), os.getcwd()), NoImage())
+        if options.get("pull") == "always":
+            raise Unsupported(
+                f"cannot pull `{image}`: there is no registry client yet",
+                hint="`pycontain load` and `pycontain import` bring images in",
+            )
+        return self._images.for_start(image, platform=options.get("platform"))
+
+    def _users(self, image: str) -> tuple[str, ...]:
+        return directories.users(self._paths, image)
+
+
+class _Container:
+    """What is being started; leaving it gives up the lock on its directory, which the launcher has too."""
+
+    def __init__(
+        self, paths: Paths, directory: directories.Directory, prepared: Prepared, ephemeral: bool
+    ) -> None:
+        self._paths = paths
+        self.directory = directory
+        self.prepared = prepared
+        self.ephemeral = ephemeral
+
+    def discard(self, launcher: Launcher) -> None:
+        launcher.remove_tree(self.directory.path)
+
+    def __enter__(self) -> _Container:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.directory.close()
+        if self.ephemeral and self.prepared.name is not None:
+            directories.give_up_name(self._paths, self.prepared.name, self.directory)
+
+
+class _Unpacker:
+    """What the images need of the launcher, which starts when they first need it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def unpack(self, source: int, directory: str, *, whiteouts: bool) -> Unpacked:
+        return self._engine._get_launcher().unpack(source, directory, whiteouts=whiteouts)
+
+    def remove_tree(self, directory: str) -> None:
+        self._engine._get_launcher().remove_tree(directory)
+
+
+def _usage(ended: Exit) -> Usage:
+    cpu = ended.cpu_nanoseconds
+    return Usage(None if cpu is None else cpu / 1e9, ended.memory_peak)
+
+
+_default: Engine | None = None
+_default_lock = threading.Lock()
+
+
+def default() -> Engine:
+    """The engine that the module's functions use: at `$PYCONTAIN_ROOT`, else the user's own place."""
+    global _default  # noqa: PLW0603 - the one
+    if _default is None:
+        with _default_lock:
+            if _default is None:
+                _default = Engine()
+    return _default

@@ -1,0 +1,176 @@
+"""The directory of a container, and its name.
+
+    <root>/ephemeral/<id>/     one that goes with its command; locked by flock(2) while that lives
+    <root>/containers/<id>/    one that stays
+    <root>/names/<name>        a link to either: made exclusively, so a name is unique without a lock
+
+The launcher inherits the lock and removes an ephemeral directory; what a killed one left is not locked, and
+the next launcher's engine collects it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+
+from pycontain.errors import NameInUse, StoreError
+from pycontain.images import staging
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pycontain._core import Launcher
+    from pycontain.paths import Paths
+    from pycontain.runtime.spec import Prepared
+
+
+class Directory:
+    """A container's directory, held by this process until `close`."""
+
+    __slots__ = ("_held", "id", "path")
+
+    def __init__(self, id: str, held: staging.Held) -> None:
+        self.id = id
+        self.path = held.path
+        self._held = held
+
+    @property
+    def lock(self) -> int:
+        """The fd that holds the lock."""
+        return self._held.descriptor
+
+    def close(self) -> None:
+        """Leave it to the launcher, which holds the lock as well."""
+        self._held.release()
+
+
+def make(paths: Paths, *, ephemeral: bool) -> Directory:
+    """A new container's directory, under a new id of 64 hexadecimal digits."""
+    parent = paths.ephemeral if ephemeral else paths.containers
+    id = os.urandom(32).hex()
+    try:
+        return Directory(id, staging.hold(parent, id))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise StoreError(
+            f"cannot make a container's directory in `{parent}`: {reason}",
+            errno=error.errno,
+            filename=parent,
+            hint="set PYCONTAIN_ROOT to a directory that you may write",
+        ) from error
+
+
+def fill(paths: Sequence[str], missing_sources: Sequence[str]) -> None:
+    """Make the container's own directories, and those that `--volume` names and that do not exist."""
+    for path in paths:
+        os.mkdir(path, 0o755)
+        os.chmod(path, 0o755)  # noqa: S103 - whatever the umask: other users live in there
+    for source in missing_sources:
+        os.makedirs(source, exist_ok=True)
+
+
+def remove(directory: Directory) -> None:
+    """Take back a directory that nothing was started in."""
+    import shutil
+
+    shutil.rmtree(directory.path, ignore_errors=True)
+    directory.close()
+
+
+def record(directory: Directory, image: str, image_id: str, prepared: Prepared) -> None:
+    """Write down what a container that stays was made of."""
+    _write(f"{directory.path}/config.json", prepared.config)
+    state: dict[str, object] = {
+        "id": directory.id,
+        "name": prepared.name,
+        "image": image,
+        "image_id": image_id,
+        "args": prepared.args,
+        "labels": dict(prepared.labels),
+        "created": time.time(),
+    }
+    _write_state(directory, state)
+
+
+def record_end(directory: Directory, status: int, *, oom_killed: bool) -> None:
+    """Write down how its command ended."""
+    import json
+
+    with open(f"{directory.path}/state.json", "rb") as file:
+        state = json.load(file)
+    state |= {"finished": time.time(), "exit_code": status, "oom_killed": oom_killed}
+    _write_state(directory, state)
+
+
+def _write_state(directory: Directory, state: dict[str, object]) -> None:
+    import json
+
+    _write(f"{directory.path}/state.json", json.dumps(state).encode())
+
+
+def _write(path: str, content: bytes) -> None:
+    """By a rename: whoever reads it finds the whole of it, or what was there before."""
+    with open(path + ".new", "wb") as file:
+        file.write(content)
+    os.rename(path + ".new", path)
+
+
+def users(paths: Paths, image: str) -> tuple[str, ...]:
+    """The ids of the containers that are made from the image of this id."""
+    import json
+
+    found = []
+    for parent in (paths.containers, paths.ephemeral):
+        for id in staging.names(parent):
+            with (
+                contextlib.suppress(FileNotFoundError, ValueError),
+                open(f"{parent}/{id}/state.json", "rb") as file,
+            ):
+                if json.load(file).get("image_id") == image:
+                    found.append(id)
+    return tuple(found)
+
+
+def take_name(paths: Paths, name: str, directory: Directory) -> None:
+    """Make the container's name lead to it.
+
+    Raises:
+        NameInUse: it leads to another one.
+    """
+    os.makedirs(paths.names, exist_ok=True)
+    target = os.path.relpath(directory.path, paths.names)
+    link = f"{paths.names}/{name}"
+    with contextlib.suppress(FileExistsError):
+        os.symlink(target, link)
+        return
+    # a link to a container that is gone may be taken over, by one process at a time
+    with staging.locked(paths.names):
+        owner = os.path.basename(os.readlink(link)) if os.path.islink(link) else ""
+        if owner and os.path.exists(link):
+            raise NameInUse(
+                f"the container name `{name}` is already in use by container `{owner}`",
+                hint="choose another name, or wait for that container to end",
+            )
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(link)
+        with contextlib.suppress(FileExistsError):
+            os.symlink(target, link)
+            return
+    raise NameInUse(f"the container name `{name}` is already in use")
+
+
+def give_up_name(paths: Paths, name: str, directory: Directory) -> None:
+    """The container is gone, and its name is free."""
+    link = f"{paths.names}/{name}"
+    with contextlib.suppress(OSError):
+        if os.path.basename(os.readlink(link)) == directory.id:
+            os.unlink(link)
+
+
+def collect(paths: Paths, launcher: Launcher) -> None:
+    """Remove the directories of ephemeral containers whose engine was killed."""
+    for held in staging.abandoned(paths.ephemeral):
+        launcher.remove_tree(held.path)
+        held.release()

@@ -1,0 +1,39 @@
+"""JSON text, made piece by piece: what is the same in most containers is encoded once per process."""
+
+from __future__ import annotations
+
+from pycontain.errors import InvalidOption
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_encoder: Callable[[object], str] | None = None
+_encoded: dict[str, str] = {}
+
+
+def encode(value: object) -> str:
+    """A value as JSON without spaces."""
+    global _encoder  # noqa: PLW0603 - json costs 5 ms, which the first container pays instead of the import
+    if _encoder is None:
+        import json
+
+        _encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+    return _encoder(value)
+
+
+def once(key: str, make: Callable[[], object]) -> str:
+    """The JSON of what `make` returns, which is the same whenever `key` is."""
+    if key not in _encoded:
+        _encoded[key] = encode(make())
+    return _encoded[key]
+
+
+def utf8(text: str) -> bytes:
+    """A finished document; what an option brought in that is not text is named in the error."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        start = max(error.start - 20, 0)
+        excerpt = text[start : error.end].encode("utf-8", "backslashreplace").decode()
+        raise InvalidOption(f"not UTF-8 text: `{excerpt}`") from None

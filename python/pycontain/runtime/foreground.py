@@ -1,0 +1,151 @@
+"""A container in the foreground: its streams and signals are those of this process.
+
+A stream that is a file or a pipe is given to the container as it is, at full speed. A terminal is not:
+whoever holds one can change its settings and read what is typed. So what passes between it and a container
+without a terminal of its own goes through pipes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import stat
+
+from pycontain.errors import InvalidOption
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pycontain._core import Exit, Process
+
+    Start = Callable[[tuple[int, int, int]], Process]
+
+_NOT_PASSED_ON = {
+    *(signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGPIPE, signal.SIGURG),
+    *(signal.SIGWINCH, signal.SIGTTIN, signal.SIGTTOU, signal.SIGTSTP, signal.SIGCONT),
+    *(signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGPROF, signal.SIGVTALRM),
+    signal.SIGALRM,
+}
+# what ends a process that does not handle it; PID 1 of a container alone would not even notice
+_ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2}
+
+
+def check_terminal(*, terminal: bool, stdin: bool) -> None:
+    """Docker's rule: `-i -t` wants a terminal to type in."""
+    if terminal and stdin and not _is_terminal(0):
+        raise InvalidOption(
+            "the input device is not a terminal", hint="leave out `--tty` when the input is a pipe or a file"
+        )
+
+
+def show(start: Start, *, terminal: bool, stdin: bool, init: bool) -> tuple[int, bool]:
+    """Start a container and pass its streams, and this process's signals, until it ends.
+
+    With `init`, its first process passes every signal on; another that does not handle one would ignore it.
+
+    Returns:
+        Its exit status, and whether a process of it was killed for want of memory.
+    """
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        if terminal:
+            process = start((null, null, null))
+            return _attend(
+                process, lambda process: process.relay_terminal(0 if stdin else None, 1), init=init
+            )
+        theirs, passages, pipes = _streams(null, stdin=stdin)
+        try:
+            process = start(theirs)
+        except BaseException:
+            pipes.extend(fd for passage in passages for fd in passage if fd > 2)
+            raise
+        finally:
+            for fd in pipes:
+                os.close(fd)
+        return _attend(process, lambda process: process.relay(passages), init=init)
+    finally:
+        os.close(null)
+
+
+def _attend(process: Process, relay: Callable[[Process], Exit], *, init: bool) -> tuple[int, bool]:
+    with contextlib.closing(process), _signals_to(process, init=init) as ended_by:
+        ended = relay(process)
+    if ended_by and ended.returncode == 128 + signal.SIGKILL:
+        return 128 + ended_by[-1], False
+    return ended.returncode, ended.oom_killed
+
+
+def _streams(null: int, *, stdin: bool) -> tuple[tuple[int, int, int], list[tuple[int, int]], list[int]]:
+    """What the container gets; what passes between its pipes and the terminal; its ends of those pipes."""
+    theirs = []
+    passages: list[tuple[int, int]] = []
+    pipes = []
+    for number in (0, 1, 2):
+        if number == 0 and not stdin:
+            theirs.append(null)
+        elif _is_terminal(number):
+            reading, writing = os.pipe()
+            mine, its = (writing, reading) if number == 0 else (reading, writing)
+            theirs.append(its)
+            pipes.append(its)
+            passages.append((number, mine) if number == 0 else (mine, number))
+        else:
+            theirs.append(_stream(number, null))
+    return (theirs[0], theirs[1], theirs[2]), passages, pipes
+
+
+def _stream(number: int, null: int) -> int:
+    try:
+        mode = os.fstat(number).st_mode
+    except OSError:
+        return null  # closed
+    if stat.S_ISDIR(mode):
+        # with its fd a container could walk through the host's file tree
+        raise InvalidOption(f"stream {number} is a directory")
+    return number
+
+
+def _is_terminal(number: int) -> bool:
+    try:
+        return os.isatty(number)
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def _signals_to(process: Process, *, init: bool) -> Iterator[list[int]]:
+    """Signals to this process go to the container's first one; yields those that ended it."""
+    ended_by: list[int] = []
+
+    def pass_on(number: int, _frame: object) -> None:
+        if number in _ENDING and not init and not _handles(process.pid, number):
+            ended_by.append(number)
+            number = signal.SIGKILL
+        process.kill(number)
+
+    before = {}
+    for number in signal.valid_signals() - _NOT_PASSED_ON:
+        with contextlib.suppress(OSError, ValueError):  # the C library keeps some for itself
+            before[number] = signal.signal(number, pass_on)
+    # any handler at all: the window's size is looked at when a wait is interrupted
+    before[signal.SIGWINCH] = signal.signal(signal.SIGWINCH, lambda *_: None)
+    try:
+        yield ended_by
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+def _handles(pid: int, number: int) -> bool:
+    """Whether the process does something about the signal: catches, ignores, or waits for it (proc(5))."""
+    mask = 0
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            for line in file:
+                if line.startswith(("SigCgt:", "SigIgn:", "SigBlk:")):
+                    mask |= int(line.split()[1], 16)
+    except OSError:
+        return True  # it has ended, and its status is on its way
+    return bool(mask >> (number - 1) & 1)

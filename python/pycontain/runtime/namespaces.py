@@ -1,0 +1,171 @@
+"""Names and namespaces: which namespaces are the container's own, what it is called, who runs in it."""
+
+from __future__ import annotations
+
+from pycontain.errors import InvalidOption, Unsupported
+from pycontain.runtime.sizes import invalid
+from pycontain.types import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+# no bridge yet, so a container that does not say otherwise has a loopback device and nothing else
+DEFAULT_NETWORK = "none"
+
+_MODES: dict[str, dict[str, str]] = {
+    "pid": {"": "private", "private": "private", "host": "host"},
+    "ipc": {"": "private", "private": "private", "shareable": "private", "host": "host", "none": "none"},
+    "uts": {"": "private", "private": "private", "host": "host"},
+    "cgroupns": {"": "private", "private": "private", "host": "host"},
+    "userns": {"": "auto", "auto": "auto", "private": "auto", "host": "host"},
+    "network": {"": DEFAULT_NETWORK, "none": "none", "host": "host"},
+}
+_LATER_NETWORKS = {"bridge", "default"}
+
+
+def mode(option: str, value: str) -> str:
+    """One namespace option in its plain form: `private`, `host`, and where it exists `none` or `auto`."""
+    modes = _MODES[option]
+    if value in modes:
+        return modes[value]
+    if value.startswith(("container:", "ns:")) and value.partition(":")[2]:
+        raise Unsupported(f"`{option}={value}`: namespaces cannot be shared between containers yet")
+    if option == "network" and (value in _LATER_NETWORKS or _is_name(value)):
+        raise Unsupported(f"network `{value}`: there are no networks yet", hint="use `none` or `host`")
+    raise invalid(option, value, f"must be {' or '.join(name for name in modes if name)}")
+
+
+class Namespaces(Value):
+    """Which namespaces a container shares with the host.
+
+    Attributes:
+        network: `none` or `host`.
+        pid, uts, cgroup: `private` or `host`.
+        ipc: `private`, `host`, or `none`: private, without /dev/shm.
+        user: `auto`: a range of ids of its own; or `host`.
+    """
+
+    __slots__ = ("network", "pid", "ipc", "uts", "cgroup", "user")  # noqa: RUF023
+    network: str
+    pid: str
+    ipc: str
+    uts: str
+    cgroup: str
+    user: str
+
+    def __init__(self, network: str, pid: str, ipc: str, uts: str, cgroup: str, user: str) -> None:
+        self._set(network=network, pid=pid, ipc=ipc, uts=uts, cgroup=cgroup, user=user)
+
+    def own(self) -> list[dict[str, str]]:
+        """`linux.namespaces`: those that are made for the container."""
+        kinds = ["pid", "network", "ipc", "uts", "mount", "cgroup", "user", "time"]
+        shared = {kind for kind in ("pid", "ipc", "uts", "cgroup", "user") if getattr(self, kind) == "host"}
+        if self.network == "host":
+            shared.add("network")
+        return [{"type": kind} for kind in kinds if kind not in shared]
+
+
+_ALL_ITS_OWN = Namespaces(DEFAULT_NETWORK, "private", "private", "private", "private", "auto")
+
+
+def namespaces(options: Mapping[str, object]) -> Namespaces:
+    """The namespaces of a container.
+
+    A process in a user namespace of its own has no power over the host's processes and network: it could
+    neither mount /proc and /sys for them nor use them as `--pid=host`, `--network=host` and `--privileged`
+    promise. Hence these three imply the host's user namespace.
+    """
+    if _MODES.keys().isdisjoint(options) and "privileged" not in options:
+        return _ALL_ITS_OWN
+    modes = {name: mode(name, _word(name, options.get(name))) for name in _MODES}
+    reasons = [f"{name}=host" for name in ("pid", "network") if modes[name] == "host"]
+    if options.get("privileged"):
+        reasons.append("privileged")
+    if reasons and modes["userns"] == "auto":
+        if options.get("userns"):
+            raise InvalidOption(
+                f"`userns={options['userns']}` and `{reasons[0]}` exclude each other: it needs the "
+                f"host's user namespace",
+                hint="leave one of them out",
+            )
+        modes["userns"] = "host"
+    if modes["uts"] == "host":
+        for name in ("hostname", "domainname"):
+            if options.get(name):
+                raise InvalidOption(
+                    f"`{name}` and `uts=host` exclude each other: the name would be the host's"
+                )
+    return Namespaces(
+        modes["network"], modes["pid"], modes["ipc"], modes["uts"], modes["cgroupns"], modes["userns"]
+    )
+
+
+def _word(option: str, value: object) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise invalid(option, value, "must be a string")
+    return value
+
+
+_ALPHANUMERIC = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+
+
+def _is_name(value: str) -> bool:
+    return len(value) > 1 and value[0] in _ALPHANUMERIC and set(value) <= _ALPHANUMERIC | set("_.-")
+
+
+def container_name(value: str) -> str:
+    """A container's name, without the slash that docker puts before it."""
+    name = value.removeprefix("/")
+    if not _is_name(name):
+        raise invalid("name", value, "must be two or more of a-z A-Z 0-9 _ . -, the first a letter or digit")
+    return name
+
+
+def host_name(option: str, value: str) -> str:
+    """A host's name or domain: labels of letters, digits, `-`, `_`; 64 bytes, as in sethostname(2)."""
+    labels = value.split(".")
+    for label in labels:
+        if not label or label[0] == "-" or label[-1] == "-" or not set(label) <= _ALPHANUMERIC | set("-_"):
+            raise invalid(option, value, "must be letters, digits, - and _, in labels separated by dots")
+    if len(value) > 64:
+        raise invalid(option, value, "must not be longer than 64 characters")
+    return value
+
+
+def user(value: str | int) -> tuple[str, int | None, int | None]:
+    """`--user` as (text, uid, gid): the ids None where names have to be looked up in the container."""
+    text = str(value)
+    name, colon, group = text.partition(":")
+    if isinstance(value, bool) or ":" in group or any(c in text for c in "\0\n /"):
+        raise invalid("user", value, "must be NAME, UID, NAME:GROUP or UID:GID")
+    if colon and not name and not group:
+        raise invalid("user", value, "must be NAME, UID, NAME:GROUP or UID:GID")
+    return text, _identity(value, name), _identity(value, group)
+
+
+def _identity(value: object, text: str) -> int | None:
+    if not text.isascii() or not text.isdecimal():
+        if text.startswith("-") and text[1:].isdecimal():
+            raise invalid("user", value, "ids are not negative")
+        return None
+    if len(text) > 10 or int(text) > 2**31 - 1:
+        raise invalid("user", value, "ids end at 2147483647")
+    return int(text)
+
+
+def groups(value: Iterable[str | int]) -> list[int]:
+    """`--group-add`, by number."""
+    if isinstance(value, str):
+        raise invalid("group_add", value, "must be a list")
+    result = []
+    for group in value:
+        number = _identity(group, str(group))
+        if number is None:
+            raise Unsupported(
+                f"group `{group}`: groups cannot be added by name yet", hint="give the group's number"
+            )
+        result.append(number)
+    return result

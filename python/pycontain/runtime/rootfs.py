@@ -1,0 +1,202 @@
+"""`root` and `mounts`: the root file system, what every container has mounted, and what its options add."""
+
+from __future__ import annotations
+
+from posixpath import join, normpath
+
+from pycontain.errors import InvalidOption
+from pycontain.runtime import mounts
+from pycontain.runtime.document import encode, once
+from pycontain.runtime.environment import strings
+from pycontain.runtime.sizes import size
+from pycontain.types import Mount, Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from pycontain.runtime.command import ImageConfig
+    from pycontain.runtime.confinement import Security
+    from pycontain.runtime.host import Host
+    from pycontain.runtime.namespaces import Namespaces
+    from pycontain.types import RootFilesystem
+
+_SHM_SIZE = 64 << 20
+_HIDDEN = ("nosuid", "noexec", "nodev")
+
+
+class Layout(Value):
+    """The mounts of a container, and the directories behind them.
+
+    Attributes:
+        path: `root.path`.
+        mounts: `mounts`, the inside of the JSON list.
+        volumes: anonymous volumes: path in the container to directory on the host.
+        directories: to be made below the container's directory.
+        missing_sources: to be made on the host.
+        covered: the targets that the options and the image named.
+    """
+
+    __slots__ = ("path", "mounts", "volumes", "directories", "missing_sources", "covered")  # noqa: RUF023
+    path: str
+    mounts: str
+    volumes: dict[str, str]
+    directories: list[str]
+    missing_sources: list[str]
+    covered: frozenset[str]
+
+    def __init__(
+        self,
+        path: str,
+        mounts: str,
+        volumes: dict[str, str],
+        directories: list[str],
+        missing_sources: list[str],
+        covered: frozenset[str],
+    ) -> None:
+        self._set(
+            path=path,
+            mounts=mounts,
+            volumes=volumes,
+            directories=directories,
+            missing_sources=missing_sources,
+            covered=covered,
+        )
+
+
+def layout(
+    options: Mapping[str, Any],
+    image: ImageConfig,
+    root: RootFilesystem,
+    spaces: Namespaces,
+    security: Security,
+    directory: str,
+    host: Host,
+) -> Layout:
+    """Everything that is mounted, the root first, then docker's defaults, then the options' own by depth."""
+    path, base, directories = _root(root, directory, volatile=bool(options.get("remove")))
+    asked = _asked(options)
+    covered = frozenset(asked)
+    for target in image.volumes:
+        clean = mounts.target_path("volumes", target)
+        if clean not in asked:
+            asked[clean] = Mount("volume", "", clean)
+
+    writable = bool(options.get("privileged")), security.writable_cgroups
+    shm = size("shm_size", options.get("shm_size", 0)) or _SHM_SIZE
+    shares_queues = spaces.ipc == "host" and not host.exists("/dev/mqueue")
+    hidden = (
+        frozenset(("/dev/mqueue",)) if shares_queues else frozenset()
+    )  # the host has them mounted nowhere
+    if not asked and shm == _SHM_SIZE:
+        key = f"mounts {writable} {spaces.ipc}"
+        standard = once(key, lambda: _standard(spaces.ipc, *writable, shm, hidden))[1:-1]
+    else:
+        standard = encode(_standard(spaces.ipc, *writable, shm, covered | hidden))[1:-1]
+
+    volumes: dict[str, str] = {}
+    missing: list[str] = []
+    own: list[dict[str, object]] = []
+    for mount in sorted(asked.values(), key=lambda mount: mount.target.count("/")):
+        if mount.type == "volume":
+            place = f"{directory}/volumes/{len(volumes)}"
+            if not volumes:
+                directories.append(f"{directory}/volumes")
+            directories.append(place)
+            volumes[mount.target] = place
+            continue
+        source = mount.source
+        if mount.type == "bind":
+            source = normpath(source if source.startswith("/") else join(host.directory, source))
+            if not host.exists(source):
+                if not mount.create_source:
+                    raise InvalidOption(
+                        f"cannot mount `{source}` on `{mount.target}`: there is no such file or "
+                        f"directory on the host"
+                    )
+                missing.append(source)
+        own.append(_mount(mount.target, mount.type, source, mount.options))
+    parts = [encode(base)[1:-1], standard, encode(own)[1:-1]]
+    return Layout(path, ",".join(filter(None, parts)), volumes, directories, missing, covered)
+
+
+def _asked(options: Mapping[str, Any]) -> dict[str, Mount]:
+    result: dict[str, Mount] = {}
+    given: list[tuple[str, Mount]] = []
+    for entry in options.get("mounts", ()):
+        given += [("mounts", entry if isinstance(entry, Mount) else mounts.mount(entry))]
+    given += [
+        ("volumes", mounts.volume(text)) for text in _colon_pairs("volumes", options.get("volumes", ()))
+    ]
+    given += [("tmpfs", mounts.tmpfs(text)) for text in _colon_pairs("tmpfs", options.get("tmpfs", ()))]
+    for option, mount in given:
+        if mount.target in result:
+            raise InvalidOption(f"duplicate mount point `{mount.target}` in `{option}`")
+        result[mount.target] = mount
+    return result
+
+
+def _colon_pairs(option: str, value: Mapping[str, str] | Sequence[str]) -> list[str]:
+    if hasattr(value, "items"):
+        return [f"{key}:{text}" if text else key for key, text in value.items()]
+    return strings(option, value)
+
+
+def _root(
+    root: RootFilesystem, directory: str, *, volatile: bool
+) -> tuple[str, list[dict[str, object]], list[str]]:
+    if root.directory is not None:
+        return root.directory, [_mount("/", "bind", root.directory, ("rbind", "rw"))], []
+    upper = f"{directory}/upper"
+    result = [_overlay("/", root.lower, upper, f"{directory}/work", volatile=volatile)]
+    directories = [upper, f"{directory}/work"]
+    for destination, lower in root.overlays:
+        work = f"{directory}/work{destination.replace('/', '-')}"
+        result.append(_overlay(destination, (lower,), upper + destination, work, volatile=volatile))
+        directories += [upper + destination, work]
+    return upper, result, directories
+
+
+def _overlay(
+    destination: str, lower: Sequence[str], upper: str, work: str, *, volatile: bool
+) -> dict[str, object]:
+    # the last unmount of an overlay that is not volatile syncs the upper file system
+    options = [f"lowerdir+={path}" for path in lower] + [f"upperdir={upper}", f"workdir={work}"]
+    return _mount(destination, "overlay", "overlay", [*options, "volatile"] if volatile else options)
+
+
+def _mount(destination: str, type: str, source: str, options: Sequence[str]) -> dict[str, object]:
+    return {"destination": destination, "type": type, "source": source, "options": options}
+
+
+def _standard(
+    ipc: str, privileged: bool, writable_cgroups: bool, shm: int, covered: frozenset[str]
+) -> list[dict[str, object]]:
+    read_only = () if privileged else ("ro",)
+    cgroup_access = () if privileged or writable_cgroups else ("ro",)
+    result = [
+        _mount("/proc", "proc", "proc", _HIDDEN),
+        _mount("/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=65536k")),
+        _mount(
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"),
+        ),
+        _mount("/sys", "sysfs", "sysfs", (*_HIDDEN, *read_only)),
+        _mount("/sys/fs/cgroup", "cgroup", "cgroup", (*_HIDDEN, *cgroup_access)),
+    ]
+    if ipc == "host":  # queues and segments are found by the host's processes through these
+        result.append(_mount("/dev/mqueue", "bind", "/dev/mqueue", ("rbind", "rw", "rprivate")))
+        result.append(_mount("/dev/shm", "bind", "/dev/shm", ("rbind", "rw", "rprivate")))  # noqa: S108
+    else:
+        result.append(_mount("/dev/mqueue", "mqueue", "mqueue", _HIDDEN))
+    if ipc == "private":
+        result.append(_mount("/dev/shm", "tmpfs", "shm", (*_HIDDEN, "mode=1777", f"size={shm}")))  # noqa: S108
+    return [
+        mount
+        for mount in result
+        if mount["destination"] not in covered
+        and not ("/dev" in covered and str(mount["destination"]).startswith("/dev/"))
+    ]

@@ -1,0 +1,375 @@
+"""From options to an OCI `config.json`: what `run` was asked for, in the words that the runtime takes.
+
+`config` decides and writes nothing; what it wants to know of the machine, it asks `Host`.
+"""
+
+from __future__ import annotations
+
+from pycontain.errors import InvalidOption
+from pycontain.runtime import command, confinement, devices, limits, namespaces, rootfs, sizes
+from pycontain.runtime.document import encode, once, utf8
+from pycontain.runtime.environment import strings
+from pycontain.runtime.files import files
+from pycontain.runtime.host import Host
+from pycontain.types import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from pycontain.runtime.command import ImageConfig
+    from pycontain.runtime.namespaces import Namespaces
+    from pycontain.types import RootFilesystem
+
+DEFAULT_STOP_TIMEOUT = 10.0  # seconds
+_VERSION = "1.2.0"
+_PREFIX = "io.pycontain."
+_MASKED_PATHS = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+)
+_READ_ONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+# in a network of its own a container's ports are all its own, the low ones too
+_DEFAULT_SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "0"}
+
+_FLAGS = frozenset("init oom_kill_disable privileged read_only remove stdin tty".split())
+OPTIONS = (
+    _FLAGS
+    | limits.OPTIONS
+    | frozenset(
+        (
+            "cap_add cap_drop cgroup_parent cgroupns device_cgroup_rules devices domainname "
+            "entrypoint env env_file group_add hostname ipc label_file labels mounts name network "
+            "oom_score_adj pid platform pull rootfs security_opt shm_size stop_signal stop_timeout "
+            "sysctls tmpfs ulimits user userns uts volumes workdir"
+        ).split()
+    )
+)
+
+
+class Prepared(Value):
+    """A container that can be started, and what its engine has to know and do for it.
+
+    Attributes:
+        config: the OCI runtime spec, JSON.
+        args: the command as it will run, the image's entrypoint included.
+        hostname: its own name; the host's with `uts=host`.
+        name: the name asked for, or None.
+        labels: the caller's labels.
+        terminal: whether the command gets a terminal.
+        stop_signal: the number of the signal that asks it to stop.
+        stop_timeout: seconds from there to SIGKILL; `inf`: never.
+        directories: to be made before the start, in this order, mode 0755, below the container's directory.
+        missing_sources: directories of the host that `volumes` names and that do not exist: to be made as
+            well.
+    """
+
+    __slots__ = (  # noqa: RUF023 - the constructor's order
+        "config", "args", "hostname", "name", "labels", "terminal", "stop_signal", "stop_timeout",
+        "directories",
+        "missing_sources",
+    )  # fmt: skip
+    config: bytes
+    args: tuple[str, ...]
+    hostname: str
+    name: str | None
+    labels: Mapping[str, str]
+    terminal: bool
+    stop_signal: int
+    stop_timeout: float
+    directories: tuple[str, ...]
+    missing_sources: tuple[str, ...]
+
+    def __init__(
+        self,
+        config: bytes,
+        args: Sequence[str],
+        hostname: str,
+        name: str | None,
+        labels: Mapping[str, str],
+        terminal: bool,
+        stop_signal: int,
+        stop_timeout: float,
+        directories: Sequence[str],
+        missing_sources: Sequence[str],
+    ) -> None:
+        self._set(
+            config=config,
+            args=tuple(args),
+            hostname=hostname,
+            name=name,
+            labels=labels,
+            terminal=terminal,
+            stop_signal=stop_signal,
+            stop_timeout=stop_timeout,
+            directories=tuple(directories),
+            missing_sources=tuple(missing_sources),
+        )
+
+
+def config(
+    args: str | Sequence[str],
+    options: Mapping[str, Any],
+    image: ImageConfig,
+    root: RootFilesystem,
+    *,
+    id: str,
+    directory: str,
+    host: Host | None = None,
+) -> Prepared:
+    """The container that `options` describe.
+
+    Args:
+        args: the command; empty: the image's.
+        options: `ContainerOptions`; None stands for an option that was not given.
+        image: what the image says; `command.NoImage` where there is none.
+        root: what the root file system is made of.
+        id: the container's id, 64 hexadecimal digits.
+        directory: the container's own directory, absolute.
+        host: what has to be known of the machine; this one by default.
+
+    Raises:
+        InvalidOption: an option's value is not one it takes, or two options exclude each other.
+        Unsupported: it asks for something that is not there yet.
+    """
+    host = host or Host()
+    options = _checked(options)
+    name = namespaces.container_name(options["name"]) if "name" in options else None
+    spaces = namespaces.namespaces(options)
+    security = confinement.security(options.get("security_opt", ()))
+    hostname = _hostname(options, spaces, id, host)
+    arguments = command.arguments(args, options, image)
+    stop_signal = sizes.signal_number(
+        "stop_signal", options.get("stop_signal") or image.stop_signal or "TERM"
+    )
+
+    layout = rootfs.layout(options, image, root, spaces, security, directory, host)
+    user = _user(options, image)
+    made = files(
+        hostname,
+        options.get("domainname", ""),
+        host_network=spaces.network == "host",
+        covered=layout.covered,
+        host=host,
+    )
+    annotations = _annotations(options, security, user[0], host)
+    annotations["files"] = encode(made)
+    if layout.volumes:
+        annotations["volumes"] = encode(layout.volumes)
+
+    parts = [
+        f'{{"ociVersion":"{_VERSION}","process":',
+        _process(arguments, options, image, user, security, hostname, host),
+        ',"root":',
+        encode({"path": layout.path, "readonly": bool(options.get("read_only"))}),
+        "" if spaces.uts == "host" else f',"hostname":{encode(hostname)}',
+        f',"domainname":{encode(options["domainname"])}' if options.get("domainname") else "",
+        ',"mounts":[',
+        layout.mounts,
+        '],"linux":',
+        _linux(options, spaces, security, id, host),
+        ',"annotations":',
+        encode({_PREFIX + key: text for key, text in annotations.items()}),
+        "}",
+    ]
+    return Prepared(
+        utf8("".join(parts)),
+        arguments,
+        hostname,
+        name,
+        command.labels(options, host),
+        bool(options.get("tty")),
+        stop_signal,
+        _stop_timeout(options),
+        layout.directories,
+        layout.missing_sources,
+    )
+
+
+def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in given.keys() - OPTIONS:
+        from difflib import get_close_matches
+
+        close = get_close_matches(name, OPTIONS, n=1)
+        raise InvalidOption(f"unknown option `{name}`", hint=f"did you mean `{close[0]}`?" if close else None)
+    for name in given.keys() & _FLAGS:
+        if not isinstance(given[name], bool):
+            raise sizes.invalid(name, given[name], "must be True or False")
+    if given.get("pull", "missing") not in {"missing", "always", "never"}:
+        raise sizes.invalid("pull", given["pull"], "must be missing, always or never")
+    return given
+
+
+def _hostname(options: Mapping[str, Any], spaces: Namespaces, id: str, host: Host) -> str:
+    if options.get("domainname"):
+        namespaces.host_name("domainname", options["domainname"])
+    if options.get("hostname"):
+        return namespaces.host_name("hostname", options["hostname"])
+    # with the host's network, its addresses and its name belong together
+    return host.hostname if "host" in {spaces.uts, spaces.network} else id[:12]
+
+
+def _stop_timeout(options: Mapping[str, Any]) -> float:
+    value = options.get("stop_timeout", DEFAULT_STOP_TIMEOUT)
+    if value in {-1, "-1"}:
+        return float("inf")
+    return sizes.seconds("stop_timeout", value)
+
+
+def _user(options: Mapping[str, Any], image: ImageConfig) -> tuple[str, int, int]:
+    value = options.get("user", "")
+    text, uid, gid = namespaces.user(image.user if value == "" else value)
+    return text, uid or 0, gid or 0
+
+
+def _annotations(
+    options: Mapping[str, Any], security: confinement.Security, user: str, host: Host
+) -> dict[str, str]:
+    privileged = bool(options.get("privileged"))
+    result = {}
+    if user:
+        result["user"] = user
+    if options.get("init"):
+        result["init"] = "true"
+    if not options.get("workdir"):
+        # the image's is made when it is missing; the caller's is more likely mistyped
+        result["make-workdir"] = "true"
+    if privileged:
+        result["privileged"] = "true"
+    if security.seccomp is None and not privileged:
+        result["seccomp"] = "default"
+    elif security.seccomp not in {None, "unconfined"}:
+        result["seccomp"] = _seccomp_profile(str(security.seccomp), host)
+    return result
+
+
+def _seccomp_profile(path: str, host: Host) -> str:
+    import json
+
+    text = host.read("security_opt", path)
+    try:
+        profile = json.loads(text)
+    except ValueError as error:
+        raise InvalidOption(f"seccomp profile `{path}` is not JSON: {error}") from None
+    if not isinstance(profile, dict) or "defaultAction" not in profile:
+        raise InvalidOption(f"seccomp profile `{path}` has no `defaultAction`")
+    return text
+
+
+def _process(
+    arguments: list[str],
+    options: Mapping[str, Any],
+    image: ImageConfig,
+    user: tuple[str, int, int],
+    security: confinement.Security,
+    hostname: str,
+    host: Host,
+) -> str:
+    _, uid, gid = user
+    identity: dict[str, object] = {"uid": uid, "gid": gid}
+    if "group_add" in options:
+        identity["additionalGids"] = namespaces.groups(options["group_add"])
+    process: dict[str, object] = {
+        "terminal": bool(options.get("tty")),
+        "user": identity,
+        "args": arguments,
+        "env": command.variables(options, image, hostname, host),
+        "cwd": command.working_directory(options, image),
+        "noNewPrivileges": security.no_new_privileges,
+    }
+    if "ulimits" in options:
+        process["rlimits"] = confinement.ulimits(options["ulimits"])
+    if "oom_score_adj" in options:
+        process["oomScoreAdj"] = sizes.whole("oom_score_adj", options["oom_score_adj"], -1000, 1000)
+    # execve(2) leaves a user other than root no capability beyond the bounding set
+    return f'{encode(process)[:-1]},"capabilities":{_capabilities(options, as_root=uid == 0)}}}'
+
+
+def _capabilities(options: Mapping[str, Any], *, as_root: bool) -> str:
+    def sets(names: Sequence[str]) -> dict[str, Sequence[str]]:
+        return dict.fromkeys(("bounding", "effective", "permitted") if as_root else ("bounding",), names)
+
+    if options.get("privileged"):
+        return once(f"all capabilities {as_root}", lambda: sets(confinement.CAPABILITIES))
+    if "cap_add" in options or "cap_drop" in options:
+        names = confinement.capabilities(options.get("cap_add", ()), options.get("cap_drop", ()))
+        return encode(sets(names))
+    return once(f"capabilities {as_root}", lambda: sets(confinement.DEFAULT_CAPABILITIES))
+
+
+def _linux(
+    options: Mapping[str, Any], spaces: Namespaces, security: confinement.Security, id: str, host: Host
+) -> str:
+    privileged = bool(options.get("privileged"))
+    nodes, rules = _devices(options, host)
+    resources = limits.resources(options, host) if options.keys() & limits.OPTIONS else {}
+    if privileged:
+        resources["devices"] = [{"allow": True, "access": "rwm"}]
+    elif rules:
+        resources["devices"] = [*devices.DEFAULT_RULES, *rules]
+    encoded = encode(resources)
+    if "devices" not in resources:
+        defaults = once("device rules", lambda: devices.DEFAULT_RULES)
+        encoded = f'{encoded[:-1]}{"," if resources else ""}"devices":{defaults}}}'
+    own = spaces.own()
+    parts = [
+        f'"namespaces":{once(" ".join(space["type"] for space in own), lambda: own)}',
+        f'"resources":{encoded}',
+    ]
+    if nodes:
+        parts.append(f'"devices":{encode(nodes)}')
+    if sysctl := _sysctls(options, spaces):
+        parts.append(f'"sysctl":{encode(sysctl)}')
+    if not privileged and security.masked_paths:
+        parts.append(
+            once("paths", lambda: {"maskedPaths": _MASKED_PATHS, "readonlyPaths": _READ_ONLY_PATHS})[1:-1]
+        )
+    if options.get("cgroup_parent"):
+        parts.append(f'"cgroupsPath":{encode(options["cgroup_parent"].rstrip("/") + "/" + id)}')
+    return f"{{{','.join(parts)}}}"
+
+
+def _sysctls(options: Mapping[str, Any], spaces: Namespaces) -> dict[str, str]:
+    host_network = spaces.network == "host"
+    result = {} if host_network else dict(_DEFAULT_SYSCTLS)
+    if "sysctls" in options:
+        result |= confinement.sysctls(
+            options["sysctls"], host_network=host_network, host_ipc=spaces.ipc == "host"
+        )
+    return result
+
+
+def _devices(
+    options: Mapping[str, Any], host: Host
+) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+    nodes: dict[str, dict[str, object]] = {}
+    rules: list[dict[str, object]] = []
+    for value in strings("devices", options.get("devices", ())):
+        path, inside, access = devices.device(value)
+        for device in host.devices("devices", path):
+            place = inside + device.path[len(path) :]
+            number = {"type": device.type, "major": device.major, "minor": device.minor}
+            nodes[place] = {
+                "path": place,
+                "hostPath": device.path,
+                **number,
+                "fileMode": device.mode,
+                "uid": device.uid,
+                "gid": device.gid,
+            }
+            rules.append({"allow": True, **number, "access": access})
+    asked = strings("device_cgroup_rules", options.get("device_cgroup_rules", ()))
+    rules += [devices.cgroup_rule(value) for value in asked]
+    return list(nodes.values()), rules
