@@ -1,0 +1,50 @@
+"""Tables for people, as docker prints them: columns, ages, sizes."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["age", "size", "table"]
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_UNTIL = (
+    (46 * _MINUTE, _MINUTE, "minutes"),
+    (48 * _HOUR, _HOUR, "hours"),
+    (14 * _DAY, _DAY, "days"),
+    (60 * _DAY, 7 * _DAY, "weeks"),
+    (730 * _DAY, 30 * _DAY, "months"),
+)
+
+
+def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Lines, each column as wide as its widest cell and three spaces apart."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def size(count: int) -> str:
+    """Three significant digits in powers of 1000: `7.83MB`."""
+    value, units = float(count), ["B", "kB", "MB", "GB", "TB"]
+    while value >= 1000 and len(units) > 1:
+        value /= 1000
+        del units[0]
+    return f"{value:.3g}{units[0]}" if value < 999.5 else f"{value:.0f}{units[0]}"
+
+
+def age(seconds: float) -> str:
+    """How long ago: `3 weeks ago`."""
+    if seconds < 1:
+        return "Less than a second ago"
+    if seconds < _MINUTE:
+        return f"{seconds:.0f} second{'s' * (round(seconds) != 1)} ago"
+    if seconds < 2 * _MINUTE:
+        return "About a minute ago"
+    if 46 * _MINUTE <= seconds < 90 * _MINUTE:
+        return "About an hour ago"
+    for until, unit, name in _UNTIL:
+        if seconds < until:
+            return f"{seconds // unit if unit != _HOUR else round(seconds / unit):.0f} {name} ago"
+    return f"{seconds // (365 * _DAY):.0f} years ago"

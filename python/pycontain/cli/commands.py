@@ -1,0 +1,155 @@
+"""The commands by name, the options before them, and how their mistakes are told."""
+
+import os
+import sys
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer._click.core import Command, Context
+from typer._click.exceptions import BadOptionUsage, BadParameter, MissingParameter, NoSuchOption, UsageError
+from typer._click.formatting import HelpFormatter
+from typer.core import TyperCommand, TyperGroup
+
+# name: (module, what it does); the module has a function `command`, which typer makes the command of
+COMMANDS = {
+    "run": ("run", "Create a container from an image and run a command in it"),
+    "images": ("images", "List images"),
+    "import": ("import_", "Make an image of a tar archive of files"),
+    "load": ("load", "Load images from an archive"),
+    "rmi": ("rmi", "Remove images"),
+    "tag": ("tag", "Give an image another name"),
+    "version": ("version", "Show which versions are at work"),
+}
+_TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+_QUIET: Any = {"rich_markup_mode": None, "add_completion": False, "pretty_exceptions_enable": False}
+
+
+class DockerCommand(TyperCommand):
+    """A command whose flags may be given a truth: `--rm=true`, `-it=false`."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """Docker's spellings first, then as ever."""
+        return super().parse_args(ctx, self._without_truths(ctx, args))
+
+    def collect_usage_pieces(self, ctx: Context) -> list[str]:
+        """What has to be given stands plain, as in docker's manual; typer puts it in braces."""
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
+    def _without_truths(self, ctx: Context, args: list[str]) -> list[str]:
+        flags: set[str] = set()
+        valued: set[str] = set()
+        for param in self.get_params(ctx):
+            (flags if getattr(param, "is_flag", False) else valued).update(param.opts)
+        result: list[str] = []
+        rest = iter(args)
+        for word in rest:
+            if word == "--" or (
+                not (word.startswith("-") and word != "-") and not ctx.allow_interspersed_args
+            ):
+                return [*result, word, *rest]
+            name, equals, value = word.partition("=")
+            letters = [f"-{letter}" for letter in name[1:]] if not name.startswith("--") else [name]
+            if equals and letters and flags.issuperset(letters):
+                if value.lower() not in _TRUTH:
+                    raise BadOptionUsage(
+                        name, f"invalid value `{value}` for `{name}`: must be true or false", ctx
+                    )
+                result += [name] if _TRUTH[value.lower()] else []
+                continue
+            result.append(word)
+            # an option that is still without its value takes the next word, whatever that looks like
+            first_valued = next((letter for letter in letters if letter not in flags), None)
+            if not equals and first_valued in valued and first_valued == letters[-1]:
+                result += [following] if (following := next(rest, None)) is not None else []
+        return result
+
+
+class Commands(TyperGroup):
+    """The commands; each one's module is imported when it is asked for."""
+
+    invoked: str | None = None
+
+    def list_commands(self, ctx: Context) -> list[str]:  # noqa: ARG002
+        """All names."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:  # noqa: ARG002
+        """One command, made of its module's function `command`."""
+        if cmd_name not in COMMANDS:
+            return None
+        self.invoked = cmd_name
+        module = import_module(f"pycontain.cli.{COMMANDS[cmd_name][0]}")
+        app = typer.Typer(**_QUIET)
+        settings = {"allow_interspersed_args": getattr(module, "OPTIONS_ANYWHERE", True)}
+        app.command(cmd_name, cls=DockerCommand, context_settings=settings)(module.command)
+        return typer.main.get_command(app)
+
+    def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:  # noqa: ARG002
+        """The list in `--help`, for which no command has to be imported."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def execute(self, args: list[str]) -> int:
+        """Run one command and return its status; mistakes of the command line go to stderr."""
+        try:
+            status: object = self.main(args, prog_name="pycontain", standalone_mode=False)
+        except UsageError as error:
+            return _mistake(error)
+        except typer.Abort:
+            print("aborted", file=sys.stderr)
+            return 1
+        return status if isinstance(status, int) else 0
+
+
+def _mistake(error: UsageError) -> int:
+    """Say what is wrong with the command line; 125 for a flag, 1 for a missing or unknown word, as docker."""
+    if isinstance(error, NoSuchOption):
+        message = f"unknown flag `{error.option_name}`"
+        if error.possibilities:
+            message += f": did you mean `{error.possibilities[0]}`?"
+    elif isinstance(error, MissingParameter):
+        message = f"{error.param.human_readable_name if error.param else 'an argument'} is missing"
+    else:
+        message = error.format_message().rstrip(".")
+        message = message[:1].lower() + message[1:]
+    print(f"pycontain: {message}", file=sys.stderr)
+    if error.ctx is not None:
+        print(f"\n{error.ctx.get_usage()}", file=sys.stderr)
+        print(f"hint: `{error.ctx.command_path} --help` says more", file=sys.stderr)
+    a_flag = isinstance(error, (NoSuchOption, BadOptionUsage, BadParameter))
+    return 125 if a_flag and not isinstance(error, MissingParameter) else 1
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from pycontain import __version__
+
+        typer.echo(f"pycontain {__version__}")
+        raise typer.Exit
+
+
+def _before_any_command(
+    context: typer.Context,
+    root: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Where images and containers are kept ($PYCONTAIN_ROOT)")
+    ] = None,
+    version: Annotated[  # noqa: ARG001 - its callback has done it
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit"),
+    ] = False,
+) -> None:
+    """Containers without a daemon."""
+    if root is not None:
+        os.environ["PYCONTAIN_ROOT"] = os.path.abspath(root)
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def group() -> Commands:
+    """The command line as a whole."""
+    app = typer.Typer(cls=Commands, **_QUIET)
+    app.callback(invoke_without_command=True)(_before_any_command)
+    command: Any = typer.main.get_command(app)
+    assert isinstance(command, Commands)
+    return command

@@ -1,0 +1,31 @@
+"""`pycontain load`."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pycontain.images import Images
+
+
+def command(
+    input: Annotated[
+        str | None, typer.Option("--input", "-i", metavar="FILE", help="Read from a file, not from stdin")
+    ] = None,
+    quiet: Annotated[  # noqa: ARG001 - there is no progress to leave out
+        bool, typer.Option("--quiet", "-q", help="Show no progress")
+    ] = False,
+) -> None:
+    """Load images from an archive of `docker save`, an OCI archive or an OCI layout directory."""
+    from pycontain.engine import default  # type: ignore[import-not-found,unused-ignore]
+    from pycontain.errors import InvalidOption
+
+    if input is None and sys.stdin.isatty():
+        raise InvalidOption("there is no archive: stdin is a terminal", hint="name a file: `--input FILE`")
+    images: Images = default().images
+    for image in images.load(sys.stdin.buffer if input is None else input):
+        for tag in image.tags:
+            typer.echo(f"Loaded image: {tag}")
+        if not image.tags:
+            typer.echo(f"Loaded image ID: {image.id}")

@@ -1,0 +1,138 @@
+"""The options of a container as flags: one table, for every command that makes one.
+
+A flag's name here is the option's in `ContainerOptions`; what is not given is not passed on.
+"""
+
+import inspect
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+_TYPES: dict[str, tuple[Any, Any]] = {
+    "flag": (bool, False),
+    "text": (str | None, None),
+    "number": (int | None, None),
+    "list": (list[str] | None, None),
+}
+
+
+class Flag(NamedTuple):
+    """One option: its key in `ContainerOptions`, its spellings, its kind, its value's name, its help."""
+
+    option: str
+    names: str
+    kind: str
+    metavar: str
+    help: str
+
+
+FLAGS = tuple(
+    Flag(*row)
+    for row in (
+        ("remove", "--rm", "flag", "", "Remove the container when it ends"),
+        ("stdin", "-i --interactive", "flag", "", "Keep its standard input open"),
+        ("tty", "-t --tty", "flag", "", "Give it a terminal"),
+        ("env", "-e --env", "list", "NAME[=VALUE]", "Set an environment variable, or pass one on"),
+        ("env_file", "--env-file", "list", "FILE", "Set the environment variables of a file"),
+        ("workdir", "-w --workdir", "text", "DIR", "Directory it starts in"),
+        ("user", "-u --user", "text", "USER[:GROUP]", "Who runs it, by name or number"),
+        ("group_add", "--group-add", "list", "GROUP", "A further group"),
+        ("name", "--name", "text", "NAME", "Name of the container"),
+        ("hostname", "-h --hostname", "text", "NAME", "Its host name"),
+        ("domainname", "--domainname", "text", "NAME", "Its NIS domain name"),
+        ("entrypoint", "--entrypoint", "text", "PROGRAM", "Instead of the image's; empty: none"),
+        ("init", "--init", "flag", "", "Run an init that forwards signals and reaps orphans"),
+        ("labels", "-l --label", "list", "KEY=VALUE", "Label the container"),
+        ("label_file", "--label-file", "list", "FILE", "Read labels from a file"),
+        ("platform", "--platform", "text", "OS[/ARCH]", "Which of the image's platforms"),
+        ("pull", "--pull", "text", "WHEN", "Fetch the image: missing, always, never [default: missing]"),
+        ("rootfs", "--rootfs", "text", "DIR[:rw]", "Take a directory in place of an image"),
+        ("volumes", "-v --volume", "list", "SOURCE:TARGET[:OPTIONS]", "Mount a directory of the host"),
+        ("mounts", "--mount", "list", "KEY=VALUE,...", "Mount what type=bind or type=tmpfs describes"),
+        ("tmpfs", "--tmpfs", "list", "DIR[:OPTIONS]", "Mount an empty directory in memory"),
+        ("read_only", "--read-only", "flag", "", "Make the root file system read-only"),
+        ("shm_size", "--shm-size", "text", "SIZE", "Size of /dev/shm [default: 64m]"),
+        ("memory", "-m --memory", "text", "SIZE", "The most memory it may hold"),
+        ("memory_swap", "--memory-swap", "text", "SIZE", "Memory and swap together; -1: no limit on swap"),
+        ("memory_reservation", "--memory-reservation", "text", "SIZE", "Memory it keeps in hard times"),
+        ("memory_swappiness", "--memory-swappiness", "number", "0-100", "How readily it is swapped out"),
+        ("oom_kill_disable", "--oom-kill-disable", "flag", "", "Let it wait when its memory is used up"),
+        ("oom_score_adj", "--oom-score-adj", "number", "N", "How readily the host kills it: -1000 to 1000"),
+        ("cpus", "--cpus", "text", "N", "How many processors' time it may use"),
+        ("cpu_shares", "-c --cpu-shares", "number", "N", "Its weight against others"),
+        ("cpu_period", "--cpu-period", "number", "MICROSECONDS", "Length of a period of --cpu-quota"),
+        ("cpu_quota", "--cpu-quota", "number", "MICROSECONDS", "Processor time in each period"),
+        ("cpuset_cpus", "--cpuset-cpus", "text", "LIST", "Processors it may run on: 0-3,5"),
+        ("cpuset_mems", "--cpuset-mems", "text", "LIST", "Memory nodes it may use: 0-1"),
+        ("pids_limit", "--pids-limit", "number", "N", "The most processes and threads; -1: no limit"),
+        ("ulimits", "--ulimit", "list", "NAME=SOFT[:HARD]", "Limit of each of its processes"),
+        ("blkio_weight", "--blkio-weight", "number", "N", "Its weight at block devices: 10 to 1000"),
+        ("blkio_weight_device", "--blkio-weight-device", "list", "DEVICE:N", "The same, at one device"),
+        ("device_read_bps", "--device-read-bps", "list", "DEVICE:SIZE", "Bytes it may read a second"),
+        ("device_write_bps", "--device-write-bps", "list", "DEVICE:SIZE", "Bytes it may write a second"),
+        ("device_read_iops", "--device-read-iops", "list", "DEVICE:N", "Reads a second"),
+        ("device_write_iops", "--device-write-iops", "list", "DEVICE:N", "Writes a second"),
+        ("cap_add", "--cap-add", "list", "NAME", "Add a capability, or ALL"),
+        ("cap_drop", "--cap-drop", "list", "NAME", "Drop a capability, or ALL"),
+        (
+            "security_opt",
+            "--security-opt",
+            "list",
+            "OPTION",
+            "no-new-privileges, seccomp=FILE|unconfined ...",
+        ),
+        ("privileged", "--privileged", "flag", "", "Confine it hardly at all"),
+        ("devices", "--device", "list", "DEVICE[:TARGET][:rwm]", "Let it use a device of the host"),
+        ("device_cgroup_rules", "--device-cgroup-rule", "list", "RULE", "Allow devices: 'c 42:* rmw'"),
+        ("sysctls", "--sysctl", "list", "NAME=VALUE", "Set a kernel parameter of its namespaces"),
+        ("network", "--network --net", "text", "MODE", "none or host"),
+        ("pid", "--pid", "text", "MODE", "Process namespace: private or host"),
+        ("ipc", "--ipc", "text", "MODE", "IPC namespace: private, shareable, host or none"),
+        ("uts", "--uts", "text", "MODE", "Host name namespace: private or host"),
+        ("userns", "--userns", "text", "MODE", "User namespace: auto or host"),
+        ("cgroupns", "--cgroupns", "text", "MODE", "Cgroup namespace: private or host"),
+        ("cgroup_parent", "--cgroup-parent", "text", "CGROUP", "Cgroup to be made below"),
+        ("stop_signal", "--stop-signal", "text", "SIGNAL", "Signal that asks it to stop"),
+        ("stop_timeout", "--stop-timeout", "text", "SECONDS", "Time to stop before it is killed"),
+    )
+)
+
+
+def parameters() -> list[inspect.Parameter]:
+    """The table as parameters of a function, for typer to read."""
+    result = []
+    for flag in FLAGS:
+        kind, default = _TYPES[flag.kind]
+        option = typer.Option(
+            *flag.names.split(), metavar=flag.metavar or None, help=flag.help, show_default=False
+        )
+        result.append(
+            inspect.Parameter(
+                flag.option,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=default,
+                annotation=Annotated[kind, option],
+            )
+        )
+    return result
+
+
+def given(values: dict[str, Any]) -> dict[str, Any]:
+    """What was on the command line, as `ContainerOptions`."""
+    result = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in values.items()
+        if value is not None and value is not False and value != ()
+    }
+    if "entrypoint" in result:  # one program here; its arguments come after the image
+        result["entrypoint"] = [result["entrypoint"]] if result["entrypoint"] else []
+    return result
+
+
+def in_flags(message: str) -> str:
+    """An engine's message in the words of the command line: `memory_swap` becomes `--memory-swap`."""
+    for flag in FLAGS:
+        spelling = next(name for name in flag.names.split() if name.startswith("--"))
+        message = message.replace(f"`{flag.option}`", f"`{spelling}`")
+        message = message.replace(f"`{flag.option}=", f"`{spelling}=")
+    return message

@@ -1,0 +1,37 @@
+"""`pycontain rmi`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pycontain.images import Images
+
+
+def command(
+    names: Annotated[list[str], typer.Argument(metavar="IMAGE...", show_default=False)],
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="Remove an image by id although it has several names")
+    ] = False,
+) -> int:
+    """Remove images; goes on after one that cannot be removed, and exits with 1 then."""
+    from pycontain.engine import default  # type: ignore[import-not-found,unused-ignore]
+    from pycontain.errors import ImageNotFound, PycontainError
+
+    images: Images = default().images
+    status = 0
+    for name in names:
+        try:
+            removal = images.remove(name, force=force)
+        except PycontainError as error:
+            typer.echo(f"pycontain: {error}", err=True)
+            if error.hint:
+                typer.echo(f"hint: {error.hint}", err=True)
+            # as docker: with force, what is not there counts as removed
+            status = status if force and isinstance(error, ImageNotFound) else 1
+            continue
+        for untagged in removal.untagged:
+            typer.echo(f"Untagged: {untagged}")
+        for deleted in removal.deleted:
+            typer.echo(f"Deleted: {deleted}")
+    return status

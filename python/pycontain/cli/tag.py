@@ -1,0 +1,19 @@
+"""`pycontain tag`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pycontain.images import Images
+
+
+def command(
+    source: Annotated[str, typer.Argument(metavar="SOURCE_IMAGE[:TAG]", show_default=False)],
+    target: Annotated[str, typer.Argument(metavar="TARGET_IMAGE[:TAG]", show_default=False)],
+) -> None:
+    """Give an image another name."""
+    from pycontain.engine import default  # type: ignore[import-not-found,unused-ignore]
+
+    images: Images = default().images
+    images.tag(source, target)
