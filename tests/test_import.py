@@ -1,0 +1,85 @@
+"""Images out of one tar of a file system, with instructions for their configuration."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from image_archives import digest, layer, nothing_left
+from pycontain.errors import ImageInvalid, ImageNotFound, InvalidOption
+from pycontain.images.importing import import_file_system
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pycontain.images.store import Store
+    from pycontain.paths import Paths
+
+
+@pytest.mark.parametrize("source", ["path", "pipe", "bytes"])
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+def test_import_makes_an_image_of_one_layer(
+    store: Store, tmp_path: Path, compress: Callable[[bytes], bytes], source: str
+) -> None:
+    path = tmp_path / "root.tar"
+    path.write_bytes(compress(layer()))
+    changes = [
+        'CMD ["sh", "-c", "x"]',
+        "ENTRYPOINT run me",
+        "ENV A=1 B='2 3'",
+        "ENV C 4 5",
+        "WORKDIR /srv",
+        "WORKDIR data",
+        "USER 1000:1000",
+        "EXPOSE 80 53/udp 100-101",
+        'VOLUME ["/a b"]',
+        "VOLUME /c /d",
+        "LABEL a=b",
+        "STOPSIGNAL SIGINT",
+    ]
+    if source == "path":
+        image = import_file_system(store, path, "hello", changes=changes, message="why")
+    elif source == "pipe":
+        with subprocess.Popen(["cat", path], stdout=subprocess.PIPE) as cat:
+            assert cat.stdout
+            image = import_file_system(store, cat.stdout, "hello", changes=changes, message="why")
+    else:
+        image = import_file_system(
+            store, io.BytesIO(path.read_bytes()), "hello", changes=changes, message="why"
+        )
+    assert store.resolve("hello") == image
+    assert image.diff_ids == (digest(layer()),)
+    config = image.config
+    assert config.cmd == ("sh", "-c", "x")
+    assert config.entrypoint == ("/bin/sh", "-c", "run me")
+    assert config.env == ("A=1", "B=2 3", "C=4 5")
+    assert (config.workdir, config.user, config.stop_signal) == ("/srv/data", "1000:1000", "SIGINT")
+    assert config.exposed_ports == ("80/tcp", "53/udp", "100/tcp", "101/tcp")
+    assert config.volumes == ("/a b", "/c", "/d")
+    assert config.labels == {"a": "b"}
+    assert store.history(image.id)[0].comment == "why"
+
+
+@pytest.mark.parametrize(
+    "change", ["", "RUN x", "CMD", "EXPOSE x", "EXPOSE 0", "EXPOSE 80/x", "EXPOSE 70000", "ENV A", "ENV ='"]
+)
+def test_change_that_is_not_one_is_refused(store: Store, paths: Paths, change: str) -> None:
+    with pytest.raises(InvalidOption, match="change"):
+        import_file_system(store, io.BytesIO(layer()), changes=[change])
+    assert not os.path.exists(paths.layers)
+
+
+def test_import_of_what_is_no_tar_leaves_nothing(store: Store, paths: Paths) -> None:
+    with pytest.raises(ImageInvalid):
+        import_file_system(store, io.BytesIO(b"not a tar" * 1000), "hello")
+    assert nothing_left(paths)
+
+
+def test_import_of_a_missing_file_is_not_found(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(ImageNotFound):
+        import_file_system(store, tmp_path / "missing")

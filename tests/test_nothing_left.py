@@ -1,0 +1,167 @@
+"""After every kind of end nothing of a container is on the host; and what is there is seen."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pycontain
+import pytest
+from containers import seconds
+from leftovers import Host, Watch
+
+if TYPE_CHECKING:
+    from containers import Cli
+    from pycontain import Engine
+
+
+def test_a_container_that_runs_is_seen(cli: Cli, engine_root: str, busybox: str, nothing_left: Watch) -> None:
+    before = Host.look(engine_root)
+    with cli.start(busybox, "sh", "-c", "echo ready; sleep 600") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        left = Host.look(engine_root).left(before)
+        process.terminate()
+    assert "processes left" in left
+    assert f"{engine_root}/ephemeral/" in left
+
+
+ENDS: dict[str, tuple[str, int, pycontain.ContainerOptions]] = {
+    "success": ("true", 0, {}),
+    "failure": ("exit 3", 3, {}),
+    "death by a signal": ("sh -c 'kill -9 $$'; exit 137", 137, {}),
+    "processes left behind": ("sleep 600 & setsid sleep 600 & true", 0, {}),
+    "init": ("sleep 600 & exit 4", 4, {"init": True}),
+    "files left open": ("exec 3> /file; sleep 600 < /file & true", 0, {}),
+    "many files": ("for i in 1 2 3 4 5 6 7 8 9; do mkdir -p /d/$i/$i/$i; echo > /d/$i/$i/f; done", 0, {}),
+    "files that only their owner may touch": (
+        "mkdir -p /d/e; echo > /d/e/f; chmod 0 /d/e /d; chown -R 9 /d",
+        0,
+        {},
+    ),
+    "mounts inside": ("mkdir /m; mount -t tmpfs none /m && echo > /m/f", 0, {"cap_add": ["SYS_ADMIN"]}),
+    "tmpfs and volumes": ("echo > /t/f; echo > /v/f", 0, {"tmpfs": ["/t"], "volumes": ["/v"]}),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_after(engine: Engine, busybox: str, nothing_left: Watch, end: str) -> None:
+    script, status, options = ENDS[end]
+    run = engine.run(busybox, ["sh", "-c", script], check=False, **options)
+    assert run.returncode == status, run
+
+
+@pytest.mark.parametrize("end", ["success", "failure", "processes left behind"])
+def test_after_the_command_line(cli: Cli, busybox: str, nothing_left: Watch, end: str) -> None:
+    script, status, _ = ENDS[end]
+    assert cli.run(busybox, "sh", "-c", script).returncode == status
+
+
+def test_a_name_goes_with_its_container(
+    cli: Cli, engine_root: str, busybox: str, nothing_left: Watch
+) -> None:
+    assert cli.run("--name", "passing", busybox, "true").returncode == 0
+    assert cli.run("--name", "passing", busybox, "no-such-command").returncode == 127
+
+
+def test_a_start_that_fails_late_leaves_nothing(engine: Engine, busybox: str, nothing_left: Watch) -> None:
+    for options in ({"workdir": "/no/such"}, {"user": "stranger"}, {"sysctls": {"net.ipv4.none": "1"}}):
+        with pytest.raises(pycontain.PycontainError):
+            engine.run(busybox, "true", **options)
+
+
+CALLER = "import pycontain; pycontain.run('busybox', 'sleep 0.01', memory='64m', pids_limit=50)"
+
+
+@pytest.mark.timeout(240)
+def test_killing_the_caller_at_any_moment(engine_root: str, busybox: str, nothing_left: Watch) -> None:
+    environment = os.environ | {"PYCONTAIN_ROOT": engine_root}
+    chance = random.Random(4)
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", CALLER], env=environment, check=True)
+    whole = time.monotonic() - began
+    for _ in range(25):
+        with subprocess.Popen([sys.executable, "-c", CALLER], env=environment) as process:
+            time.sleep(chance.uniform(0.1, 1.1) * whole)
+            process.kill()
+    # what a killed one left of its directories goes with the next engine that starts
+    subprocess.run([sys.executable, "-c", CALLER], env=environment, check=True)
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupting_the_command_line_at_any_moment(
+    cli: Cli, busybox: str, nothing_left: Watch, number: int
+) -> None:
+    chance = random.Random(number)
+    began = time.monotonic()
+    assert cli.run(busybox, "true").returncode == 0
+    whole = time.monotonic() - began
+    for _ in range(12):
+        with cli.start(busybox, "true") as process:
+            time.sleep(chance.uniform(0.1, 1.1) * whole)
+            process.send_signal(number)
+            process.wait(seconds(30))
+    assert cli.run(busybox, "true").returncode == 0
+
+
+def test_killing_the_launcher_kills_its_containers(
+    engine_root: str, busybox: str, nothing_left: Watch
+) -> None:
+    from pycontain import Engine
+
+    code = f"""
+import os, pycontain, signal, threading, time
+engine = pycontain.Engine({engine_root!r})
+def kill():
+    time.sleep(1)
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            parent = int(open(f"/proc/{{name}}/stat").read().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        if parent == os.getpid():
+            os.kill(int(name), signal.SIGKILL)
+threading.Thread(target=kill).start()
+try:
+    engine.run({busybox!r}, ["sleep", "600"], check=False)
+except pycontain.PycontainError as error:
+    print("told")
+else:
+    print("not told")
+print(engine.run({busybox!r}, ["echo", "again"], text=True).stdout)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=seconds(60)
+    )
+    # the next engine collects what is left
+    with Engine(engine_root) as engine:
+        engine.run(busybox, "true")
+    assert done.stdout.split() == ["told", "again"], done
+
+
+def test_no_descriptor_is_left_open(engine: Engine, busybox: str) -> None:
+    def count() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    engine.run(busybox, "true")
+    before = count()
+    for _ in range(20):
+        engine.run(busybox, "true", input=b"x")
+        with pytest.raises(pycontain.CommandNotFound):
+            engine.run(busybox, "no-such-command")
+    assert count() <= before
+
+
+def test_host_directories_hold_no_rest(engine: Engine, engine_root: str, busybox: str) -> None:
+    watch = Watch.begin(engine_root)
+    for _ in range(10):
+        engine.run(busybox, "true")
+    watch.check()
+    assert list((Path(engine_root) / "staging").iterdir()) == []

@@ -1,0 +1,350 @@
+"""The store of images: names, ids, removal, several processes at once, and processes that are killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from image_archives import configuration, digest, docker_files, layer, tar
+from pycontain.errors import (
+    Conflict,
+    ImageInvalid,
+    ImageNotFound,
+    InvalidOption,
+    StillInUse,
+    StoreError,
+    Unsupported,
+)
+from pycontain.images.archive import load
+from pycontain.images.stage import NewImage
+from pycontain.images.store import Store, StoredImage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pycontain._core import Launcher
+    from pycontain.images.stage import Stage
+    from pycontain.paths import Paths
+
+
+def add(store: Store, *names: str, layers: list[bytes] | None = None, **more: object) -> StoredImage:
+    """An image, through the same door as loading."""
+    layers = [layer()] if layers is None else layers
+    config = configuration(layers, **more)
+    with store.stage() as stage:
+        for data in layers:
+            if not stage.claim(digest(data)):
+                unpack(stage, data)
+        stage.commit([NewImage(config, [digest(data) for data in layers], names)])
+    return store.get(digest(config))
+
+
+def unpack(stage: Stage, data: bytes, diff_id: str | None = None) -> None:
+    reading, writing = os.pipe()
+    writer = threading.Thread(target=write_all, args=(writing, data))
+    writer.start()
+    try:
+        stage.unpack(reading, "layer", diff_id=diff_id)
+    finally:
+        writer.join()
+        os.close(reading)
+
+
+def write_all(target: int, data: bytes) -> None:
+    with open(target, "wb") as file:
+        file.write(data)
+
+
+def left_over(paths: Paths) -> list[str]:
+    """What is in staging, or a layer no image of the store refers to."""
+    found = os.listdir(paths.staging)
+    if os.path.isdir(paths.layers):
+        found += os.listdir(paths.layers)
+    return found
+
+
+HELLO = "docker.io/library/hello:latest"
+
+
+def test_image_is_found_by_each_name_and_by_the_beginning_of_its_id(store: Store) -> None:
+    image = add(store, HELLO)
+    hexadecimal = image.id.removeprefix("sha256:")
+    for name in (
+        "hello",
+        "hello:latest",
+        "docker.io/hello",
+        image.id,
+        hexadecimal,
+        hexadecimal[:6],
+        image.id[:12],
+    ):
+        assert store.resolve(name) == image
+    assert image.tags == ("hello:latest",)
+    assert image.config.env == ("A=1",)
+    assert image.config.cmd == ("sh",)
+    assert image.config.entrypoint == ()
+    assert (image.os, image.created) == ("linux", "2026-01-02T03:04:05Z")
+    assert store.history(image.id)[0].created_by == "COPY hello /"
+
+
+def test_layers_are_listed_topmost_first_and_hold_the_files(store: Store, paths: Paths) -> None:
+    low, top = layer("a", b"low"), layer("b", b"top")
+    image = add(store, HELLO, layers=[low, top])
+    assert image.layers == tuple(f"{paths.layers}/{digest(data)[7:]}" for data in (top, low))
+    with open(f"{image.layers[0]}/b", "rb") as file:
+        assert file.read() == b"top"
+    assert os.stat(image.layers[0]).st_mode & 0o777 == 0o755
+    assert os.listdir(paths.staging) == []
+
+
+def test_layers_are_out_of_reach_for_other_users(store: Store, paths: Paths) -> None:
+    add(store, HELLO)
+    for directory in (paths.layers, paths.staging):
+        assert os.stat(directory).st_mode & 0o077 == 0, directory
+
+
+def test_layer_that_an_image_has_twice_is_one_directory(store: Store) -> None:
+    one, other = layer("a"), layer("b")
+    image = add(store, HELLO, layers=[one, other, one])
+    assert [os.path.basename(path) for path in image.layers] == [digest(one)[7:], digest(other)[7:]]
+
+
+def test_unknown_names_are_not_found_and_bad_ones_are_refused(store: Store) -> None:
+    add(store, HELLO)
+    for name in ("other", "hello:1", "0" * 64, "sha256:" + "0" * 64):
+        with pytest.raises(ImageNotFound):
+            store.resolve(name)
+    with pytest.raises(InvalidOption, match="must be lowercase"):
+        store.resolve("Hello")
+
+
+def test_ambiguous_beginning_of_an_id_is_refused(store: Store) -> None:
+    ids = [add(store, created=f"2026-01-01T00:00:{n:02}Z").id for n in range(17)]
+    first_digits = [id[7] for id in ids]
+    twice = next(digit for digit in first_digits if first_digits.count(digit) > 1)
+    with pytest.raises(InvalidOption, match="several"):
+        store.resolve(twice)
+
+
+def test_image_for_another_machine_is_kept_but_not_started(store: Store) -> None:
+    image = add(store, HELLO, architecture="s390x")
+    assert store.get("hello") == image
+    with pytest.raises(Unsupported, match="linux/s390x") as refused:
+        store.resolve("hello")
+    assert refused.value.hint
+
+
+def test_tag_moves_from_image_to_image(store: Store) -> None:
+    first = add(store, HELLO)
+    second = add(store, created="2027-01-01T00:00:00Z")
+    assert store.tag(second.id[:20], "hello") == "hello:latest"
+    assert store.resolve("hello").id == second.id
+    assert store.get(first.id).tags == ()
+    assert [image.id for image in store.list()] == [second.id, first.id]
+    with pytest.raises(InvalidOption, match="digest"):
+        store.tag("hello", "x@sha256:" + "0" * 64)
+    with pytest.raises(ImageNotFound):
+        store.tag("missing", "x")
+
+
+def test_last_name_takes_the_image_and_its_layers_along(store: Store, paths: Paths) -> None:
+    shared, own = layer("shared"), layer("own")
+    image = add(store, HELLO, layers=[shared, own])
+    add(store, "docker.io/library/other:latest", layers=[shared])
+    store.tag("hello", "again")
+    first = store.remove("hello")
+    assert (first.untagged, first.deleted) == (("hello:latest",), ())
+    second = store.remove("again")
+    assert (second.untagged, second.deleted) == (("again:latest",), (image.id, digest(own)))
+    assert os.listdir(paths.layers) == [digest(shared)[7:]]
+    assert os.listdir(paths.staging) == []
+    with pytest.raises(ImageNotFound):
+        store.get(image.id)
+
+
+def test_image_of_several_names_is_removed_by_id_only_with_force(store: Store, paths: Paths) -> None:
+    image = add(store, HELLO)
+    store.tag("hello", "again")
+    with pytest.raises(Conflict, match="again:latest, hello:latest"):
+        store.remove(image.id)
+    assert store.remove(image.id, force=True).untagged == ("again:latest", "hello:latest")
+    assert left_over(paths) == []
+
+
+def test_image_in_use_is_not_removed(paths: Paths, launcher: Launcher) -> None:
+    store = Store(paths, launcher, users=lambda _image: ["c0ffee"])
+    add(store, HELLO)
+    store.tag("hello", "again")
+    assert store.remove("again").untagged == ("again:latest",)
+    with pytest.raises(StillInUse, match="c0ffee"):
+        store.remove("hello")
+    assert store.get("hello").tags == ("hello:latest",)
+    store.close()
+
+
+def test_layer_with_another_digest_than_promised_never_appears(store: Store, paths: Paths) -> None:
+    def unpack_wrong() -> None:
+        with store.stage() as stage:
+            unpack(stage, layer(), diff_id="sha256:" + "0" * 64)
+
+    with pytest.raises(ImageInvalid, match="diff id"):
+        unpack_wrong()
+    assert left_over(paths) == []
+
+
+def test_what_was_unpacked_for_an_image_that_failed_is_removed(store: Store, paths: Paths) -> None:
+    def fail() -> None:
+        with store.stage() as stage:
+            unpack(stage, layer())
+            assert os.listdir(paths.layers)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert left_over(paths) == []
+
+
+def test_layer_claimed_by_one_is_not_removed_by_another(
+    store: Store, paths: Paths, launcher: Launcher
+) -> None:
+    add(store, HELLO)
+    other = Store(paths, launcher)
+    with store.stage() as stage:
+        assert stage.claim(digest(layer()))
+        other.remove("hello")
+        assert os.listdir(paths.layers) == [digest(layer())[7:]]
+        config = configuration([layer()])
+        stage.commit([NewImage(config, [digest(layer())], [HELLO])])
+    assert os.path.exists(store.resolve("hello").layers[0] + "/hello")
+    other.close()
+
+
+def test_newer_database_is_refused(store: Store, paths: Paths) -> None:
+    import sqlite3
+
+    add(store, HELLO)
+    store.close()
+    connection = sqlite3.connect(paths.database)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(StoreError, match="version 99") as refused:
+        store.resolve("hello")
+    assert refused.value.hint
+
+
+def test_reading_makes_nothing_but_the_database(store: Store, paths: Paths) -> None:
+    with pytest.raises(ImageNotFound):
+        store.resolve("hello")
+    assert {name.partition("-")[0] for name in os.listdir(paths.root)} == {"images.db"}
+
+
+LOADER = """
+import sys
+from pycontain._core import Launcher
+from pycontain.images.archive import load
+from pycontain.images.store import Store
+from pycontain.paths import Paths
+root, run, archive = sys.argv[1:]
+launcher = Launcher(run)
+store = Store(Paths(root, run), launcher)
+sys.stdin.read()  # all start at once, when the test closes their standard input
+for image in load(store, archive):
+    print(image.id)
+store.close()
+launcher.close()
+"""
+
+
+def loader(paths: Paths, archive: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", LOADER, paths.root, paths.run, str(archive)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+
+def archive_of(path: Path, layers: list[bytes]) -> Path:
+    path.write_bytes(tar(docker_files(layers, "hello:latest")))
+    return path
+
+
+def test_processes_that_add_the_same_image_at_once_all_succeed(
+    paths: Paths, store: Store, tmp_path: Path
+) -> None:
+    layers = [tar({f"{n}/{m}": os.urandom(100) for m in range(200)}) for n in range(3)]
+    archive = archive_of(tmp_path / "image.tar", layers)
+    processes = [loader(paths, archive) for _ in range(6)]
+    for process in processes:
+        assert process.stdin
+        process.stdin.close()
+        process.stdin = None
+    results = [(*process.communicate(timeout=100), process.returncode) for process in processes]
+    assert {(errors, status) for _, errors, status in results} == {("", 0)}
+    assert {output.strip() for output, _, _ in results} == {store.resolve("hello").id}
+    assert os.listdir(paths.staging) == []
+    assert sorted(os.listdir(paths.layers)) == sorted(digest(data)[7:] for data in layers)
+
+
+def test_threads_that_add_and_remove_at_once_leave_whole_images(paths: Paths, store: Store) -> None:
+    failures: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            for turn in range(5):
+                add(
+                    store,
+                    f"docker.io/library/hello:{number}",
+                    layers=[layer("shared"), layer(f"{number}{turn % 2}")],
+                )
+                assert all(os.path.isdir(path) for path in store.resolve(f"hello:{number}").layers)
+                store.remove(f"hello:{number}")
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    store.collect()
+    assert {image.tags for image in store.list()} <= {()}
+    for image in store.list():
+        store.remove(image.id)
+    assert left_over(paths) == []
+
+
+def test_killed_loading_leaves_nothing_that_the_next_does_not_collect(
+    paths: Paths, store: Store, tmp_path: Path
+) -> None:
+    chance = random.Random(20261123)
+    layers = [tar({f"{n}/{m}": os.urandom(50) for m in range(400)}) for n in range(4)]
+    archive = archive_of(tmp_path / "image.tar", layers)
+    killed = 0
+    for _ in range(14):
+        process = loader(paths, archive)
+        assert process.stdin
+        process.stdin.close()
+        process.stdin = None
+        time.sleep(0.15 + chance.random() * 0.35)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        killed += process.returncode == -signal.SIGKILL
+        store.collect()
+        if store.list():
+            store.remove("hello")
+        assert left_over(paths) == []
+    assert killed
+    (image,) = load(store, archive)
+    assert all(os.path.isdir(path) for path in image.layers)
+    assert os.listdir(paths.staging) == []
