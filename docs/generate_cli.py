@@ -1,0 +1,162 @@
+"""Writes docs/cli.md out of the command line: `python docs/generate_cli.py`, or `--check` to compare only.
+
+What a command means beyond its flags is written here, in `_NOTES`; a command without a note is an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pycontain.cli.commands import COMMANDS, Commands, group
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PAGE = Path(__file__).resolve().parent / "cli.md"
+
+_HEAD = """\
+# The command line
+
+The commands are docker's, and so are their flags and exit codes. stdout is data, stderr is talk: a failure
+is one line that says what failed, on what and why, and a line `hint: …` where there is a next step.
+
+This page is made by `docs/generate_cli.py`; a test fails when it is out of date.
+"""
+
+_NOTES = {
+    "run": """\
+The command runs in the foreground, with the streams, the terminal and the signals of `pycontain run`.
+`IMAGE` is the name or the id of an image that is here, or `host`: this machine's own programs below a
+writable layer. With `--rootfs DIR` there is no image: all words belong to the command. Flags come before
+the image.
+
+Without `--rm` the directory of the container stays below the root (`containers/<id>`); there is no command
+yet that starts it again, or removes it.
+
+There is no registry client yet: of `--pull` and `--platform` only the value is checked.
+
+| exit code | meaning |
+|---|---|
+| the command's | it ended by itself; 128 + n when signal n ended it |
+| 125 | pycontain failed, or the command line is wrong |
+| 126 | the command cannot be executed |
+| 127 | the command is not in the container |
+
+Sizes are bytes, or a number with `b`, `k`, `m`, `g`, `t` or `p`: powers of 1024.
+
+```console
+$ pycontain run --rm --memory 64m --read-only host sh -c 'touch /file; echo $?' 2>/dev/null
+1
+$ pycontain run --rm host no-such-command; echo "exit code $?"
+pycontain: …not found in $PATH…
+exit code 127
+```
+""",
+    "images": """\
+The image `host` is not in the list: its content is the machine's, nothing is kept.
+""",
+    "import": """\
+The tar may be compressed by gzip or zstd. The image has one layer. Its id goes to stdout.
+
+```console
+$ mkdir -p tree/bin && cp "$(command -v busybox || echo /bin/true)" tree/bin/hello
+$ tar -C tree -c . | pycontain import --change 'CMD ["/bin/hello"]' - hello:1
+sha256:…
+$ pycontain rmi hello:1
+Untagged: hello:1
+Deleted: sha256:…
+…
+```
+""",
+    "load": """\
+The archive may be compressed by gzip or zstd as a whole. `FILE` may be the directory of an OCI layout. An
+archive in which one image is invalid adds none.
+
+```console
+# not run by the tests: needs an image of your own
+$ docker save alpine:3.20 | pycontain load
+Loaded image: alpine:3.20
+```
+""",
+    "rmi": """\
+A name that is not an image's last is taken away, no more. With the last name go the image and the layers
+that no other image has. An image that a container was made from stays.
+""",
+    "tag": """\
+An image that had the target's name before loses it.
+""",
+    "version": """\
+```console
+$ pycontain version
+pycontain  …
+python     …
+kernel     Linux …
+```
+""",
+}
+
+
+def page() -> str:
+    """The page as it should be."""
+    commands = group()
+    parts = [_HEAD, "\n## Before any command\n\n", *_table(_options(commands))]
+    for name in COMMANDS:
+        parts += _command(commands, name)
+    return "".join(parts).rstrip("\n") + "\n"
+
+
+def _command(commands: Commands, name: str) -> Iterator[str]:
+    context: Any = commands.make_context("pycontain", [name], resilient_parsing=True)
+    command: Any = commands.get_command(context, name)
+    usage = " ".join(command.collect_usage_pieces(context))
+    yield f"\n## pycontain {name}\n\n{COMMANDS[name][1]}.\n\n"
+    yield f"    pycontain {name} {usage}".rstrip() + "\n\n"
+    yield _NOTES[name]
+    options = _options(command)
+    if options:
+        yield "\n"
+        yield from _table(options)
+
+
+def _options(command: Any) -> list[tuple[str, str]]:
+    """Rows of the table: how an option is spelt, and what it does."""
+    return [
+        (_spelling(param), param.help or "")
+        for param in command.params
+        if param.param_type_name == "option" and param.name != "help"
+    ]
+
+
+def _spelling(param: Any) -> str:
+    names = sorted(param.opts, key=len)
+    value = "" if param.is_flag else f" {param.metavar or param.type.name.upper()}"
+    return ", ".join(f"`{name}{value if name == names[-1] else ''}`" for name in names)
+
+
+def _table(rows: list[tuple[str, str]]) -> Iterator[str]:
+    yield "| flag | |\n|---|---|\n"
+    for spelling, text in rows:
+        yield f"| {_cell(spelling)} | {_cell(text)} |\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def main() -> int:
+    """Write the page, or say whether it is up to date."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="fail when the page is out of date")
+    if not parser.parse_args().check:
+        PAGE.write_text(page(), encoding="utf-8")
+    elif not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page():
+        print("docs/cli.md is out of date: run `python docs/generate_cli.py`", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
