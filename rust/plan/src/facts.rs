@@ -48,7 +48,7 @@ pub struct Source {
     pub idmap: bool,
 }
 
-/// The fact of one path; a path that nobody looked at is a directory that cannot be mapped.
+/// The fact of one path; nothing for one that does not exist.
 pub fn source(sources: &Sources, path: &Path) -> Option<Source> {
     sources.get(path).copied()
 }
