@@ -21,6 +21,14 @@ pub struct Resources {
     pub unified: BTreeMap<String, String>,
 }
 
+impl Resources {
+    /// The device rules, and everything else.
+    pub fn split_devices(&self) -> (Resources, Resources) {
+        let devices = Resources { devices: self.devices.clone(), ..Resources::default() };
+        (devices, Resources { devices: Vec::new(), ..self.clone() })
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Memory {

@@ -51,6 +51,21 @@ impl Group {
         usage
     }
 
+    /// Reads what counts when a container has ended: CPU time, the peak of memory, OOM kills. Three files, because this
+    /// is on the way out of every container.
+    pub fn totals(&self) -> Usage {
+        let mut usage = Usage::default();
+        if let Some(directory) = self.at(self.places.cpuacct) {
+            usage.cpu_total = number(directory, "cpuacct.usage");
+        } else {
+            self.meter_cpu(&mut usage);
+        }
+        if let Some(directory) = self.at(self.places.memory) {
+            meter_peak(directory, &mut usage);
+        }
+        usage
+    }
+
     fn meter_cpu(&self, usage: &mut Usage) {
         // Every version 2 group has the times in one file, whether or not it has a CPU controller.
         let unified = self.at(self.places.unified).and_then(|directory| directory.try_read("cpu.stat").ok());
@@ -73,11 +88,19 @@ impl Group {
 }
 
 fn meter_memory(directory: &Directory, usage: &mut Usage) {
-    let (current, peak, events) = match directory.version {
-        Version::V1 => ("memory.usage_in_bytes", "memory.max_usage_in_bytes", "memory.oom_control"),
-        Version::V2 => ("memory.current", "memory.peak", "memory.events"),
+    let current = match directory.version {
+        Version::V1 => "memory.usage_in_bytes",
+        Version::V2 => "memory.current",
     };
     usage.memory_current = number(directory, current);
+    meter_peak(directory, usage);
+}
+
+fn meter_peak(directory: &Directory, usage: &mut Usage) {
+    let (peak, events) = match directory.version {
+        Version::V1 => ("memory.max_usage_in_bytes", "memory.oom_control"),
+        Version::V2 => ("memory.peak", "memory.events"),
+    };
     usage.memory_peak = number(directory, peak);
     usage.oom_kills = directory.try_read(events).ok().and_then(|text| field(&text, "oom_kill"));
 }

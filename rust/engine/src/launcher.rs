@@ -5,6 +5,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use nix::fcntl::{OFlag, open};
@@ -33,6 +34,8 @@ pub struct Launcher {
     owner: u32,
     facts: HostFacts,
     memory: Mutex<Memory>,
+    /// Seen by what it did not say: of a process that is killed, the channel may be the last socket to close.
+    dead: AtomicBool,
 }
 
 /// What need not be found out twice.
@@ -58,7 +61,9 @@ impl Launcher {
     ///
     /// The executable runs out of a sealed memfd: a container that gets hold of `/proc/self/exe` finds nothing to
     /// overwrite, and a container image cannot bring its own.
-    pub fn new(run_directory: &Path) -> Result<Self, Error> {
+    ///
+    /// `spares`: each start is followed by a spare for the next.
+    pub fn new(run_directory: &Path, spares: bool) -> Result<Self, Error> {
         let executable = memfd::executable(c"pycontain", EXECUTABLE).during("make a memfd")?;
         // The channel becomes fd 3 before the executable is looked up.
         let executable = process::duplicate_fd(executable.as_raw_fd()).during("copy the memfd")?;
@@ -74,7 +79,7 @@ impl Launcher {
             process::spawn(&path, c"pycontain", theirs.as_fd(), &environment).during("start the launcher")?;
         drop(theirs);
         let (handle, other) = socket::pair().during("make a socket pair")?;
-        let hello = Request::Hello { run_directory: run_directory.to_owned() };
+        let hello = Request::Hello { run_directory: run_directory.to_owned(), spares };
         let facts = send(channel.as_fd(), &hello, &[other.as_fd()]).and_then(|()| {
             drop(other);
             match receive::<Event>(handle.as_fd())? {
@@ -83,8 +88,14 @@ impl Launcher {
                 _ => Err(Error::LauncherDied),
             }
         });
-        let launcher =
-            |facts| Self { channel, pid, owner: std::process::id(), facts, memory: Mutex::default() };
+        let launcher = |facts| Self {
+            channel,
+            pid,
+            owner: std::process::id(),
+            facts,
+            memory: Mutex::default(),
+            dead: AtomicBool::new(false),
+        };
         match facts {
             Ok(facts) => Ok(launcher(facts)),
             Err(error) => {
@@ -130,6 +141,13 @@ impl Launcher {
         Ok(answer)
     }
 
+    /// Lets the launcher make, beside all else, what a container of this shape can have before it starts.
+    pub fn prepare(&self, config: &[u8]) -> Result<(), Error> {
+        let plan = self.plan(config)?;
+        let (_handle, theirs) = socket::pair().during("make a socket pair")?;
+        send(self.channel.as_fd(), &Request::Prepare { shape: plan.shape }, &[theirs.as_fd()])
+    }
+
     /// Starts a container; its first process may not have become the command yet when this returns.
     pub fn start(&self, config: &[u8], start: &Start<'_>) -> Result<Process, Error> {
         let plan = self.plan(config)?;
@@ -140,6 +158,7 @@ impl Launcher {
         let mut fds = vec![theirs.as_fd(), plan_fd.as_fd(), stdin, stdout, stderr];
         fds.extend(start.lock);
         let request = Request::Start(pycontain_runtime::protocol::Start {
+            root: plan.lasting_root().cloned(),
             shape: plan.shape,
             ephemeral: start.ephemeral.clone(),
         });
@@ -189,8 +208,8 @@ impl Launcher {
         send(self.channel.as_fd(), request, &all)?;
         drop(all);
         drop(theirs);
-        let answer = receive::<Event>(handle.as_fd())?;
-        answer.map(|(event, _)| event).ok_or(Error::LauncherDied)
+        let answer = receive::<Event>(handle.as_fd());
+        self.observe(answer.and_then(|answer| answer.map(|(event, _)| event).ok_or(Error::LauncherDied)))
     }
 }
 
@@ -198,7 +217,15 @@ impl Launcher {
     /// Whether it still serves: it may have been killed.
     pub fn is_alive(&self) -> bool {
         let mut fds = [PollFd::new(self.channel.as_fd(), PollFlags::empty())];
-        !matches!(poll(&mut fds, 0u8), Ok(1..))
+        !self.dead.load(Ordering::Relaxed) && !matches!(poll(&mut fds, 0u8), Ok(1..))
+    }
+
+    /// What a caller is told, and what it says about the launcher.
+    pub(crate) fn observe<T>(&self, outcome: Result<T, Error>) -> Result<T, Error> {
+        if matches!(outcome, Err(Error::LauncherDied)) {
+            self.dead.store(true, Ordering::Relaxed);
+        }
+        outcome
     }
 
     /// Ends the launcher, whoever else still waits for a container of it: it kills what it started, and cleans up.

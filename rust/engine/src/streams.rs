@@ -60,7 +60,7 @@ impl Launcher {
         drop((their_stdin, their_stdout, their_stderr));
         let mut pump = Pump::new(&process, stdin, captured.input.unwrap_or_default(), [stdout, stderr])?;
         let deadline = captured.timeout.map(|timeout| Instant::now() + timeout);
-        let mut ended = pump.run(deadline, interrupted)?;
+        let mut ended = self.observe(pump.run(deadline, interrupted))?;
         if ended.is_none() {
             process.kill(nix::libc::SIGKILL)?;
             // Its clean-up is waited for, its status is of no interest.

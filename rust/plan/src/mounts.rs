@@ -1,11 +1,12 @@
 //! The file tree of a container: OCI mounts become overlays, clones of host mounts, and new file systems.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::facts::{HostFacts, Privilege, Sources, source};
 use crate::spec::Mount;
 use crate::step::{
-    Act, Ahead, Hierarchy, Ids, Namespace, Node, NodeKind, Overlay, Process, Shape, Slot, Step, Upper,
+    Act, DeviceTree, Hierarchy, Holder, Ids, Namespace, Node, NodeKind, Overlay, Process, Shape, Slot, Step,
+    Upper,
 };
 use crate::{Error, Spec};
 
@@ -100,13 +101,31 @@ pub(crate) struct Tree<'a> {
     pub shape: &'a Shape,
     pub outside: Vec<Step>,
     pub init: Vec<Step>,
-    pub ahead: Vec<Ahead>,
+    pub devices: Option<DeviceTree>,
+    pub ahead: Vec<Act>,
+    pub scratch: Option<PathBuf>,
+    /// Which of [`STAGED`] are made ahead.
+    staged: Vec<&'static Path>,
+    /// What is mounted when the container starts.
+    targets: Vec<PathBuf>,
     slots: Slot,
 }
 
 impl<'a> Tree<'a> {
     pub(crate) fn new(facts: &'a HostFacts, sources: &'a Sources, shape: &'a Shape) -> Self {
-        Self { facts, sources, shape, outside: Vec::new(), init: Vec::new(), ahead: Vec::new(), slots: 0 }
+        Self {
+            facts,
+            sources,
+            shape,
+            outside: Vec::new(),
+            init: Vec::new(),
+            devices: None,
+            ahead: Vec::new(),
+            scratch: None,
+            staged: Vec::new(),
+            targets: Vec::new(),
+            slots: 0,
+        }
     }
 
     fn outside(&mut self, act: Act) -> Slot {
@@ -115,13 +134,45 @@ impl<'a> Tree<'a> {
         self.slots - 1
     }
 
-    fn ahead(&mut self, ahead: Ahead, target: &Path) {
-        self.init(Act::AttachAhead { number: self.ahead.len(), target: target.to_owned() });
-        self.ahead.push(ahead);
-    }
-
     pub(crate) fn init(&mut self, act: Act) {
         self.init.push(Step { by: Process::Init, act });
+    }
+
+    /// A mount that differs from one container to the next.
+    fn mount_now(&mut self, target: &Path, act: Act) {
+        self.targets.push(target.to_owned());
+        self.init(act);
+    }
+
+    /// A mount that the next container has as well: on the stage, if it is one of the trees there or belongs into one.
+    fn mount_ahead(&mut self, target: &Path, act: Act) {
+        let Some(tree) = staged_tree(target).filter(|_| !self.meets(target)) else {
+            return self.mount_now(target, act);
+        };
+        if target == tree && self.shape.new.contains(&Namespace::Mount) {
+            self.staged.push(tree);
+            self.init(Act::FromStage(tree.to_owned()));
+        }
+        if self.staged.contains(&tree) {
+            self.ahead.push(act);
+        } else {
+            self.mount_now(target, act);
+        }
+    }
+
+    /// Something done to what is mounted, after all mounts; masks take `/dev/null` from the container's own `/dev`.
+    pub(crate) fn confine(&mut self, path: &Path, act: Act) {
+        let is_staged = |tree| self.staged.contains(&tree);
+        if staged_tree(path).is_some_and(is_staged) && is_staged(Path::new("/dev")) && !self.meets(path) {
+            self.ahead.push(act);
+        } else {
+            self.init(act);
+        }
+    }
+
+    /// Something that is mounted when the container starts lies above this path or below.
+    fn meets(&self, path: &Path) -> bool {
+        self.targets.iter().any(|target| target.starts_with(path) || path.starts_with(target))
     }
 
     /// The ids of the container differ from those of the launcher, and files on disk keep the latter.
@@ -146,7 +197,7 @@ impl<'a> Tree<'a> {
         Ok(self.outside(act))
     }
 
-    fn overlay(&self, mount: &Mount) -> Result<Overlay, Error> {
+    fn overlay(&mut self, mount: &Mount) -> Result<Overlay, Error> {
         let options = sort(&mount.options);
         let all = |key: &str| -> Vec<PathBuf> {
             let values =
@@ -159,16 +210,28 @@ impl<'a> Tree<'a> {
                 return Err(Error::NoLayer(layer.display().to_string()));
             }
         }
-        let upper = all("upperdir").pop().zip(all("workdir").pop()).map(|(upper, work)| split(&upper, &work));
+        let upper = match all("scratch").pop() {
+            Some(parent) => {
+                self.scratch = Some(parent);
+                Some(Upper {
+                    holder: Holder::Scratch,
+                    upper: PathBuf::from("upper"),
+                    work: PathBuf::from("work"),
+                })
+            }
+            None => all("upperdir").pop().zip(all("workdir").pop()).map(|(upper, work)| split(&upper, &work)),
+        };
+        let has = |flag: &str| options.data.iter().any(|(key, _)| key == flag);
         // Device nodes in an image must not open the host's devices to whoever holds CAP_DAC_OVERRIDE inside.
         let nodev = if self.shape.ids == Ids::Host { 0 } else { NO_DEV };
         Ok(Overlay {
             lower,
             upper,
             idmap: self.mapped(),
-            volatile: options.data.iter().any(|(key, _)| key == "volatile"),
+            volatile: has("volatile"),
             user_attributes: self.facts.privilege != Privilege::Root,
             by_fd: self.facts.detached_mounts,
+            immutable: has("immutable"),
             attributes: options.attributes | nodev,
         })
     }
@@ -196,35 +259,37 @@ impl<'a> Tree<'a> {
         match mount.kind.as_str() {
             "overlay" => {
                 let slot = self.mount_from_host(mount)?;
-                self.init(Act::Attach { slot, target, directory: true });
+                self.mount_now(&mount.destination, Act::Attach { slot, target, directory: true });
             }
             _ if is_bind || mount.kind == "bind" => {
                 let slot = self.mount_from_host(mount)?;
                 let directory =
                     source(self.sources, Path::new(&mount.source)).is_none_or(|fact| fact.directory);
-                self.init(Act::Attach { slot, target, directory });
+                self.mount_now(&mount.destination, Act::Attach { slot, target, directory });
             }
             "tmpfs" if target == Path::new("/dev") => self.devices(spec, options),
             "cgroup" => self.cgroups(&target, options.attributes),
             "sysfs" if !self.owns_network() => self.host_sysfs(target, options.attributes),
-            kind => self.filesystem(kind, &mount.source, target, options),
+            kind => self.filesystem(kind, &mount.source, &target, options),
         }
         Ok(())
     }
 
     /// Those that every container has are made ahead; the others, a user's tmpfs say, differ from one to the next.
-    fn filesystem(&mut self, kind: &str, source: &str, target: PathBuf, options: Options) {
+    fn filesystem(&mut self, kind: &str, source: &str, target: &Path, options: Options) {
         let source = if source.is_empty() { kind } else { source }.to_owned();
         let Options { data: mut options, attributes, .. } = options;
         if self.has_one_id() {
             // The terminals' group, 5 by custom, is an id that this container has not.
             options.retain(|(key, _)| key != "gid" && key != "uid");
         }
-        let kind = kind.to_owned();
-        if AHEAD.contains(&kind.as_str()) || target == Path::new("/dev/shm") {
-            self.ahead(Ahead::Filesystem { kind, source, options, attributes }, &target);
+        let same = AHEAD.contains(&kind) || target == Path::new("/dev/shm");
+        let act =
+            Act::Filesystem { kind: kind.to_owned(), source, target: target.to_owned(), options, attributes };
+        if same {
+            self.mount_ahead(target, act);
         } else {
-            self.init(Act::Filesystem { kind, source, target, options, attributes });
+            self.mount_now(target, act);
         }
     }
 
@@ -245,7 +310,7 @@ impl<'a> Tree<'a> {
             attributes,
             propagation: PRIVATE,
         });
-        self.init(Act::Attach { slot, target, directory: true });
+        self.mount_now(&target.clone(), Act::Attach { slot, target, directory: true });
     }
 
     /// v2: one mount. v1: one for each hierarchy, on a tmpfs. In the cgroup namespace each shows the container's own.
@@ -258,7 +323,7 @@ impl<'a> Tree<'a> {
             |hierarchy: &&pycontain_cgroup::Hierarchy| hierarchy.version == pycontain_cgroup::Version::V2;
         if hierarchies.iter().all(|hierarchy| is_v2(&hierarchy)) {
             let options = Options { attributes, ..Options::default() };
-            return self.filesystem("cgroup2", "cgroup", target.to_owned(), options);
+            return self.filesystem("cgroup2", "cgroup", target, options);
         }
         let trees = hierarchies.iter().filter(|hierarchy| !is_v2(hierarchy)).map(|hierarchy| {
             let name = hierarchy.controllers.join(",");
@@ -267,7 +332,8 @@ impl<'a> Tree<'a> {
                 options: hierarchy.controllers.iter().map(|name| key_and_value(name)).collect(),
             }
         });
-        self.ahead(Ahead::CgroupTree { hierarchies: trees.collect(), attributes }, target);
+        let hierarchies = trees.collect();
+        self.mount_ahead(target, Act::CgroupTree { hierarchies, target: target.to_owned(), attributes });
     }
 
     fn host_cgroups(&mut self, target: &Path, attributes: u64) {
@@ -278,7 +344,7 @@ impl<'a> Tree<'a> {
             attributes,
             propagation: PRIVATE,
         });
-        self.init(Act::Attach { slot, target: target.to_owned(), directory: true });
+        self.mount_now(target, Act::Attach { slot, target: target.to_owned(), directory: true });
     }
 
     /// `/dev`. Root makes the nodes outside, where that is allowed; others bind those of the host inside.
@@ -290,25 +356,25 @@ impl<'a> Tree<'a> {
             let mut nodes = standard_nodes();
             nodes.extend(spec.linux.devices.iter().map(extra_node));
             let links = links.to_vec();
-            let tree = Ahead::DeviceTree { nodes, links, options: options.data, all: privileged };
-            return self.ahead(tree, &target);
+            self.devices = Some(DeviceTree { nodes, links, options: options.data, all: privileged });
+            return self.mount_ahead(&target, Act::Devices(target.clone()));
         }
-        self.init(Act::Filesystem {
-            kind: "tmpfs".to_owned(),
-            source: "tmpfs".to_owned(),
-            target: target.clone(),
-            options: options.data,
-            attributes: options.attributes & !READ_ONLY,
-        });
+        let attributes = options.attributes & !READ_ONLY;
+        let (kind, source) = ("tmpfs".to_owned(), "tmpfs".to_owned());
+        let tmpfs =
+            Act::Filesystem { kind, source, target: target.clone(), options: options.data, attributes };
+        self.mount_ahead(&target, tmpfs);
         for (name, _) in STANDARD {
-            self.init(Act::Device { path: target.join(name), host: target.join(name) });
+            let path = target.join(name);
+            self.mount_ahead(&path, Act::Device { host: path.clone(), path: path.clone() });
+        }
+        for (path, to) in links {
+            let path = target.join(path);
+            self.mount_ahead(&path, Act::Link { path: path.clone(), target: to });
         }
         for device in &spec.linux.devices {
             let host = device.host_path.as_ref().unwrap_or(&device.path).clone();
-            self.init(Act::Device { path: device.path.clone(), host });
-        }
-        for (path, to) in links {
-            self.init(Act::Link { path: target.join(path), target: to });
+            self.mount_now(&device.path, Act::Device { path: device.path.clone(), host });
         }
     }
 
@@ -321,7 +387,7 @@ impl<'a> Tree<'a> {
             attributes: if idmap { NO_DEV } else { 0 },
             propagation: PRIVATE,
         });
-        self.init(Act::FillVolume { slot, target });
+        self.mount_now(&target.clone(), Act::FillVolume { slot, target });
     }
 }
 
@@ -332,7 +398,15 @@ const AHEAD: [&str; 5] = ["proc", "sysfs", "devpts", "mqueue", "cgroup2"];
 fn split(upper: &Path, work: &Path) -> Upper {
     let directory = work.parent().unwrap_or(work).to_owned();
     let below = |path: &Path| path.strip_prefix(&directory).unwrap_or(path).to_owned();
-    Upper { upper: below(upper), work: below(work), directory }
+    Upper { upper: below(upper), work: below(work), holder: Holder::Directory(directory) }
+}
+
+/// The trees of kernel file systems that every container has.
+const STAGED: [&str; 3] = ["/proc", "/sys", "/dev"];
+
+fn staged_tree(target: &Path) -> Option<&'static Path> {
+    let is_plain = !target.components().any(|part| part == Component::ParentDir);
+    STAGED.map(Path::new).into_iter().find(|tree| is_plain && target.starts_with(tree))
 }
 
 /// The devices of every container and their minor numbers; the major is 1 but for tty.

@@ -41,7 +41,17 @@ pub(crate) fn shape(spec: &Spec, facts: &HostFacts, notes: &mut Vec<String>) -> 
     new.sort();
     new.dedup();
     let ids = ids(&spec.linux, facts, &mut new, notes);
-    Ok(Shape { new, joined, ids, cgroup: cgroup(&spec.linux, facts), ahead: Vec::new() })
+    let cgroup = cgroup(&spec.linux, facts);
+    Ok(Shape {
+        new,
+        joined,
+        ids,
+        cgroup,
+        limits: Vec::new(),
+        devices: None,
+        ahead: Vec::new(),
+        scratch: None,
+    })
 }
 
 fn ids(linux: &Linux, facts: &HostFacts, new: &mut Vec<Namespace>, notes: &mut Vec<String>) -> Ids {

@@ -63,16 +63,22 @@ pub fn plan(request: &Request<'_>, filters: &mut Filters) -> Result<Plan, Error>
 
     let mut steps = Vec::new();
     // Computed even without a cgroup to write to: what was asked for and cannot be had is an error.
-    let writes = pycontain_cgroup::plan(&spec.linux.resources, &facts.cgroups)?;
-    if shape.cgroup != Cgroup::None && !writes.is_empty() {
+    let (devices, others) = spec.linux.resources.split_devices();
+    let [limits, writes] = [devices, others].map(|part| pycontain_cgroup::plan(&part, &facts.cgroups));
+    let (mut limits, mut writes) = (limits?, writes?);
+    if shape.cgroup == Cgroup::None {
+        limits.clear();
+        writes.clear();
+    }
+    if !writes.is_empty() {
         steps.push(Step { by: Process::Outside, act: Act::Limits(writes) });
     }
-    let Tree { outside, init, ahead, .. } = tree;
+    let Tree { outside, init, devices, ahead, scratch, .. } = tree;
     steps.extend(outside);
     steps.push(Step { by: Process::Outside, act: Act::HandOver });
     steps.push(Step { by: Process::Init, act: Act::TakeOver });
     steps.extend(init);
-    Ok(Plan { shape: Shape { ahead, ..shape }, steps, notes })
+    Ok(Plan { shape: Shape { limits, devices, ahead, scratch, ..shape }, steps, notes })
 }
 
 fn mounts(tree: &mut Tree<'_>, spec: &Spec) -> Result<(), Error> {
@@ -96,13 +102,13 @@ fn mounts(tree: &mut Tree<'_>, spec: &Spec) -> Result<(), Error> {
         tree.init(Act::Console { rows: size.0, columns: size.1 });
     }
     for (name, value) in &spec.linux.sysctl {
-        tree.init(Act::Sysctl { name: name.clone(), value: value.clone() });
+        tree.confine(Path::new("/proc/sys"), Act::Sysctl { name: name.clone(), value: value.clone() });
     }
     for path in &spec.linux.readonly_paths {
-        tree.init(Act::ReadOnly(path.clone()));
+        tree.confine(path, Act::ReadOnly(path.clone()));
     }
     for path in &spec.linux.masked_paths {
-        tree.init(Act::Mask(path.clone()));
+        tree.confine(path, Act::Mask(path.clone()));
     }
     tree.init(Act::ForgetHost);
     if tree.shape.new.contains(&Namespace::Uts) {

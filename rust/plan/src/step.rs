@@ -17,47 +17,60 @@ pub struct Plan {
     pub notes: Vec<String>,
 }
 
+impl Plan {
+    /// The overlay that is the root, if the next container may have the same one.
+    pub fn lasting_root(&self) -> Option<&Overlay> {
+        self.steps.iter().find_map(|step| match &step.act {
+            Act::Overlay(overlay) if overlay.immutable && self.shape.scratch.is_some() => Some(overlay),
+            _ => None,
+        })
+    }
+}
+
 /// What a container is made of before anything of it is known but this: the launcher keeps a spare of the last one.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shape {
     pub new: Vec<Namespace>,
     pub joined: Vec<(Namespace, PathBuf)>,
     pub ids: Ids,
     pub cgroup: Cgroup,
-    /// Mounts that are the same for the next container of this kind: made, and attached nowhere, in its spare.
-    pub ahead: Vec<Ahead>,
+    /// Of the limits, those that hardly ever differ: which devices may be used.
+    pub limits: Vec<Write>,
+    /// `/dev`, made outside, where device nodes can be made.
+    pub devices: Option<DeviceTree>,
+    /// Acts of init that are the same for the next container of this kind: done in its spare, on a stage that stands
+    /// for the container's root directory. [`Act::FromStage`] takes what came of them from there.
+    pub ahead: Vec<Act>,
+    /// The directory in which the launcher has a directory for the writable layer.
+    pub scratch: Option<PathBuf>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Ahead {
-    /// `/dev`, made outside, where device nodes can be made: see the runtime's `devices`.
-    DeviceTree {
-        nodes: Vec<Node>,
-        links: Vec<(PathBuf, PathBuf)>,
-        options: Vec<(String, Option<String>)>,
-        all: bool,
-    },
-    Filesystem {
-        kind: String,
-        source: String,
-        options: Vec<(String, Option<String>)>,
-        attributes: u64,
-    },
-    /// A read-only tmpfs with a mount for each hierarchy of v1.
-    CgroupTree {
-        hierarchies: Vec<Hierarchy>,
-        attributes: u64,
-    },
+impl Shape {
+    /// Whether what was made of this shape does for the other: a writable layer that is not asked for does no harm.
+    pub fn serves(&self, other: &Shape) -> bool {
+        let scratch = other.scratch.clone().or_else(|| self.scratch.clone());
+        *self == Shape { scratch, ..other.clone() }
+    }
+}
+
+/// See the runtime's `devices`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceTree {
+    pub nodes: Vec<Node>,
+    pub links: Vec<(PathBuf, PathBuf)>,
+    pub options: Vec<(String, Option<String>)>,
+    /// Those of the host besides.
+    pub all: bool,
 }
 
 /// A hierarchy of v1: the name of its directory, and the options that mount it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hierarchy {
     pub name: String,
     pub options: Vec<(String, Option<String>)>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Namespace {
     User,
     Mount,
@@ -70,7 +83,7 @@ pub enum Namespace {
 }
 
 /// Whose ids a container has.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ids {
     /// The launcher's own user namespace.
     Host,
@@ -80,7 +93,7 @@ pub enum Ids {
     Mapped { uids: Vec<IdMapping>, gids: Vec<IdMapping> },
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cgroup {
     /// No hierarchy may be written here.
     None,
@@ -123,10 +136,15 @@ pub enum Act {
     // Init
     TakeOver,
     EnterRoot(Slot),
-    /// A mount of the shape, by its place in `ahead`.
-    AttachAhead {
-        number: usize,
+    /// Moves the tree of mounts that was made ahead for this place.
+    FromStage(PathBuf),
+    /// The device tree of the shape.
+    Devices(PathBuf),
+    /// A read-only tmpfs with a mount for each hierarchy of v1.
+    CgroupTree {
+        hierarchies: Vec<Hierarchy>,
         target: PathBuf,
+        attributes: u64,
     },
     Filesystem {
         kind: String,
@@ -208,19 +226,28 @@ pub struct Overlay {
     pub user_attributes: bool,
     /// Layers are given as fds of detached mounts; else they are attached for a moment in the container's mount namespace.
     pub by_fd: bool,
+    /// The lower layers never change: the next container of the same ones may get its overlay ahead.
+    pub immutable: bool,
     pub attributes: u64,
 }
 
-/// The writable layer: both directories lie below `directory`, which is mounted once for both.
+/// The writable layer: both directories lie below `holder`, which is mounted once for both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upper {
-    pub directory: PathBuf,
+    pub holder: Holder,
     pub upper: PathBuf,
     pub work: PathBuf,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Holder {
+    Directory(PathBuf),
+    /// The one that the launcher has for this container: see [`Shape::scratch`].
+    Scratch,
+}
+
 /// A device node.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     /// Below `/dev`.
     pub name: PathBuf,
@@ -232,7 +259,7 @@ pub struct Node {
     pub gid: u32,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NodeKind {
     Character,
     Block,

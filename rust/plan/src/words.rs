@@ -4,7 +4,7 @@ use std::fmt;
 
 use pycontain_cgroup::Write;
 
-use crate::step::{Act, Ahead, Cgroup, Ids, Namespace, Overlay, Plan, Process, Shape, Step};
+use crate::step::{Act, Cgroup, DeviceTree, Holder, Ids, Namespace, Overlay, Plan, Process, Shape, Step};
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -47,9 +47,18 @@ impl fmt::Display for Shape {
         if self.new.contains(&Namespace::Network) {
             f.write_str("\ninit     set lo up")?;
         }
-        for (number, ahead) in self.ahead.iter().enumerate() {
-            let by = if matches!(ahead, Ahead::DeviceTree { .. }) { Process::Outside } else { Process::Init };
-            write!(f, "\n{by} ahead {number}: {ahead}")?;
+        if !self.limits.is_empty() {
+            f.write_str("\noutside  ahead: ")?;
+            limits(f, &self.limits)?;
+        }
+        if let Some(devices) = &self.devices {
+            write!(f, "\noutside  ahead: {devices}")?;
+        }
+        if let Some(parent) = &self.scratch {
+            write!(f, "\nlauncher ahead: make a directory for the writable layer in {}", parent.display())?;
+        }
+        for act in &self.ahead {
+            write!(f, "\ninit     ahead: {act}")?;
         }
         Ok(())
     }
@@ -70,22 +79,11 @@ impl fmt::Display for Process {
     }
 }
 
-impl fmt::Display for Ahead {
+impl fmt::Display for DeviceTree {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::DeviceTree { nodes, options, all, .. } => {
-                let names: Vec<_> = nodes.iter().map(|node| node.name.display().to_string()).collect();
-                let others = if *all { " and all of the host's" } else { "" };
-                write!(f, "make /dev with {}{others}{}", names.join(" "), Data(options))
-            }
-            Self::Filesystem { kind, options, attributes, .. } => {
-                write!(f, "make {kind}{}{}", Data(options), Attributes(*attributes))
-            }
-            Self::CgroupTree { hierarchies, .. } => {
-                let names: Vec<_> = hierarchies.iter().map(|hierarchy| hierarchy.name.as_str()).collect();
-                write!(f, "make a tree of the control groups {} ro", names.join(" "))
-            }
-        }
+        let names: Vec<_> = self.nodes.iter().map(|node| node.name.display().to_string()).collect();
+        let others = if self.all { " and all of the host's" } else { "" };
+        write!(f, "make /dev with {}{others}{}", names.join(" "), Data(&self.options))
     }
 }
 
@@ -123,8 +121,11 @@ impl fmt::Display for Act {
             Self::Filesystem { kind, target, options, attributes, .. } => {
                 write!(f, "mount {kind} at {}{}{}", target.display(), Data(options), Attributes(*attributes))
             }
-            Self::AttachAhead { number, target } => {
-                write!(f, "attach mount {number} of those made ahead at {}", target.display())
+            Self::FromStage(target) => write!(f, "attach what was made ahead at {}", target.display()),
+            Self::Devices(target) => write!(f, "attach the devices at {}", target.display()),
+            Self::CgroupTree { hierarchies, target, .. } => {
+                let names: Vec<_> = hierarchies.iter().map(|hierarchy| hierarchy.name.as_str()).collect();
+                write!(f, "mount a tree of the control groups {} at {} ro", names.join(" "), target.display())
             }
             Self::Attach { slot, target, .. } => write!(f, "attach mount {slot} at {}", target.display()),
             Self::FillVolume { slot, target } => {
@@ -176,7 +177,12 @@ impl fmt::Display for Overlay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "make an overlay of ")?;
         if let Some(upper) = &self.upper {
-            write!(f, "{} over ", upper.directory.join(&upper.upper).display())?;
+            match &upper.holder {
+                Holder::Directory(directory) => {
+                    write!(f, "{} over ", directory.join(&upper.upper).display())
+                }
+                Holder::Scratch => f.write_str("the launcher's directory over "),
+            }?;
         }
         let lower: Vec<_> = self.lower.iter().map(|path| path.display().to_string()).collect();
         f.write_str(&lower.join(" "))?;

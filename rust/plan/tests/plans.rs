@@ -98,6 +98,63 @@ fn bind_of_a_file_system_without_id_mappings_is_not_mapped() {
     assert_eq!(binds.collect::<Vec<_>>(), [false]);
 }
 
+fn is_ahead(plan: &Plan, words: &str) -> bool {
+    let ahead = plan.shape.ahead.iter().any(|act| act.to_string() == words);
+    let later = plan.steps.iter().any(|step| step.act.to_string() == words);
+    assert!(ahead != later, "`{words}` is done once: {plan}");
+    ahead
+}
+
+#[test]
+fn mount_into_a_masked_tree_is_masked_after_it() {
+    let with = |target: &str| {
+        let mut spec = spec();
+        let mount = serde_json::json!({"destination": target, "type": "tmpfs"});
+        spec.mounts.push(serde_json::from_value(mount).unwrap());
+        planned(&spec, &facts(Privilege::Root, version_1()), true).unwrap()
+    };
+    for target in ["/proc/acpi", "/proc/acpi/below", "/proc"] {
+        assert!(!is_ahead(&with(target), "mask /proc/acpi"), "{target}");
+    }
+    for target in ["/proc/scsi", "/processes", "/sys"] {
+        assert!(is_ahead(&with(target), "mask /proc/acpi"), "{target}");
+    }
+}
+
+#[test]
+fn path_that_leads_out_of_a_tree_is_not_looked_up_in_it() {
+    let mut spec = spec();
+    spec.linux.masked_paths.push(PathBuf::from("/proc/../etc/shadow"));
+    let plan = planned(&spec, &facts(Privilege::Root, version_1()), true).unwrap();
+    assert!(!is_ahead(&plan, "mask /proc/../etc/shadow"));
+}
+
+#[test]
+fn without_devices_of_its_own_nothing_is_masked_ahead() {
+    let mut spec = spec();
+    let mount = serde_json::json!({"destination": "/dev", "type": "bind", "source": "/srv/data", "options": ["bind"]});
+    spec.mounts.retain(|mount| !mount.destination.starts_with("/dev"));
+    spec.mounts.push(serde_json::from_value(mount).unwrap());
+    let plan = planned(&spec, &facts(Privilege::Root, version_1()), true).unwrap();
+    assert!(!is_ahead(&plan, "mask /proc/keys"));
+    assert!(is_ahead(&plan, "mount proc at /proc nosuid nodev noexec"));
+}
+
+#[test]
+fn writable_layer_of_the_launchers_is_part_of_the_shape_and_its_layers_are_not() {
+    let root = |layer: &str| {
+        let mut spec = spec();
+        let options = [&format!("lowerdir+={layer}"), "scratch=/store/ephemeral", "volatile", "immutable"];
+        spec.mounts[0].options = options.map(str::to_owned).to_vec();
+        planned(&spec, &facts(Privilege::Root, version_1()), true).unwrap()
+    };
+    let (one, other) = (root("/store/layers/a"), root("/store/layers/b"));
+    assert_eq!(one.shape, other.shape);
+    assert_eq!(one.shape.scratch, Some(PathBuf::from("/store/ephemeral")));
+    assert!(one.lasting_root().is_some());
+    assert_ne!(one.lasting_root(), other.lasting_root());
+}
+
 #[test]
 fn limit_without_a_controller_is_refused() {
     let error = planned(&spec(), &facts(Privilege::Root, Layout::default()), true).unwrap_err();

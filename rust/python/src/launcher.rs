@@ -29,9 +29,16 @@ impl Launcher {
 #[pymethods]
 impl Launcher {
     #[new]
-    fn new(python: Python<'_>, run_directory: PathBuf) -> PyResult<Self> {
-        let launcher = enter(python, |_| pycontain_engine::Launcher::new(&run_directory))?;
+    #[pyo3(signature = (run_directory, *, spares=true))]
+    fn new(python: Python<'_>, run_directory: PathBuf, spares: bool) -> PyResult<Self> {
+        let launcher = enter(python, |_| pycontain_engine::Launcher::new(&run_directory, spares))?;
         Ok(Self { inner: RwLock::new(Some(Arc::new(launcher))) })
+    }
+
+    /// Lets the launcher make, beside all else, what a container of this shape can have before it starts.
+    fn prepare(&self, python: Python<'_>, config: &[u8]) -> PyResult<()> {
+        let launcher = self.get()?;
+        enter(python, |_| launcher.prepare(config))
     }
 
     #[pyo3(signature = (config, streams, *, ephemeral=None, lock=None))]

@@ -9,12 +9,14 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::Mode;
-use pycontain_plan::step::{Act, Overlay};
+use pycontain_plan::step::{Act, Holder, Overlay, Upper};
 use pycontain_runtime::protocol::{Failure, Reason};
 use pycontain_sys::{mount, process, socket};
 
+use crate::channel::{self, Report};
 use crate::failure::{During, failure};
-use crate::outside::{Inside, Order};
+use crate::outside::{self, Inside, Order};
+use crate::scratch::{self, Inode, Scratch};
 use crate::tree;
 
 /// Where layers are attached for a moment, below the run directory, in the container's mount namespace.
@@ -24,26 +26,28 @@ pub(crate) struct Maker<'a> {
     inside: Inside,
     order: &'a Order<'a>,
     channel: BorrowedFd<'a>,
+    control: BorrowedFd<'a>,
     made: Vec<OwnedFd>,
     /// Mounts that an overlay was made of: closing one takes 0.1 to 0.3 ms, which can wait until init goes on.
     used: Vec<OwnedFd>,
+    /// The root made before it was asked for, and the identity of its layers.
+    guess: Option<(OwnedFd, Vec<Inode>)>,
 }
 
 impl<'a> Maker<'a> {
-    pub(crate) fn new(inside: Inside, order: &'a Order<'a>, channel: BorrowedFd<'a>) -> Self {
-        Self { inside, order, channel, made: Vec::new(), used: Vec::new() }
+    pub(crate) fn new(
+        inside: Inside,
+        order: &'a Order<'a>,
+        channel: BorrowedFd<'a>,
+        control: BorrowedFd<'a>,
+    ) -> Self {
+        Self { inside, order, channel, control, made: Vec::new(), used: Vec::new(), guess: None }
     }
 
     pub(crate) fn act(&mut self, act: &Act) -> Result<(), Failure> {
         let made = match act {
-            Act::Limits(writes) => {
-                let Some(group) = self.order.group else { return Ok(()) };
-                return group
-                    .apply(writes)
-                    .map_err(|error| failure(format!("set limits: {error}"), Reason::Step));
-            }
-            Act::Overlay(overlay) if overlay.by_fd => self.overlay(overlay),
-            Act::Overlay(overlay) => self.overlay_of_attached(overlay),
+            Act::Limits(writes) => return outside::apply_limits(self.order, writes),
+            Act::Overlay(overlay) => self.guessed(overlay).map_or_else(|| self.overlay(overlay), Ok),
             Act::Clone { source, recursive, idmap, attributes, propagation } => {
                 self.clone(source, *recursive, *idmap, *attributes, *propagation)
             }
@@ -91,8 +95,54 @@ impl<'a> Maker<'a> {
         Ok(clone)
     }
 
-    /// The layers' mounts must live until the overlay has its own private copies of them.
+    /// Makes the overlay that is likely to be asked for.
+    pub(crate) fn guess_root(&mut self) {
+        let Some(root) = self.order.root else { return };
+        if let (Ok(made), Ok(layers)) = (self.overlay(root), scratch::inodes(&root.lower)) {
+            self.guess = Some((made, layers));
+        }
+        self.used.clear();
+    }
+
+    /// That, if it is what is asked for: of the same layers, which may have been removed and made anew meanwhile.
+    fn guessed(&mut self, overlay: &Overlay) -> Option<OwnedFd> {
+        let (made, layers) = self.guess.take()?;
+        (self.order.root == Some(overlay) && scratch::inodes(&overlay.lower) == Ok(layers)).then_some(made)
+    }
+
     fn overlay(&mut self, overlay: &Overlay) -> nix::Result<OwnedFd> {
+        if !overlay.by_fd {
+            return self.overlay_of_attached(overlay);
+        }
+        let kept = self.order.scratch.and_then(|scratch| scratch.root.as_ref());
+        match kept.filter(|root| root.is(overlay)) {
+            Some(root) => mount::clone_tree(root.mount.as_fd(), Path::new(""), false),
+            None if overlay.immutable && self.order.root == Some(overlay) => self.shared_overlay(overlay),
+            None => self.overlay_of_detached(overlay),
+        }
+    }
+
+    /// A clone of an overlay, and that itself for the launcher to keep.
+    fn shared_overlay(&mut self, overlay: &Overlay) -> nix::Result<OwnedFd> {
+        let layers = scratch::inodes(&overlay.lower)?;
+        let made = self.overlay_of_detached(overlay)?;
+        let clone = mount::clone_tree(made.as_fd(), Path::new(""), false)?;
+        let report = Report::Root { overlay: overlay.clone(), layers };
+        // A launcher that has gone has no use for it.
+        let _ = channel::send(self.control, &report, &[made.as_fd()]);
+        Ok(clone)
+    }
+
+    /// The directory that holds the writable layer.
+    fn holder<'b>(&'b self, upper: &'b Upper) -> nix::Result<&'b Path> {
+        match &upper.holder {
+            Holder::Directory(path) => Ok(path),
+            Holder::Scratch => self.order.scratch.map(Scratch::path).ok_or(Errno::ENOENT),
+        }
+    }
+
+    /// The layers' mounts must live until the overlay has its own private copies of them.
+    fn overlay_of_detached(&mut self, overlay: &Overlay) -> nix::Result<OwnedFd> {
         let context = mount::fsopen(c"overlay")?;
         for path in &overlay.lower {
             let layer = self.layer(path, overlay.idmap)?;
@@ -100,10 +150,13 @@ impl<'a> Maker<'a> {
             self.used.push(layer);
         }
         if let Some(upper) = &overlay.upper {
-            let directory = self.layer(&upper.directory, overlay.idmap)?;
+            let directory = self.layer(self.holder(upper)?, overlay.idmap)?;
             for (key, path) in [(c"upperdir", &upper.upper), (c"workdir", &upper.work)] {
                 let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
                 let opened = openat(&directory, path, flags, Mode::empty())?;
+                if upper.holder == Holder::Scratch && key == c"workdir" {
+                    scratch::forget_last_use(&opened)?;
+                }
                 mount::set_fd(context.as_fd(), key, opened.as_fd())?;
             }
             self.used.push(directory);
@@ -133,7 +186,11 @@ impl<'a> Maker<'a> {
         }
         set_lower(context.as_fd(), &names)?;
         if let Some(upper) = &overlay.upper {
-            attach("u", &upper.directory)?;
+            let holder = self.holder(upper)?;
+            attach("u", holder)?;
+            if upper.holder == Holder::Scratch {
+                scratch::forget_last_use(&tree::open_path(&holder.join(&upper.work), OFlag::O_DIRECTORY)?)?;
+            }
             for (key, path) in [(c"upperdir", &upper.upper), (c"workdir", &upper.work)] {
                 mount::set_string(context.as_fd(), key, &c_path(&Path::new("u").join(path))?)?;
             }

@@ -3,17 +3,25 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
+use pycontain_plan::step::Overlay;
 use pycontain_runtime::protocol::{Event, LONGEST_MESSAGE};
 use pycontain_sys::socket;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::scratch::Inode;
+
 /// What `outside` tells the launcher.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) enum Report {
-    /// With the pidfd of init, which waits for its plan.
-    Ready {
+    /// With the pidfd of init, which is not ready for its plan yet.
+    Cloned {
         pid: i32,
+    },
+    /// With the overlay, mounted nowhere, that it is a clone of: another container may have one too.
+    Root {
+        overlay: Overlay,
+        layers: Vec<Inode>,
     },
     Failed(pycontain_runtime::protocol::Failure),
 }

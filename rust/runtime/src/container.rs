@@ -11,6 +11,7 @@ use pycontain_runtime::protocol::{Event, Exited, Failure, Usage};
 use pycontain_sys::process;
 
 use crate::channel;
+use crate::scratch::{Pool, Scratch};
 use crate::sweeper;
 
 /// The launcher removes no more entries itself: about a millisecond.
@@ -29,6 +30,8 @@ pub(crate) struct Container {
     /// Nothing, while it is a spare; and when the engine has let go of it.
     pub handle: Option<OwnedFd>,
     pub ephemeral: Option<PathBuf>,
+    /// Of its writable layer, unless that is to stay.
+    pub scratch: Option<Scratch>,
     /// Held until the end: it tells others that the directory is in use.
     pub lock: Option<OwnedFd>,
     /// What `outside` said, when it failed before anybody asked for this container.
@@ -41,6 +44,34 @@ pub(crate) struct Container {
 }
 
 impl Container {
+    pub(crate) fn new(
+        shape: Shape,
+        range: Option<u32>,
+        scratch: Option<Scratch>,
+        group: Option<Group>,
+        control: OwnedFd,
+        outside: OwnedFd,
+    ) -> Self {
+        Self {
+            shape,
+            range,
+            group,
+            control,
+            outside: Some(outside),
+            init: None,
+            init_pid: 0,
+            handle: None,
+            ephemeral: None,
+            scratch,
+            lock: None,
+            failure: None,
+            status: 125,
+            sweeper: None,
+            exited: Exited::default(),
+            announced: false,
+        }
+    }
+
     pub(crate) fn kill(&self) {
         let processes = [&self.outside, &self.init];
         for pidfd in processes.into_iter().flatten() {
@@ -64,10 +95,10 @@ impl Container {
 
     /// All its processes have ended: what is left of it goes. A tree that is not bare is removed beside the launcher:
     /// then this is not the end yet.
-    pub(crate) fn clean_up(&mut self) {
+    pub(crate) fn clean_up(&mut self, scratches: &mut Pool) {
         let mut left = Vec::new();
         if let Some(group) = self.group.take() {
-            let usage = group.usage();
+            let usage = group.totals();
             self.exited.usage = Usage {
                 cpu_nanoseconds: usage.cpu_total,
                 memory_peak: usage.memory_peak,
@@ -83,7 +114,14 @@ impl Container {
                 left.push(error.to_string());
             }
         }
-        if let Some(directory) = self.ephemeral.take() {
+        let used = self.scratch.take().and_then(|mut scratch| {
+            scratch.range = self.range.take();
+            let mut used = scratches.give_back(scratch)?;
+            self.range = used.range.take();
+            Some(used)
+        });
+        let directories = [self.ephemeral.take(), used.as_ref().map(|scratch| scratch.path().to_owned())];
+        for directory in directories.into_iter().flatten() {
             match sweeper::remove_small(&directory, &mut { SMALL }) {
                 Ok(()) | Err(Errno::ENOENT) => {}
                 Err(_) => match sweeper::beside(|| sweeper::remove_tree(&directory)) {

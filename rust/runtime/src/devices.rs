@@ -10,18 +10,13 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, makedev, mkdirat, mknodat};
 use nix::unistd::{Gid, Uid, fchownat, symlinkat};
-use pycontain_plan::step::{Node, NodeKind};
+use pycontain_plan::step::{DeviceTree, Node, NodeKind};
 use pycontain_sys::mount::{self, attributes};
 
 /// `root`: the launcher's id of the container's root.
-pub(crate) fn make(
-    nodes: &[Node],
-    links: &[(PathBuf, PathBuf)],
-    options: &[(String, Option<String>)],
-    all: bool,
-    root: u32,
-) -> nix::Result<OwnedFd> {
-    let mut options = options.to_vec();
+pub(crate) fn make(wanted: &DeviceTree, root: u32) -> nix::Result<OwnedFd> {
+    let DeviceTree { nodes, links, options, all } = wanted;
+    let mut options = options.clone();
     options.push(("uid".to_owned(), Some(root.to_string())));
     options.push(("gid".to_owned(), Some(root.to_string())));
     let tree = mount::new_filesystem("tmpfs", Some("tmpfs"), &options, attributes::NO_SUID)?;
@@ -35,7 +30,7 @@ pub(crate) fn make(
         symlinkat(target, &directory, path)?;
         own(&directory, path, root, root)?;
     }
-    if all {
+    if *all {
         for node in host_nodes() {
             match add(&directory, &node, root) {
                 // Named by the configuration, or above: a link, in the case of ptmx.

@@ -10,7 +10,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::unistd::{Pid, getpid};
 use pycontain_cgroup::{Group, Parent};
 use pycontain_plan::HostFacts;
-use pycontain_plan::step::{Cgroup, Ids, Shape};
+use pycontain_plan::step::{Cgroup, Ids, Overlay, Shape};
 use pycontain_runtime::protocol::{Command, Event, Exited, Failure, Reason, Request, Start};
 use pycontain_sys::process::{self, Side};
 use pycontain_sys::socket;
@@ -18,8 +18,10 @@ use pycontain_sys::socket;
 use crate::channel::{self, Report};
 use crate::container::Container;
 use crate::failure::{During, failure};
+use crate::layers::Removals;
 use crate::outside::{self, Order};
 use crate::ranges::Ranges;
+use crate::scratch::{Pool, Root, Scratch};
 use crate::tokens::Token;
 use crate::{probe, sweeper};
 
@@ -36,9 +38,10 @@ enum Source {
     Handle,
     Sweeper,
     Errand,
+    Removals,
 }
 
-const SOURCES: [Source; 7] = [
+const SOURCES: [Source; 8] = [
     Source::Channel,
     Source::Control,
     Source::Outside,
@@ -46,6 +49,7 @@ const SOURCES: [Source; 7] = [
     Source::Handle,
     Source::Sweeper,
     Source::Errand,
+    Source::Removals,
 ];
 
 type Number = u64;
@@ -68,22 +72,27 @@ struct Launcher {
     /// Forks that remove something for the engine, and the handles to tell.
     errands: BTreeMap<Number, (OwnedFd, OwnedFd)>,
     parents: BTreeMap<String, Parent>,
+    scratches: Pool,
+    removals: Removals,
+    /// Each start is followed by a spare for the next.
+    spares: bool,
     spare: Option<Number>,
-    /// When to make the next spare, and of which shape.
-    due: Option<(Instant, Shape)>,
+    /// When to make the next spare, of which shape, and with which root.
+    due: Option<(Instant, Shape, Option<Overlay>)>,
     last: Number,
     ending: bool,
 }
 
 /// Serves the engine at the other end of `channel` until that closes.
 pub(crate) fn run(channel: OwnedFd) -> Result<(), String> {
-    let Some((Request::Hello { run_directory }, fds)) = channel::receive::<Request>(channel.as_fd(), true)
-        .map_err(|errno| format!("no greeting: {errno}"))?
+    let Some((Request::Hello { run_directory, spares }, fds)) =
+        channel::receive::<Request>(channel.as_fd(), true)
+            .map_err(|errno| format!("no greeting: {errno}"))?
     else {
         return Ok(());
     };
     let Some(handle) = fds.into_iter().next() else { return Err("a greeting without a handle".to_owned()) };
-    match Launcher::new(channel, run_directory) {
+    match Launcher::new(channel, run_directory, spares) {
         Ok(mut launcher) => {
             channel::tell(&handle, &Event::Facts(Box::new(launcher.facts.clone())), &[]);
             drop(handle);
@@ -98,7 +107,7 @@ pub(crate) fn run(channel: OwnedFd) -> Result<(), String> {
 }
 
 impl Launcher {
-    fn new(channel: OwnedFd, run_directory: PathBuf) -> Result<Self, Failure> {
+    fn new(channel: OwnedFd, run_directory: PathBuf, spares: bool) -> Result<Self, Failure> {
         let privilege = crate::rootless::gain_privilege()?;
         let (facts, user_namespace) = probe::facts(privilege).during(|| "look at this host".to_owned())?;
         let place = run_directory.join(crate::acts::LAYERS);
@@ -117,16 +126,20 @@ impl Launcher {
             containers: BTreeMap::new(),
             errands: BTreeMap::new(),
             parents: BTreeMap::new(),
+            scratches: Pool::default(),
+            removals: Removals::new().during(|| "make an inotify".to_owned())?,
+            spares,
             spare: None,
             due: None,
             last: 0,
             ending: false,
         };
         launcher.watch(&launcher.channel, Source::Channel, 0).during(|| "watch the channel".to_owned())?;
+        launcher.watch(&launcher.removals, Source::Removals, 0).during(|| "watch for removals".to_owned())?;
         Ok(launcher)
     }
 
-    fn watch(&self, fd: &OwnedFd, source: Source, number: Number) -> nix::Result<()> {
+    fn watch(&self, fd: impl AsFd, source: Source, number: Number) -> nix::Result<()> {
         self.epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, number << 3 | source as u64))
     }
 
@@ -150,6 +163,7 @@ impl Launcher {
                     Source::Handle => self.on_command(number),
                     Source::Sweeper => self.on_swept(number),
                     Source::Errand => self.on_errand_end(number),
+                    Source::Removals => self.on_removal(),
                 }
             }
         }
@@ -166,6 +180,10 @@ impl Launcher {
         let handle = fds.remove(0);
         match request {
             Request::Hello { .. } => {}
+            Request::Prepare { shape } => {
+                self.due = Some((Instant::now(), shape, None));
+                self.make_spare();
+            }
             Request::Start(start) => self.start(start, handle, fds),
             Request::ProbeIdmap => {
                 let answer = fds.first().is_some_and(|path| probe::idmap(path, self.user_namespace.as_ref()));
@@ -186,13 +204,14 @@ impl Launcher {
     fn start(&mut self, start: Start, handle: OwnedFd, mut fds: Vec<OwnedFd>) {
         let lock = (fds.len() > 4).then(|| fds.remove(4));
         let spare = self.spare.take().filter(|number| {
-            let fits = self.containers.get(number).is_some_and(|container| container.shape == start.shape);
+            let fits =
+                self.containers.get(number).is_some_and(|container| container.shape.serves(&start.shape));
             if !fits && let Some(container) = self.containers.get(number) {
                 container.kill();
             }
             fits
         });
-        let made = spare.map_or_else(|| self.make(&start.shape), Ok);
+        let made = spare.map_or_else(|| self.make(&start.shape, start.root.as_ref()), Ok);
         let number = match made {
             Ok(number) => number,
             Err(failure) => {
@@ -221,34 +240,40 @@ impl Launcher {
             container.kill();
         }
         container.announce();
-        self.due = Some((Instant::now() + SPARE_DELAY, start.shape));
+        self.due = self.spares.then(|| (Instant::now() + SPARE_DELAY, start.shape, start.root));
     }
 
     fn until_due(&self) -> EpollTimeout {
-        let Some((due, _)) = &self.due else { return EpollTimeout::NONE };
+        let Some((due, ..)) = &self.due else { return EpollTimeout::NONE };
         let left = due.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000);
         EpollTimeout::try_from(i32::try_from(left).unwrap_or(i32::MAX)).unwrap_or(EpollTimeout::ZERO)
     }
 
     fn make_spare(&mut self) {
-        if let Some((_, shape)) = self.due.take()
+        if let Some((_, shape, root)) = self.due.take()
             && self.spare.is_none()
             && !self.ending
         {
             // A start that finds none makes its own, and tells what is wrong.
-            self.spare = self.make(&shape).ok();
+            self.spare = self.make(&shape, root.as_ref()).ok();
         }
     }
 
     /// A new container without a plan: a fork that makes it.
-    fn make(&mut self, shape: &Shape) -> Result<Number, Failure> {
+    fn make(&mut self, shape: &Shape, root: Option<&Overlay>) -> Result<Number, Failure> {
         self.last += 1;
         let number = self.last;
-        let range = match shape.ids {
-            Ids::Range => Some(self.ranges.take().during(|| "find a free range of ids".to_owned())?),
-            Ids::Host | Ids::Mapped { .. } => None,
+        let mut scratch = self.take_scratch(shape, root)?;
+        let kept = scratch.as_mut().and_then(|scratch| scratch.range.take());
+        let range = match (&shape.ids, kept) {
+            (Ids::Range, None) => Some(self.ranges.take().during(|| "find a free range of ids".to_owned())?),
+            (Ids::Range, kept) => kept,
+            (Ids::Host | Ids::Mapped { .. }, kept) => {
+                kept.into_iter().for_each(|range| self.ranges.give_back(range));
+                None
+            }
         };
-        let made = self.fork_outside(number, shape, range);
+        let made = self.fork_outside(number, shape, root, range, scratch);
         if made.is_err()
             && let Some(range) = range
         {
@@ -257,7 +282,14 @@ impl Launcher {
         made.map(|()| number)
     }
 
-    fn fork_outside(&mut self, number: Number, shape: &Shape, range: Option<u32>) -> Result<(), Failure> {
+    fn fork_outside(
+        &mut self,
+        number: Number,
+        shape: &Shape,
+        root: Option<&Overlay>,
+        range: Option<u32>,
+        scratch: Option<Scratch>,
+    ) -> Result<(), Failure> {
         let group = match &shape.cgroup {
             Cgroup::None => None,
             Cgroup::New { parent } => {
@@ -272,6 +304,8 @@ impl Launcher {
             group: group.as_ref(),
             born_in_cgroup: self.facts.cgroups.is_unified_only(),
             range,
+            scratch: scratch.as_ref(),
+            root,
             run_directory: &self.run_directory,
             launcher: self.pid,
         };
@@ -280,25 +314,17 @@ impl Launcher {
         let watched = self
             .watch(&control, Source::Control, number)
             .and_then(|()| self.watch(&pidfd, Source::Outside, number));
-        let container = Container {
-            shape: shape.clone(),
-            range,
-            group,
-            control,
-            outside: Some(pidfd),
-            init: None,
-            init_pid: 0,
-            handle: None,
-            ephemeral: None,
-            lock: None,
-            failure: None,
-            status: 125,
-            sweeper: None,
-            exited: Exited::default(),
-            announced: false,
-        };
+        let container = Container::new(shape.clone(), range, scratch, group, control, pidfd);
         self.containers.insert(number, container);
         watched.during(|| "watch a process".to_owned())
+    }
+
+    fn take_scratch(&mut self, shape: &Shape, root: Option<&Overlay>) -> Result<Option<Scratch>, Failure> {
+        let take = |parent: &PathBuf| {
+            let taken = self.scratches.take(parent, root, &self.token.name);
+            taken.during(|| format!("make a directory in {}", parent.display()))
+        };
+        shape.scratch.as_ref().map(take).transpose()
     }
 
     fn make_group(&mut self, parent: &str, name: &str) -> pycontain_cgroup::Result<Group> {
@@ -325,9 +351,14 @@ impl Launcher {
     }
 
     fn on_report(&mut self, number: Number) {
-        let Some(container) = self.containers.get_mut(&number) else { return };
+        while self.take_report(number) {}
+    }
+
+    /// Whether there was one.
+    fn take_report(&mut self, number: Number) -> bool {
+        let Some(container) = self.containers.get_mut(&number) else { return false };
         match channel::receive::<Report>(container.control.as_fd(), false) {
-            Ok(Some((Report::Ready { pid }, mut fds))) => {
+            Ok(Some((Report::Cloned { pid }, mut fds))) => {
                 container.init_pid = pid;
                 container.init = fds.pop();
                 container.announce();
@@ -338,10 +369,29 @@ impl Launcher {
                     let _ = self.watch(init, Source::Init, number);
                 }
             }
+            Ok(Some((Report::Root { overlay, layers }, mut fds))) => {
+                self.removals.watch(&overlay);
+                if let (Some(scratch), Some(mount)) = (&mut container.scratch, fds.pop()) {
+                    scratch.root = Some(Root { overlay, layers, mount });
+                }
+            }
             Ok(Some((Report::Failed(failure), _))) => container.failure = Some(failure),
-            Err(nix::errno::Errno::EAGAIN) => {}
+            Err(nix::errno::Errno::EAGAIN) => return false,
             // Its end is seen by its pidfd, too.
-            Ok(None) | Err(_) => drop(self.epoll.delete(&container.control)),
+            Ok(None) | Err(_) => {
+                let _ = self.epoll.delete(&container.control);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn on_removal(&mut self) {
+        self.removals.take();
+        self.scratches.forget_removed_layers();
+        let spare = self.spare.and_then(|number| self.containers.get(&number));
+        if let Some(spare) = spare.filter(|spare| spare.scratch.as_ref().is_some_and(Scratch::is_outdated)) {
+            spare.kill();
         }
     }
 
@@ -378,7 +428,7 @@ impl Launcher {
 
     fn finish(&mut self, number: Number) {
         let Some(container) = self.containers.get_mut(&number) else { return };
-        container.clean_up();
+        container.clean_up(&mut self.scratches);
         match &self.containers[&number].sweeper {
             Some(sweeper) => drop(self.watch(sweeper, Source::Sweeper, number)),
             None => self.forget(number),
@@ -406,7 +456,7 @@ impl Launcher {
                 self.ranges.give_back(range);
             }
             // The engine has its answer: this is idle time.
-            if let Some((due, _)) = &mut self.due {
+            if let Some((due, ..)) = &mut self.due {
                 *due = Instant::now();
             }
         }
@@ -430,6 +480,7 @@ impl Launcher {
 
 impl Drop for Launcher {
     fn drop(&mut self) {
+        self.scratches.clear();
         for hierarchy in self.facts.cgroups.hierarchies.iter().filter(|hierarchy| hierarchy.writable) {
             // Not while another launcher has containers in it.
             let _ = std::fs::remove_dir(hierarchy.directory.join(pycontain_plan::CGROUP_PARENT));

@@ -2,28 +2,32 @@
 //!
 //! One thread, so that a fork may go on as ordinary Rust. Which process runs what:
 //!
-//! * the launcher (`launcher`, `container`): waits for requests and for processes; parent of every container's init;
+//! * the launcher (`launcher`, `container`, `scratch`, `layers`): waits for requests and for processes; parent of every
+//!   container's init;
 //! * `outside`: a fork for each container, made ahead as a spare; makes cgroup membership and namespaces, then with
 //!   the host's privileges the mounts that only the host can make, and ends;
-//! * `init`: the first process inside, cloned by `outside` as a child of the launcher; ends in the container's command;
+//! * `init` (and `file_tree`, `execute`): the first process inside, cloned by `outside` as a child of the launcher; ends in
+//!   the container's command;
 //! * errands (`sweeper`, `unpack`): forks that remove what is large or was left behind, and that unpack layers.
 
 #![forbid(unsafe_code)]
 
 mod acts;
-mod ahead;
 mod channel;
 mod container;
 mod devices;
 mod execute;
 mod failure;
+mod file_tree;
 mod init;
 mod launcher;
+mod layers;
 mod outside;
 mod probe;
 mod ranges;
 mod reaper;
 mod rootless;
+mod scratch;
 mod sweeper;
 mod tokens;
 mod tree;

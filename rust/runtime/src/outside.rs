@@ -8,11 +8,12 @@
 //!  launcher                    outside                               init
 //!     │  fork                     │ attach to cgroups                   │
 //!     ├──────────────────────────►│ clone3 (child of the launcher)      │
-//!     │                           ├────────────────────────────────────►│
-//!     │                           │ uid_map, gid_map; one byte: mapped  │
-//!     │                           ├────────────────────────────────────►│ set ids, propagation,
-//!     │  Report::Ready + pidfd    │                     one byte: ready │ cgroup namespace, lo
-//!     │◄──────────────────────────┤◄────────────────────────────────────┤
+//!     │  Report::Cloned + pidfd   ├────────────────────────────────────►│
+//!     │◄──────────────────────────┤ uid_map, gid_map, /dev; «mapped»    │
+//!     │                           ├────────────────────────────────────►│ set ids, propagation, cgroup
+//!     │                           │                             «ready» │ namespace, lo, the stage
+//!     │  Report::Root + overlay   │◄────────────────────────────────────┤
+//!     │◄──────────────────────────┤                                     │
 //!     ┆  (a spare waits here)     ┆                                     ┆
 //!     │  plan, handle, stdio      │  plan, handle, stdio                │
 //!     ├──────────────────────────►├────────────────────────────────────►│
@@ -30,9 +31,9 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, fchmod};
 use nix::sys::statfs::{FsType, fstatfs};
 use nix::unistd::{Pid, getppid};
-use pycontain_cgroup::Group;
+use pycontain_cgroup::{Group, Write};
 use pycontain_plan::spec::IdMapping;
-use pycontain_plan::step::{Ahead, Ids, Namespace, Shape};
+use pycontain_plan::step::{Ids, Namespace, Overlay, Shape};
 use pycontain_plan::{Plan, Process};
 use pycontain_runtime::protocol::{Event, Failure, Reason};
 use pycontain_sys::process::{self, Side};
@@ -41,6 +42,7 @@ use pycontain_sys::socket;
 use crate::acts::Maker;
 use crate::channel::{self, Report};
 use crate::failure::{During, failure};
+use crate::scratch::Scratch;
 use crate::{devices, init, ranges, tree};
 
 /// What the launcher gives to a new `outside`.
@@ -51,6 +53,10 @@ pub(crate) struct Order<'a> {
     pub born_in_cgroup: bool,
     /// The number of the range of ids, where the shape asks for one.
     pub range: Option<u32>,
+    /// Where the writable layer is to be, if that is up to the launcher.
+    pub scratch: Option<&'a Scratch>,
+    /// What the last container of this shape was made of: likely that of this one.
+    pub root: Option<&'a Overlay>,
     pub run_directory: &'a Path,
     pub launcher: Pid,
 }
@@ -75,8 +81,10 @@ pub(crate) fn run(order: &Order<'_>, control: &OwnedFd) -> ! {
 }
 
 fn prepare(order: &Order<'_>, control: &OwnedFd) -> Result<(Inside, OwnedFd), Failure> {
-    let kept = order.group.into_iter().flat_map(Group::fds).map(|fd| fd.as_raw_fd());
-    close_others(kept.chain([control.as_raw_fd()])).during(|| "close the launcher's fds".to_owned())?;
+    let group = order.group.into_iter().flat_map(Group::fds).map(|fd| fd.as_raw_fd());
+    let root = order.scratch.and_then(|scratch| scratch.root.as_ref()).map(|root| root.mount.as_raw_fd());
+    close_others(group.chain(root).chain([control.as_raw_fd()]))
+        .during(|| "close the launcher's fds".to_owned())?;
     process::die_with_parent(Signal::SIGKILL).during(|| "tie the process to the launcher".to_owned())?;
     if getppid() != order.launcher {
         process::exit(1);
@@ -103,9 +111,12 @@ fn prepare(order: &Order<'_>, control: &OwnedFd) -> Result<(Inside, OwnedFd), Fa
     let side = process::clone3(flags, unified).during(|| "clone the first process inside".to_owned())?;
     let Side::Parent { child, pidfd } = side else {
         drop(ours);
-        init::run(order.shape, theirs, control)
+        init::run(order, theirs, control)
     };
     drop(theirs);
+    // At once: whatever happens from here on, its parent has to wait for it.
+    channel::send(control.as_fd(), &Report::Cloned { pid: child.as_raw() }, &[pidfd.as_fd()])
+        .during(|| "report to the launcher".to_owned())?;
     write_maps(order, child)?;
     let inside = Inside::open(order, child)?;
     let devices = make_devices(order.shape, inside.root)?;
@@ -116,23 +127,24 @@ fn prepare(order: &Order<'_>, control: &OwnedFd) -> Result<(Inside, OwnedFd), Fa
         Some((outcome, _)) => outcome?,
         None => process::exit(1),
     }
-    channel::send(control.as_fd(), &Report::Ready { pid: child.as_raw() }, &[pidfd.as_fd()])
-        .during(|| "report to the launcher".to_owned())?;
+    apply_limits(order, &order.shape.limits)?;
     Ok((inside, ours))
 }
 
-fn make_devices(shape: &Shape, root: u32) -> Result<Vec<OwnedFd>, Failure> {
-    let trees = shape.ahead.iter().filter_map(|ahead| match ahead {
-        Ahead::DeviceTree { nodes, links, options, all } => {
-            Some(devices::make(nodes, links, options, *all, root).during(|| ahead.to_string()))
-        }
-        Ahead::Filesystem { .. } | Ahead::CgroupTree { .. } => None,
-    });
-    trees.collect()
+pub(crate) fn apply_limits(order: &Order<'_>, limits: &[Write]) -> Result<(), Failure> {
+    let Some(group) = order.group else { return Ok(()) };
+    group.apply(limits).map_err(|error| failure(format!("set limits: {error}"), Reason::Step))
+}
+
+fn make_devices(shape: &Shape, root: u32) -> Result<Option<OwnedFd>, Failure> {
+    let make = |tree| devices::make(tree, root).during(|| tree.to_string());
+    shape.devices.as_ref().map(make).transpose()
 }
 
 /// Waits for the plan, passes it on, and does this process's part of it.
 fn start(order: &Order<'_>, inside: Inside, control: &OwnedFd, channel: &OwnedFd) -> i32 {
+    let mut maker = Maker::new(inside, order, channel.as_fd(), control.as_fd());
+    maker.guess_root();
     let mut buffer = [0; 16];
     // The launcher ended, or has no use for this spare any more: init sees our end and ends too.
     let Ok((1.., fds)) = socket::receive(control.as_fd(), &mut buffer, true) else { return 0 };
@@ -142,7 +154,7 @@ fn start(order: &Order<'_>, inside: Inside, control: &OwnedFd, channel: &OwnedFd
     }
     let [plan, handle, streams @ ..] = fds.as_slice() else { return 1 };
     streams.iter().for_each(open_to_all);
-    let outcome = read_plan(plan).and_then(|plan| act(order, inside, &plan, channel));
+    let outcome = read_plan(plan).and_then(|plan| act(&mut maker, &plan));
     if let Err(failure) = outcome {
         channel::tell(handle, &Event::Failed(failure), &[]);
         return 1;
@@ -160,8 +172,7 @@ fn open_to_all(stream: &OwnedFd) {
     }
 }
 
-fn act(order: &Order<'_>, inside: Inside, plan: &Plan, channel: &OwnedFd) -> Result<(), Failure> {
-    let mut maker = Maker::new(inside, order, channel.as_fd());
+fn act(maker: &mut Maker<'_>, plan: &Plan) -> Result<(), Failure> {
     plan.steps.iter().filter(|step| step.by == Process::Outside).try_for_each(|step| maker.act(&step.act))
 }
 

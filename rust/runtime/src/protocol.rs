@@ -23,7 +23,7 @@
 use std::path::PathBuf;
 
 use pycontain_plan::HostFacts;
-use pycontain_plan::step::Shape;
+use pycontain_plan::step::{Overlay, Shape};
 use serde::{Deserialize, Serialize};
 
 /// The fd of the channel in a new launcher.
@@ -35,8 +35,11 @@ pub const LONGEST_MESSAGE: usize = 64 << 10;
 /// From the engine, on the channel. The first fd is always the handle that answers go to.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
-    /// First of all: where locks are kept. Answered by [`Event::Facts`].
-    Hello { run_directory: PathBuf },
+    /// First of all: where locks are kept, and whether each start is to be followed by a spare. Answered by
+    /// [`Event::Facts`].
+    Hello { run_directory: PathBuf, spares: bool },
+    /// A container of this shape is to be started soon.
+    Prepare { shape: Shape },
     /// fds: handle, memfd of the plan, stdin, stdout, stderr, and the locked directory of the container, if any.
     Start(Start),
     /// fds: handle, a path on the file system in question. Answered by [`Event::Idmap`].
@@ -52,6 +55,8 @@ pub struct Start {
     pub shape: Shape,
     /// Removed when the container has ended.
     pub ephemeral: Option<PathBuf>,
+    /// Its root, if the next container of this shape may well have the same.
+    pub root: Option<Overlay>,
 }
 
 /// To the engine, on a handle.

@@ -84,7 +84,23 @@ pub(crate) fn remove_small(directory: &Path, budget: &mut u32) -> nix::Result<()
     unlinkat(crate::tree::here(), directory, UnlinkatFlags::RemoveDir)
 }
 
-fn empty_small(directory: &OwnedFd, budget: &mut u32) -> nix::Result<()> {
+/// Whether this open directory is still the one at `path`.
+pub(crate) fn is_at(directory: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let own = directory.metadata();
+    std::fs::symlink_metadata(path)
+        .is_ok_and(|found| own.is_ok_and(|own| (own.dev(), own.ino()) == (found.dev(), found.ino())))
+}
+
+pub(crate) fn is_empty(directory: &OwnedFd) -> nix::Result<bool> {
+    let mut entries =
+        Dir::openat(directory, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let names = entries.iter().filter_map(Result::ok);
+    Ok(names.map(|entry| entry.file_name().to_bytes().to_owned()).all(|name| name == b"." || name == b".."))
+}
+
+/// Empties a directory that holds at most `budget` entries.
+pub(crate) fn empty_small(directory: &OwnedFd, budget: &mut u32) -> nix::Result<()> {
     let mut entries = Dir::from_fd(directory.try_clone().map_err(|_| Errno::EMFILE)?)?;
     let names: Vec<CString> = entries
         .iter()

@@ -5,6 +5,7 @@
 
 pub mod bpf;
 pub mod capabilities;
+pub mod file;
 pub mod memfd;
 pub mod mount;
 pub mod network;

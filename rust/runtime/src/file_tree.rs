@@ -1,0 +1,276 @@
+//! Runs in: init. The container's file tree: built of the mounts that are handed over and of those made here; first, in
+//! a spare, on a stage, then in the container's root directory.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+use nix::unistd::fchdir;
+use pycontain_plan::step::{Act, Hierarchy};
+use pycontain_runtime::protocol::{Failure, Reason};
+use pycontain_sys::mount::{self, attributes};
+use pycontain_sys::terminal;
+
+use crate::failure::{During, failure};
+use crate::tree::{self, Kind, open_device, open_inside, open_or_make, open_to_write};
+
+pub(crate) struct FileTree {
+    /// Where the paths of acts begin: the host's root directory, the stage, the container's.
+    root: OwnedFd,
+    /// The host's root directory, until it is detached.
+    host: Option<OwnedFd>,
+    /// Lies somewhere in the host's file tree, and goes with that.
+    stage: Option<OwnedFd>,
+    devices: Option<OwnedFd>,
+    pub mounts: Vec<OwnedFd>,
+    /// An empty read-only directory, which masks others.
+    empty: Option<OwnedFd>,
+}
+
+impl FileTree {
+    /// `devices`: the device tree that was made outside, if any.
+    pub(crate) fn new(devices: Option<OwnedFd>) -> nix::Result<Self> {
+        let root = || tree::open_path(Path::new("/"), OFlag::O_DIRECTORY);
+        Ok(Self { root: root()?, host: Some(root()?), stage: None, devices, mounts: Vec::new(), empty: None })
+    }
+
+    /// Does what can be done before anything of the container is known but its shape; over the directory `place`, which
+    /// nobody misses in this mount namespace.
+    pub(crate) fn set_stage(&mut self, place: &OwnedFd, acts: &[Act]) -> Result<(), Failure> {
+        if acts.is_empty() {
+            return Ok(());
+        }
+        let stage = || -> nix::Result<OwnedFd> {
+            let mode = [("mode".to_owned(), Some("755".to_owned()))];
+            let stage = mount::new_filesystem("tmpfs", Some("stage"), &mode, 0)?;
+            mount::attach(stage.as_fd(), place.as_fd())?;
+            Ok(stage)
+        };
+        let stage = stage().during(|| "make a stage".to_owned())?;
+        self.root =
+            stage.try_clone().map_err(|_| nix::errno::Errno::EMFILE).during(|| "copy an fd".to_owned())?;
+        self.stage = Some(stage);
+        acts.iter().try_for_each(|act| self.act(act))
+    }
+
+    pub(crate) fn act(&mut self, act: &Act) -> Result<(), Failure> {
+        let done = match act {
+            Act::EnterRoot(slot) => self.enter_root(*slot),
+            Act::FromStage(target) => self.take_from_stage(target),
+            Act::Devices(target) => self.attach_devices(target),
+            Act::CgroupTree { hierarchies, target, attributes } => {
+                self.mount_cgroups(hierarchies, target, *attributes)
+            }
+            Act::Filesystem { kind, source, target, options, attributes } => {
+                mount::new_filesystem(kind, Some(source), options, *attributes)
+                    .and_then(|made| self.attach(&made, target, Kind::Directory))
+            }
+            Act::Attach { slot, target, directory } => {
+                let kind = if *directory { Kind::Directory } else { Kind::File };
+                self.attach(&self.mounts[*slot], target, kind)
+            }
+            Act::FillVolume { slot, target } => self.fill_volume(*slot, target),
+            Act::Device { path, host } => self.bind_device(path, host),
+            Act::Link { path, target } => self.link(path, target),
+            Act::Files { files, staged } => self.files(files, *staged),
+            Act::ForgetHost => self.forget_host(),
+            Act::Sysctl { name, value } => self.write_to_proc(&format!("/proc/sys/{}", slashed(name)), value),
+            Act::Mask(path) => self.mask(path),
+            Act::ReadOnly(path) => self.read_only(path),
+            Act::MakeDirectory(path) => open_or_make(self.root.as_fd(), path, Kind::Directory).map(drop),
+            Act::ReadOnlyMount(path) => open_inside(self.root.as_fd(), path, OFlag::empty())
+                .and_then(|fd| mount::set_attributes(fd.as_fd(), attributes::READ_ONLY, 0, false)),
+            _ => return Err(failure(format!("{act}: not a step of this process"), Reason::Step)),
+        };
+        done.during(|| act.to_string())
+    }
+
+    /// [pivot_root(2)] with both arguments `"."`: the old root ends up stacked on the new one, from where it is detached
+    /// at last (`forget_host`); until then it shows the kernel that a full procfs may be mounted here.
+    ///
+    /// [pivot_root(2)]: https://man7.org/linux/man-pages/man2/pivot_root.2.html
+    fn enter_root(&mut self, slot: usize) -> nix::Result<()> {
+        let host = self.host.as_ref().ok_or(nix::errno::Errno::EBADF)?;
+        mount::attach(self.mounts[slot].as_fd(), host.as_fd())?;
+        fchdir(&self.mounts[slot])?;
+        mount::pivot_root(Path::new("."), Path::new("."))?;
+        self.root = tree::open_path(Path::new("/"), OFlag::O_DIRECTORY)?;
+        Ok(())
+    }
+
+    fn forget_host(&mut self) -> nix::Result<()> {
+        if let Some(host) = self.host.take() {
+            fchdir(&host)?;
+            mount::make_private_recursive(Path::new("."))?; // else the detach below would reach the host
+            mount::detach(Path::new("."))?;
+            nix::unistd::chdir("/")?;
+        }
+        self.stage = None;
+        self.mounts.clear();
+        Ok(())
+    }
+
+    fn take_from_stage(&self, target: &Path) -> nix::Result<()> {
+        let stage = self.stage.as_ref().ok_or(nix::errno::Errno::EBADF)?;
+        let made = open_inside(stage.as_fd(), target, OFlag::O_DIRECTORY)?;
+        self.attach(&made, target, Kind::Directory)
+    }
+
+    fn attach_devices(&mut self, target: &Path) -> nix::Result<()> {
+        let devices = self.devices.take().ok_or(nix::errno::Errno::EBADF)?;
+        self.attach(&devices, target, Kind::Directory)
+    }
+
+    fn mount_cgroups(&self, hierarchies: &[Hierarchy], target: &Path, flags: u64) -> nix::Result<()> {
+        let mode = [("mode".to_owned(), Some("755".to_owned()))];
+        let directory =
+            mount::new_filesystem("tmpfs", Some("cgroup"), &mode, flags & !attributes::READ_ONLY)?;
+        self.attach(&directory, target, Kind::Directory)?;
+        for Hierarchy { name, options } in hierarchies {
+            mkdirat(&directory, name.as_str(), Mode::from_bits_truncate(0o755))?;
+            let place = open_inside(directory.as_fd(), Path::new(name), OFlag::O_DIRECTORY)?;
+            let hierarchy = mount::new_filesystem("cgroup", Some("cgroup"), options, flags)?;
+            mount::attach(hierarchy.as_fd(), place.as_fd())?;
+        }
+        mount::set_attributes(directory.as_fd(), attributes::READ_ONLY, 0, false)
+    }
+
+    fn attach(&self, mount: &OwnedFd, target: &Path, kind: Kind) -> nix::Result<()> {
+        let target = open_or_make(self.root.as_fd(), target, kind)?;
+        mount::attach(mount.as_fd(), target.as_fd())
+    }
+
+    fn bind_device(&self, path: &Path, host: &Path) -> nix::Result<()> {
+        let Some(host_root) = &self.host else { return Ok(()) };
+        let relative = host.strip_prefix("/").unwrap_or(host);
+        let clone = mount::clone_tree(host_root.as_fd(), relative, false)?;
+        self.attach(&clone, path, Kind::File)
+    }
+
+    fn link(&self, path: &Path, target: &Path) -> nix::Result<()> {
+        let parent = open_inside(self.root.as_fd(), path.parent().unwrap_or(path), OFlag::O_DIRECTORY)?;
+        nix::unistd::symlinkat(target, &parent, path.file_name().unwrap_or_default())
+    }
+
+    /// A tmpfs of this container holds them: nothing of them is in an image, a layer, or on disk.
+    fn files(&self, files: &[(PathBuf, String)], staged: bool) -> nix::Result<()> {
+        let options = [("mode".to_owned(), Some("755".to_owned()))];
+        let store = mount::new_filesystem("tmpfs", Some("pycontain"), &options, attributes::NO_DEV)?;
+        if staged {
+            mount::attach(store.as_fd(), self.root.as_fd())?;
+        }
+        for (number, (path, content)) in files.iter().enumerate() {
+            let name = number.to_string();
+            let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_CLOEXEC;
+            let mode = Mode::from_bits_truncate(0o644);
+            let file = openat(&store, name.as_str(), flags, mode)?;
+            write_all(&file, content.as_bytes())?;
+            let clone = mount::clone_tree(store.as_fd(), Path::new(&name), false)?;
+            self.attach(&clone, path, Kind::File)?;
+        }
+        if staged {
+            fchdir(&store)?;
+            mount::detach(Path::new("."))?;
+            nix::unistd::chdir("/")?;
+        }
+        Ok(())
+    }
+
+    /// Opens a terminal, with its other side at `/dev/console`: both.
+    pub(crate) fn open_console(&self, rows: u16, columns: u16) -> nix::Result<(OwnedFd, OwnedFd)> {
+        let master = open_device(self.root.as_fd(), Path::new("/dev/pts/ptmx"))?;
+        let console = terminal::open_peer(master.as_fd())?;
+        if (rows, columns) != (0, 0) {
+            terminal::resize(master.as_fd(), rows, columns)?;
+        }
+        let slave = PathBuf::from(format!("/dev/pts/{}", terminal::number(master.as_fd())?));
+        let node = open_inside(self.root.as_fd(), &slave, OFlag::empty())?;
+        let clone = mount::clone_tree(node.as_fd(), Path::new(""), false)?;
+        self.attach(&clone, Path::new("/dev/console"), Kind::File)?;
+        Ok((master, console))
+    }
+
+    /// A file is covered by /dev/null, a directory by an empty one; what is not there needs no mask.
+    fn mask(&mut self, path: &Path) -> nix::Result<()> {
+        let target = match open_inside(self.root.as_fd(), path, OFlag::empty()) {
+            Err(nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR) => return Ok(()),
+            other => other?,
+        };
+        let kind = nix::sys::stat::fstat(&target)?.st_mode & nix::libc::S_IFMT;
+        if kind != nix::libc::S_IFDIR {
+            // It may come from a user's mount over /dev, and must not be a link to anything else (CVE-2025-31133).
+            let null = open_inside(self.root.as_fd(), Path::new("/dev/null"), OFlag::O_NOFOLLOW)?;
+            let status = nix::sys::stat::fstat(&null)?;
+            if status.st_rdev != nix::sys::stat::makedev(1, 3) {
+                return Err(nix::errno::Errno::ENODEV);
+            }
+            let clone = mount::clone_tree(null.as_fd(), Path::new(""), false)?;
+            return mount::attach(clone.as_fd(), target.as_fd());
+        }
+        let empty = match self.empty.take() {
+            Some(empty) => empty,
+            None => mount::new_filesystem("tmpfs", Some("tmpfs"), &[], attributes::READ_ONLY)?,
+        };
+        // A detached mount moves once: each mask is a clone of it, or itself when the kernel clones no detached ones.
+        match mount::clone_tree(empty.as_fd(), Path::new(""), false) {
+            Ok(clone) => {
+                mount::attach(clone.as_fd(), target.as_fd())?;
+                self.empty = Some(empty);
+                Ok(())
+            }
+            Err(_) => mount::attach(empty.as_fd(), target.as_fd()),
+        }
+    }
+
+    fn read_only(&self, path: &Path) -> nix::Result<()> {
+        let target = match open_inside(self.root.as_fd(), path, OFlag::empty()) {
+            Err(nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR) => return Ok(()),
+            other => other?,
+        };
+        let clone = mount::clone_tree(target.as_fd(), Path::new(""), true)?;
+        mount::set_attributes(clone.as_fd(), attributes::READ_ONLY, 0, true)?;
+        mount::attach(clone.as_fd(), target.as_fd())
+    }
+
+    /// What is written there must reach the kernel, and not a file that a user's mount put in its place.
+    pub(crate) fn write_to_proc(&self, path: &str, value: &str) -> nix::Result<()> {
+        let file = open_to_write(self.root.as_fd(), Path::new(path))?;
+        if fstatfs(&file)?.filesystem_type() != PROC_SUPER_MAGIC {
+            return Err(nix::errno::Errno::EXDEV);
+        }
+        write_all(&file, value.as_bytes())
+    }
+
+    /// A fresh volume gets what the image has at its place: content, owner and mode.
+    fn fill_volume(&self, slot: usize, target: &Path) -> nix::Result<()> {
+        let volume = &self.mounts[slot];
+        let image = open_or_make(self.root.as_fd(), target, Kind::Directory)?;
+        crate::sweeper::copy_tree(&image, volume)?;
+        mount::attach(volume.as_fd(), image.as_fd())
+    }
+}
+
+/// A sysctl's name as a path: a slash in it stands for a dot.
+fn slashed(name: &str) -> String {
+    name.chars()
+        .map(|letter| {
+            if letter == '.' {
+                '/'
+            } else if letter == '/' {
+                '.'
+            } else {
+                letter
+            }
+        })
+        .collect()
+}
+
+fn write_all(file: &OwnedFd, mut bytes: &[u8]) -> nix::Result<()> {
+    while !bytes.is_empty() {
+        let written = nix::unistd::write(file, bytes)?;
+        bytes = &bytes[written..];
+    }
+    Ok(())
+}
