@@ -73,10 +73,11 @@ def cgroups() -> set[str]:
     }
 
 
-def launcher_pid(cgroup: str) -> int:
-    """A launcher's name begins with its process id."""
+def launcher_pid(path: str) -> int:
+    """The names of a launcher's cgroups and directories begin with its process id."""
+    pid, dash, _ = os.path.basename(path).partition("-")
     try:
-        return int(os.path.basename(cgroup).partition("-")[0], 16)
+        return int(pid, 16) if dash else -1
     except ValueError:
         return -1
 
@@ -144,8 +145,14 @@ def _files(root: str) -> set[str]:
     run = find(root).run
     found = {f"{run}/layers/{name}" for name in _names(f"{run}/layers")}
     for directory in ("containers", "ephemeral", "names", "staging"):
-        found |= {f"{root}/{directory}/{name}" for name in _names(f"{root}/{directory}")}
+        paths = {f"{root}/{directory}/{name}" for name in _names(f"{root}/{directory}")}
+        found |= {path for path in paths if not _is_spare_directory(path)}
     return found
+
+
+def _is_spare_directory(path: str) -> bool:
+    """Kept by a live launcher for a container to come: empty."""
+    return os.path.exists(f"/proc/{launcher_pid(path)}") and not _names(f"{path}/upper")
 
 
 def _launcher_files() -> list[str]:

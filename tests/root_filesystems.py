@@ -73,6 +73,14 @@ def busybox_layer(program: str) -> bytes:
     return target.getvalue()
 
 
+def with_file(layer: bytes, name: str, data: bytes) -> bytes:
+    """The layer with one file more."""
+    target = io.BytesIO(layer)
+    with tarfile.open(fileobj=target, mode="a") as archive:
+        add_file(archive, name, data)
+    return target.getvalue()
+
+
 def debian_tar() -> Path:
     """A minimal Debian 12, made once and kept."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pycontain-tests"

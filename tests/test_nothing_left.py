@@ -15,6 +15,7 @@ import pycontain
 import pytest
 from containers import seconds
 from leftovers import Host, Watch
+from root_filesystems import with_file
 
 if TYPE_CHECKING:
     from containers import Cli
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 def test_a_container_that_runs_is_seen(cli: Cli, engine_root: str, busybox: str, nothing_left: Watch) -> None:
     before = Host.look(engine_root)
-    with cli.start(busybox, "sh", "-c", "echo ready; sleep 600") as process:
+    with cli.start(busybox, "sh", "-c", "echo > /file; echo ready; sleep 600") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         left = Host.look(engine_root).left(before)
@@ -55,6 +56,46 @@ def test_after(engine: Engine, busybox: str, nothing_left: Watch, end: str) -> N
     script, status, options = ENDS[end]
     run = engine.run(busybox, ["sh", "-c", script], check=False, **options)
     assert run.returncode == status, run
+
+
+# what a container may do to its root directory, and the next one must not see
+TRACES = {
+    "a file": "echo trace > /trace",
+    "a file in a directory of the image": "echo trace > /etc/trace",
+    "a directory removed": "rm -r /tmp && mkdir /tmp && chmod 700 /tmp",
+    "a file removed": "rm /etc/passwd",
+    "mode": "chmod 700 /",
+    "owner": "chown 7:7 /",
+    "an attribute": "setfattr -n user.trace -v 1 / 2>/dev/null || chmod 711 /",
+    "a hidden file": "mkdir /.trace; echo > /.trace/file; chmod 0 /.trace",
+    "nothing": "true",
+}
+LOOK = "cd /; stat -c '%n %a %u:%g %F' / .[!.]* * etc/* tmp/* 2>&1 || true"
+
+
+def test_the_next_container_finds_no_trace_of_the_last(engine: Engine, busybox: str) -> None:
+    first = engine.run(busybox, ["sh", "-c", LOOK], text=True).stdout
+    assert "/ 755 0:0 directory" in str(first)
+    for name, trace in TRACES.items():
+        engine.run(busybox, ["sh", "-c", trace])
+        assert engine.run(busybox, ["sh", "-c", LOOK], text=True).stdout == first, name
+
+
+def test_an_image_of_the_same_name_is_another_at_once(
+    engine: Engine, busybox: str, busybox_layer: bytes, tmp_path: Path
+) -> None:
+    del busybox  # is there
+    for content in (b"one", b"two", b"one"):
+        extra = tmp_path / "extra.tar"
+        extra.write_bytes(with_file(busybox_layer, "content", content))
+        engine.images.import_(extra, "changing", changes=['CMD ["cat", "/content"]'])
+        for _ in range(3):  # with a spare, too
+            assert engine.run("changing").stdout == content
+        # removed and made anew, its layer has the same path
+        engine.images.remove("changing")
+    engine.images.import_(extra, "changing", changes=['CMD ["cat", "/content"]'])
+    assert engine.run("changing").stdout == b"one"
+    engine.images.remove("changing")
 
 
 @pytest.mark.parametrize("end", ["success", "failure", "processes left behind"])

@@ -57,7 +57,9 @@ class Process:
 class Launcher:
     """The launcher process of this process. Closing it kills all containers that it started."""
 
-    def __new__(cls, run_directory: str) -> Launcher: ...
+    # spares: each start is followed by a spare for the next
+    def __new__(cls, run_directory: str, *, spares: bool = True) -> Launcher: ...
+    def prepare(self, config: bytes) -> None: ...  # a container of its shape is to be started soon
     def start(
         self,
         config: bytes,

@@ -52,6 +52,11 @@ class Paths(Value):
         return self.root + "/host"
 
     @property
+    def mount_points(self) -> str:
+        """The lowest layer of every container."""
+        return self.root + "/mount-points"
+
+    @property
     def containers(self) -> str:
         """A directory for each container."""
         return self.root + "/containers"

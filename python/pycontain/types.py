@@ -157,23 +157,27 @@ class RootFilesystem(Value):
             directory of its own.
         directory: this directory itself is the root, and writes go to it; `lower` and `overlays` are empty
             then.
+        immutable: nobody changes the layers: what was made of them once may be made again.
     """
 
-    __slots__ = ("lower", "overlays", "directory")  # noqa: RUF023 - the constructor's order
+    __slots__ = ("lower", "overlays", "directory", "immutable")  # noqa: RUF023 - the constructor's order
     lower: tuple[str, ...]
     overlays: tuple[tuple[str, str], ...]
     directory: str | None
+    immutable: bool
 
     def __init__(
         self,
         lower: Iterable[str] = (),
         overlays: Iterable[tuple[str, str]] = (),
         directory: str | None = None,
+        *,
+        immutable: bool = False,
     ) -> None:
         lower, overlays = tuple(lower), tuple(overlays)
         if (directory is None) == (not lower):
             raise ValueError("a root file system has either layers or a directory")
-        self._set(lower=lower, overlays=overlays, directory=directory)
+        self._set(lower=lower, overlays=overlays, directory=directory, immutable=immutable)
 
 
 class Usage(Value):

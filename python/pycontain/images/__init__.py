@@ -236,6 +236,7 @@ class Images:
             ImageNotFound: there is none.
             Unsupported: its programs are for another kind of machine.
         """
+        from pycontain.images.mount_points import mount_points
         from pycontain.types import RootFilesystem
 
         if name == _HOST:
@@ -249,7 +250,8 @@ class Images:
                 f"image `{name}` is for {stored.os}/{stored.architecture}, not for `{platform}`",
                 hint="load an image for that platform",
             )
-        return StartImage(stored.id, RootFilesystem(stored.layers), stored.config)
+        lower = (*stored.layers, mount_points(self._paths))
+        return StartImage(stored.id, RootFilesystem(lower, immutable=True), stored.config)
 
     def list(self) -> tuple[Image, ...]:
         """All images, the newest first."""

@@ -1,6 +1,7 @@
 """The directory of a container, and its name.
 
-    <root>/ephemeral/<id>/     one that goes with its command; locked by flock(2) while that lives
+    <root>/ephemeral/<id>/     one that goes with its command; locked by flock(2) while that lives. Most
+                               have none: what they write goes to a directory of the launcher's
     <root>/containers/<id>/    one that stays
     <root>/names/<name>        a link to either: made exclusively, so a name is unique without a lock
 
@@ -46,10 +47,9 @@ class Directory:
         self._held.release()
 
 
-def make(paths: Paths, *, ephemeral: bool) -> Directory:
-    """A new container's directory, under a new id of 64 hexadecimal digits."""
-    parent = paths.ephemeral if ephemeral else paths.containers
-    id = os.urandom(32).hex()
+def make(path: str) -> Directory:
+    """The directory of a new container, whose id is the last part of `path`."""
+    parent, id = os.path.split(path)
     try:
         return Directory(id, staging.hold(parent, id))
     except OSError as error:

@@ -72,16 +72,19 @@ def layout(
     spaces: Namespaces,
     security: Security,
     directory: str,
+    scratch: str | None,
     host: Host,
 ) -> Layout:
     """Everything that is mounted, the root first, then docker's defaults, then the options' own by depth."""
-    path, base, directories = _root(root, directory, volatile=bool(options.get("remove")))
     asked = _asked(options)
     covered = frozenset(asked)
     for target in image.volumes:
         clean = mounts.target_path("volumes", target)
         if clean not in asked:
             asked[clean] = Mount("volume", "", clean)
+    if root.overlays or any(mount.type == "volume" for mount in asked.values()):
+        scratch = None
+    path, base, directories = _root(root, directory, scratch, volatile=bool(options.get("remove")))
 
     writable = bool(options.get("privileged")), security.writable_cgroups
     shm = size("shm_size", options.get("shm_size", 0)) or _SHM_SIZE
@@ -144,10 +147,17 @@ def _colon_pairs(option: str, value: Mapping[str, str] | Sequence[str]) -> list[
 
 
 def _root(
-    root: RootFilesystem, directory: str, *, volatile: bool
+    root: RootFilesystem, directory: str, scratch: str | None, *, volatile: bool
 ) -> tuple[str, list[dict[str, object]], list[str]]:
     if root.directory is not None:
         return root.directory, [_mount("/", "bind", root.directory, ("rbind", "rw"))], []
+    if scratch is not None:
+        options = [*(f"lowerdir+={path}" for path in root.lower), f"scratch={scratch}", "volatile"]
+        return (
+            scratch,
+            [_mount("/", "overlay", "overlay", [*options, *(["immutable"] if root.immutable else [])])],
+            [],
+        )
     upper = f"{directory}/upper"
     result = [_overlay("/", root.lower, upper, f"{directory}/work", volatile=volatile)]
     directories = [upper, f"{directory}/work"]

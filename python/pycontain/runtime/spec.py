@@ -126,6 +126,7 @@ def config(
     *,
     id: str,
     directory: str,
+    scratch: str | None = None,
     host: Host | None = None,
 ) -> Prepared:
     """The container that `options` describe.
@@ -137,6 +138,8 @@ def config(
         root: what the root file system is made of.
         id: the container's id, 64 hexadecimal digits.
         directory: the container's own directory, absolute.
+        scratch: where the launcher has directories for writable layers, if this one's need not be in
+            `directory`.
         host: what has to be known of the machine; this one by default.
 
     Raises:
@@ -154,7 +157,7 @@ def config(
         "stop_signal", options.get("stop_signal") or image.stop_signal or "TERM"
     )
 
-    layout = rootfs.layout(options, image, root, spaces, security, directory, host)
+    layout = rootfs.layout(options, image, root, spaces, security, directory, scratch, host)
     user = _user(options, image)
     made = files(
         hostname,

@@ -1,0 +1,115 @@
+"""Configurations that differ in the container's id and its command alone: made once, then filled in.
+
+Programs start the same container over and over. After a pause of some milliseconds the processor's caches
+have forgotten this code, and making a configuration takes 0.6 ms, filling one in 0.25.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pycontain.runtime import command
+from pycontain.runtime.document import encode, utf8
+from pycontain.runtime.spec import Prepared, config
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from pycontain.runtime.command import ImageConfig
+    from pycontain.types import RootFilesystem
+
+# what these mean depends on their values alone: on nothing of the machine that may have changed since
+_SETTLED = frozenset(
+    (
+        "cap_add cap_drop cgroupns cpu_period cpu_quota cpu_shares cpus cpuset_cpus cpuset_mems domainname "
+        "entrypoint env group_add hostname init ipc labels memory memory_reservation memory_swap "
+        "memory_swappiness network oom_score_adj pid pids_limit platform pull read_only remove shm_size "
+        "stdin stop_signal stop_timeout sysctls tmpfs ulimits user userns uts workdir"
+    ).split()
+)
+_OF_THE_HOST = ("ipc", "network", "uts")
+_MOST = 256
+
+
+class _Template:
+    """The text between the places where the command and the short id go."""
+
+    def __init__(self, prepared: Prepared, args: str, short_id: str) -> None:
+        before, _, after = prepared.config.decode().partition(args)
+        self.before = before.split(short_id)
+        self.after = after.split(short_id)
+        self.prepared = prepared
+        self.has_own_hostname = prepared.hostname == short_id
+
+    def fill(self, args: list[str], short_id: str) -> Prepared:
+        text = f"{short_id.join(self.before)}{encode(args)}{short_id.join(self.after)}"
+        made = self.prepared
+        return Prepared(
+            utf8(text),
+            args,
+            short_id if self.has_own_hostname else made.hostname,
+            made.name,
+            made.labels,
+            made.terminal,
+            made.stop_signal,
+            made.stop_timeout,
+            made.directories,
+            made.missing_sources,
+        )
+
+
+class Templates:
+    """Those of one engine. Safe in threads: the worst that can happen is that one is made twice."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[object, ...], _Template] = {}
+
+    def config(
+        self,
+        args: str | Sequence[str],
+        options: Mapping[str, Any],
+        image: ImageConfig,
+        root: RootFilesystem,
+        *,
+        id: str,
+        directory: str,
+        scratch: str | None,
+    ) -> Prepared:
+        """As `spec.config`."""
+        if scratch is None or not root.immutable or image.volumes or not _is_settled(options):
+            return config(args, options, image, root, id=id, directory=directory, scratch=scratch)
+        # the layers' names are digests: the image cannot have become another. Of True and 1, repr tells which
+        of_image = (image.env, image.cmd, image.entrypoint, image.workdir, image.user, image.stop_signal)
+        key = (root.lower, scratch, of_image, repr(options))
+        template = self._made.get(key)
+        if template is None:
+            template = _make(options, image, root, directory, scratch)
+            if template is None:
+                return config(args, options, image, root, id=id, directory=directory, scratch=scratch)
+            if len(self._made) >= _MOST:
+                self._made.clear()
+            self._made[key] = template
+        return template.fill(command.arguments(args, options, image), id[:12])
+
+
+def _is_settled(options: Mapping[str, Any]) -> bool:
+    if not _SETTLED.issuperset(options) or any(options.get(name) == "host" for name in _OF_THE_HOST):
+        return False
+    variables = options.get("env", ())
+    if hasattr(variables, "items"):
+        return None not in variables.values()
+    # without a value: the caller's own
+    return isinstance(variables, (list, tuple)) and all(isinstance(v, str) and "=" in v for v in variables)
+
+
+def _make(
+    options: Mapping[str, Any], image: ImageConfig, root: RootFilesystem, directory: str, scratch: str
+) -> _Template | None:
+    """Nothing for a container that keeps something in a directory of its own."""
+    id, word = os.urandom(32).hex(), os.urandom(16).hex()
+    prepared = config((word,), options, image, root, id=id, directory=directory, scratch=scratch)
+    if prepared.directories or prepared.missing_sources:
+        return None
+    return _Template(prepared, encode(list(prepared.args)), id[:12])
