@@ -16,11 +16,16 @@ if TYPE_CHECKING:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status, and never raises for what a user did."""
+    words = sys.argv[1:] if args is None else list(args)
+    if words[:1] == ["run"]:
+        from pycontain.cli import ahead
+
+        ahead.begin()
     from pycontain.cli.commands import group
 
     commands = group()
     try:
-        status = commands.execute(sys.argv[1:] if args is None else list(args))
+        status = commands.execute(words)
         if sys.stdout is not None:  # it was closed before Python started
             sys.stdout.flush()
     except KeyboardInterrupt:

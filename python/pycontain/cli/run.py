@@ -18,10 +18,11 @@ def command(image: str, args: list[str] | None, explain: bool, **flags: Any) -> 
     from pycontain.engine import default  # type: ignore[import-not-found,unused-ignore]
 
     image, words, given = request(image, args, flags)
+    engine = default(spares=False)
     if explain:
-        typer.echo(default().explain(image, words, **given))
+        typer.echo(engine.explain(image, words, **given))
         return 0
-    status: int = default().run_foreground(image, words, **given)
+    status: int = engine.run_foreground(image, words, **given)
     return status
 
 
