@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from pycontain._core import Exit, Launcher, Process, Unpacked
+    from pycontain.containers import Containers
     from pycontain.options import ContainerOptions
 
 __all__ = ["Engine", "default"]
@@ -43,6 +44,13 @@ class Engine:
     def images(self) -> Images:
         """The images that are kept here."""
         return self._images
+
+    @property
+    def containers(self) -> Containers:
+        """The containers that stay here: those run without `remove`."""
+        from pycontain.containers import Containers
+
+        return Containers(self._paths, self._images, self._get_launcher)
 
     def run(
         self,
@@ -116,12 +124,15 @@ class Engine:
 
             def start(streams: tuple[int, int, int]) -> Process:
                 ephemeral = container.directory.path if container.ephemeral else None
-                return launcher.start(
+                process = launcher.start(
                     container.prepared.config,
                     streams,
                     ephemeral=ephemeral,
                     lock=container.directory.lock,
                 )
+                if not container.ephemeral:
+                    directories.record_start(container.directory, process.pid)
+                return process
 
             status, oom_killed = foreground.show(
                 start, terminal=terminal, stdin=stdin, init=bool(options.get("init"))
