@@ -3,9 +3,11 @@
 Every call releases the interpreter lock while it works, and notices Ctrl-C while it waits.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import final
 
-__all__ = ["Exit", "Launcher", "Process", "Unpacked"]
+__all__ = ["Exit", "Launcher", "Packed", "Process", "Unpacked"]
 
 @final
 class Unpacked:
@@ -16,9 +18,26 @@ class Unpacked:
     @property
     def diff_id(self) -> str: ...  # of the tar
     @property
+    def compression(self) -> str: ...  # `none`, `gzip` or `zstd`
+    @property
     def compressed_size(self) -> int: ...
     @property
     def size(self) -> int: ...
+    @property
+    def entries(self) -> int: ...
+
+@final
+class Packed:
+    """Files that have been packed: digests are `sha256:<hex>`, sizes are bytes."""
+
+    @property
+    def digest(self) -> str: ...  # of the stream as written (compressed)
+    @property
+    def diff_id(self) -> str: ...  # of the tar
+    @property
+    def compressed_size(self) -> int: ...
+    @property
+    def size(self) -> int: ...  # of the tar
     @property
     def entries(self) -> int: ...
 
@@ -78,7 +97,30 @@ class Launcher:
         ephemeral: str | None = None,
         lock: int | None = None,
     ) -> tuple[Exit | None, bytes, bytes, list[str]]: ...
-    def unpack(self, source: int, directory: str, *, whiteouts: bool = True) -> Unpacked: ...
+    # `copy`: an fd of a file on the directory's file system, gets the bytes of `source` as they come
+    # `lock`: held open until nothing is written any more, even if this process is killed
+    def unpack(
+        self,
+        source: int,
+        directory: str,
+        *,
+        whiteouts: bool = True,
+        copy: int | None = None,
+        lock: int | None = None,
+    ) -> Unpacked: ...
+    # `skip`: paths in the container that were made for it, not by it; `latest`: SOURCE_DATE_EPOCH
+    def pack_layer(
+        self,
+        config: bytes,
+        target: int,
+        *,
+        skip: Sequence[str],
+        compression: str = "gzip",
+        latest: int | None = None,
+    ) -> Packed: ...
+    def export(self, config: bytes, target: int, *, latest: int | None = None) -> Packed: ...
+    def changes(self, config: bytes, *, skip: Sequence[str]) -> list[tuple[str, Path]]: ...  # `C`, `A` or `D`
+    def freeze(self, group: str, frozen: bool) -> None: ...  # the cgroup's path, as in /proc/PID/cgroup
     def remove_tree(self, directory: str) -> None: ...
     @property
     def alive(self) -> bool: ...

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from pycontain._core import Exit, Launcher, Process, Unpacked
+    from pycontain.containers import Containers
     from pycontain.options import ContainerOptions
     from pycontain.runtime.spec import Prepared
 
@@ -49,6 +50,13 @@ class Engine:
     def images(self) -> Images:
         """The images that are kept here."""
         return self._images
+
+    @property
+    def containers(self) -> Containers:
+        """The containers that stay here: those run without `remove`."""
+        from pycontain.containers import Containers
+
+        return Containers(self._paths, self._images, self._get_launcher)
 
     def run(
         self,
@@ -122,9 +130,12 @@ class Engine:
 
             def start(streams: tuple[int, int, int]) -> Process:
                 ephemeral = container.path if container.ephemeral else None
-                return launcher.start(
+                process = launcher.start(
                     container.prepared.config, streams, ephemeral=ephemeral, lock=container.lock
                 )
+                if not container.ephemeral and container.directory is not None:
+                    directories.record_start(container.directory, process.pid)
+                return process
 
             status, oom_killed = foreground.show(
                 start, terminal=terminal, stdin=stdin, init=bool(options.get("init"))
@@ -271,8 +282,11 @@ class _Unpacker:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def unpack(self, source: int, directory: str, *, whiteouts: bool) -> Unpacked:
-        return self._engine._get_launcher().unpack(source, directory, whiteouts=whiteouts)
+    def unpack(
+        self, source: int, directory: str, *, whiteouts: bool, copy: int | None, lock: int | None
+    ) -> Unpacked:
+        launcher = self._engine._get_launcher()
+        return launcher.unpack(source, directory, whiteouts=whiteouts, copy=copy, lock=lock)
 
     def remove_tree(self, directory: str) -> None:
         self._engine._get_launcher().remove_tree(directory)

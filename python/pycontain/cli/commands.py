@@ -15,6 +15,9 @@ from typer.core import TyperCommand, TyperGroup
 COMMANDS = {
     "run": ("run", "Create a container from an image and run a command in it"),
     "images": ("images", "List images"),
+    "commit": ("commit", "Make an image of a container"),
+    "diff": ("diff", "Show what a container changed in its image"),
+    "export": ("export", "Write the files of a container as a tar"),
     "import": ("import_", "Make an image of a tar archive of files"),
     "load": ("load", "Load images from an archive"),
     "rmi": ("rmi", "Remove images"),
@@ -39,8 +42,11 @@ class DockerCommand(TyperCommand):
     def _without_truths(self, ctx: Context, args: list[str]) -> list[str]:
         flags: set[str] = set()
         valued: set[str] = set()
+        negations: dict[str, str] = {}
         for param in self.get_params(ctx):
             (flags if getattr(param, "is_flag", False) else valued).update(param.opts)
+            if param.secondary_opts:
+                negations.update(dict.fromkeys(param.opts, param.secondary_opts[0]))
         result: list[str] = []
         rest = iter(args)
         for word in rest:
@@ -55,7 +61,10 @@ class DockerCommand(TyperCommand):
                     raise BadOptionUsage(
                         name, f"invalid value `{value}` for `{name}`: must be true or false", ctx
                     )
-                result += [name] if _TRUTH[value.lower()] else []
+                if _TRUTH[value.lower()]:
+                    result.append(name)
+                else:  # what is off by default is left out
+                    result += [negations[letter] for letter in letters if letter in negations]
                 continue
             result.append(word)
             # an option that is still without its value takes the next word, whatever that looks like

@@ -206,6 +206,10 @@ class Images:
         stored = import_file_system(self._store, source, name, changes=changes, message=message)
         return Image(self._store, stored)
 
+    def add(self, make: Callable[[Store], StoredImage]) -> Image:
+        """The handle of what `make` adds to the store: for the parts of the engine that make images."""
+        return Image(self._store, make(self._store))
+
     def tag(self, name: str, target: str) -> None:
         """Give the image `name` the name `target` as well; another image of that name loses it.
 
@@ -226,7 +230,7 @@ class Images:
         return self._store.remove(_not_host(name), force=force)
 
     def for_start(self, name: str, *, platform: str | None = None) -> StartImage:
-        """What a container of the image `name` is made of. Reads only, once the image `host` has been made.
+        """What a container of the image `name` is made of. Only reads the database.
 
         Args:
             name: the image's, or its id.
@@ -236,6 +240,7 @@ class Images:
             ImageNotFound: there is none.
             Unsupported: its programs are for another kind of machine.
         """
+        from pycontain.images import use
         from pycontain.images.mount_points import mount_points
         from pycontain.types import RootFilesystem
 
@@ -250,6 +255,7 @@ class Images:
                 f"image `{name}` is for {stored.os}/{stored.architecture}, not for `{platform}`",
                 hint="load an image for that platform",
             )
+        use.note(self._paths, stored.id)
         lower = (*stored.layers, mount_points(self._paths))
         return StartImage(stored.id, RootFilesystem(lower, immutable=True), stored.config)
 

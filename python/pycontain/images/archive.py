@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from pycontain.errors import ImageInvalid, InvalidOption, Unsupported
 from pycontain.images import documents
+from pycontain.images.committing import MOST_LAYERS
 from pycontain.images.config import machine_platform, runs_here
 from pycontain.images.documents import Descriptor, Index, Layout, Manifest
 from pycontain.images.entries import open_entries
@@ -36,21 +37,28 @@ __all__ = ["load"]
 # inflating is bound by one processor each; more threads make more seeks than speed
 _THREADS = 2
 _DEEPEST_INDEX = 8
-_MOST_LAYERS = 500  # overlayfs takes no more lower directories (fs/overlayfs/params.h)
 _ANNOTATED_NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 
 
 class _Layer(Value):
-    """A layer as an archive promises it; `digest` and `size` are None where it does not."""
+    """A layer as an archive promises it; what it does not promise is None."""
 
-    __slots__ = ("entry", "diff_id", "digest", "size")  # noqa: RUF023 - the constructor's order
+    __slots__ = ("entry", "diff_id", "digest", "size", "media_type")  # noqa: RUF023 - the constructor's order
     entry: str
     diff_id: str
     digest: str | None
     size: int | None
+    media_type: str | None
 
-    def __init__(self, entry: str, diff_id: str, digest: str | None = None, size: int | None = None) -> None:
-        self._set(entry=entry, diff_id=diff_id, digest=digest, size=size)
+    def __init__(
+        self,
+        entry: str,
+        diff_id: str,
+        digest: str | None = None,
+        size: int | None = None,
+        media_type: str | None = None,
+    ) -> None:
+        self._set(entry=entry, diff_id=diff_id, digest=digest, size=size, media_type=media_type)
 
 
 class _Found(Value):
@@ -89,7 +97,13 @@ def load(store: Store, source: str | os.PathLike[str] | IO[bytes]) -> list[Store
 def _unpack(stage: Stage, entries: Entries, layers: list[_Layer]) -> None:
     def unpack(layer: _Layer) -> None:
         with entries.stream(layer.entry) as source:
-            stage.unpack(source, layer.entry, diff_id=layer.diff_id, digest=layer.digest)
+            stage.unpack(
+                source,
+                layer.entry,
+                diff_id=layer.diff_id,
+                digest=layer.digest,
+                media_type=layer.media_type,
+            )
 
     for layer in layers:
         if layer.size is not None and entries.size(layer.entry) != layer.size:
@@ -195,7 +209,7 @@ def _image(entries: Entries, descriptor: Descriptor, references: list[str]) -> _
     configuration = _checked(entries, config)
     diff_ids = _diff_ids(configuration, _blob(config.digest), len(manifest.layers))
     layers = [
-        _Layer(_blob(layer.digest), diff_id, layer.digest, layer.size)
+        _Layer(_blob(layer.digest), diff_id, layer.digest, layer.size, layer.media_type)
         for layer, diff_id in zip(manifest.layers, diff_ids, strict=True)
     ]
     return _Found(NewImage(configuration, diff_ids, references, data), layers)
@@ -236,8 +250,8 @@ def _diff_ids(data: bytes, entry: str, layers: int) -> tuple[str, ...]:
     diff_ids = documents.configuration(data, entry).rootfs.diff_ids
     if len(diff_ids) != layers:
         raise ImageInvalid(f"`{entry}` has {len(diff_ids)} diff ids for {layers} layers")
-    if layers > _MOST_LAYERS:
-        raise ImageInvalid(f"`{entry}` has {layers} layers, overlayfs takes {_MOST_LAYERS}")
+    if layers > MOST_LAYERS:
+        raise ImageInvalid(f"`{entry}` has {layers} layers, overlayfs takes {MOST_LAYERS}")
     return diff_ids
 
 

@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 
 use crate::Process;
 use crate::error::{During, Error};
-use crate::process::{Interrupted, pause};
+use crate::process::Interrupted;
 
 /// The executable, static; see `build.rs`.
 const EXECUTABLE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pycontain-runtime"));
@@ -176,32 +176,33 @@ impl Launcher {
     }
 
     /// Unpacks an archive into a directory, with the ids that the launcher can give, and syncs it. `layer`: whiteouts
-    /// become what overlayfs understands.
+    /// become what overlayfs understands. `copy`: a file on the same file system that gets the archive's bytes.
+    /// `lock`: held until nothing is written any more, even when this process is killed.
     pub fn unpack(
         &self,
         archive: BorrowedFd<'_>,
         directory: &Path,
         layer: bool,
+        copy: Option<BorrowedFd<'_>>,
+        lock: Option<BorrowedFd<'_>>,
         interrupted: Interrupted<'_>,
     ) -> Result<Unpacked, Error> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let directory = open(directory, flags, Mode::empty()).during("open the directory")?;
-        let (handle, theirs) = socket::pair().during("make a socket pair")?;
-        let request = Request::Unpack { layer };
-        send(self.channel.as_fd(), &request, &[theirs.as_fd(), archive, directory.as_fd()])?;
-        drop(theirs);
-        let mut fds = [PollFd::new(handle.as_fd(), PollFlags::POLLIN)];
-        while !fds[0].any().unwrap_or(false) {
-            pause(&mut fds, None, interrupted)?;
-        }
-        match receive::<Event>(handle.as_fd())? {
-            Some((Event::Unpacked(unpacked), _)) => Ok(unpacked),
-            Some((Event::Done(Some(failure)), _)) => Err(Error::Failed(failure)),
+        let mut fds = vec![archive, directory.as_fd()];
+        fds.extend(copy.into_iter().chain(lock));
+        match self.wait(&Request::Unpack { layer, copy: copy.is_some() }, &fds, interrupted)? {
+            Event::Unpacked(unpacked) => Ok(unpacked),
+            Event::Done(Some(failure)) => Err(Error::Failed(failure)),
             _ => Err(Error::LauncherDied),
         }
     }
 
-    fn ask(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<Event, Error> {
+    pub(crate) fn channel(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+
+    pub(crate) fn ask(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<Event, Error> {
         let (handle, theirs) = socket::pair().during("make a socket pair")?;
         let mut all = vec![theirs.as_fd()];
         all.extend(fds);

@@ -1,4 +1,4 @@
-//! Unpacks image layers (tar, tar+gzip, tar+zstd) beneath a directory, as a stream.
+//! Unpacks image layers (tar, tar+gzip, tar+zstd) beneath a directory, as a stream, and packs directories.
 //!
 //! Nothing is trusted: an entry is placed through a directory fd that was resolved beneath the root without following
 //! any symlink, or it is refused by name. Up to four threads run as a pipeline with a bounded number of buffers:
@@ -14,12 +14,14 @@
 #![forbid(unsafe_code)]
 
 mod archive;
+mod changes;
 mod compression;
 mod describe;
 mod digest;
 mod error;
 mod name;
 mod options;
+mod pack;
 mod pax;
 mod pipeline;
 mod place;
@@ -27,10 +29,14 @@ mod remove;
 mod tape;
 mod tree;
 mod unpack;
+mod walk;
 mod whiteout;
 
+pub use changes::{Change, Kind, Lower, changes};
+pub use compression::Compression;
 pub use digest::Digest;
 pub use error::Error;
 pub use name::EntryName;
 pub use options::{Devices, Limits, Options, OverlayXattr, Ownership, Whiteouts};
-pub use unpack::{Unpacked, sync, unpack};
+pub use pack::{Content, PackOptions, Packed, pack};
+pub use unpack::{Unpacked, sync, unpack, unpack_and_keep};

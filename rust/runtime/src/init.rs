@@ -19,7 +19,7 @@ use crate::failure::{During, failure};
 use crate::file_tree::FileTree;
 use crate::outside::Order;
 use crate::user::{self, User};
-use crate::{channel, execute, outside, tree};
+use crate::{channel, execute, tree};
 
 pub(crate) fn run(order: &Order<'_>, channel: OwnedFd, control: &OwnedFd) -> ! {
     // The launcher sees the end of `outside` by its pidfd, not by this copy.
@@ -42,7 +42,7 @@ pub(crate) fn run(order: &Order<'_>, channel: OwnedFd, control: &OwnedFd) -> ! {
         console: None,
         user: User::default(),
     };
-    let outcome = outside::read_plan(&plan).and_then(|plan| init.start(&plan));
+    let outcome = channel::read_memfd(&plan).and_then(|plan| init.start(&plan));
     let failure = match outcome {
         Ok(never) => match never {},
         Err(failure) => failure,
@@ -50,7 +50,7 @@ pub(crate) fn run(order: &Order<'_>, channel: OwnedFd, control: &OwnedFd) -> ! {
     let status = match failure.reason {
         Reason::CommandNotFound => 127,
         Reason::CommandNotExecutable => 126,
-        Reason::Step | Reason::UnknownUser | Reason::Archive => 125,
+        Reason::Step | Reason::UnknownUser | Reason::Archive | Reason::Pack => 125,
     };
     channel::tell(&init.handle, &Event::Failed(failure), &[]);
     process::exit(status)

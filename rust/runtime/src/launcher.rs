@@ -39,9 +39,10 @@ enum Source {
     Sweeper,
     Errand,
     Removals,
+    Abandoned,
 }
 
-const SOURCES: [Source; 8] = [
+const SOURCES: [Source; 9] = [
     Source::Channel,
     Source::Control,
     Source::Outside,
@@ -50,6 +51,7 @@ const SOURCES: [Source; 8] = [
     Source::Sweeper,
     Source::Errand,
     Source::Removals,
+    Source::Abandoned,
 ];
 
 type Number = u64;
@@ -140,7 +142,7 @@ impl Launcher {
     }
 
     fn watch(&self, fd: impl AsFd, source: Source, number: Number) -> nix::Result<()> {
-        self.epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, number << 3 | source as u64))
+        self.epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, number << 4 | source as u64))
     }
 
     fn serve(&mut self) -> nix::Result<()> {
@@ -154,8 +156,8 @@ impl Launcher {
                 self.make_spare();
             }
             for event in &events[..count] {
-                let number = event.data() >> 3;
-                match SOURCES[usize::try_from(event.data() & 7).unwrap_or(0)] {
+                let number = event.data() >> 4;
+                match SOURCES[usize::try_from(event.data() & 15).unwrap_or(0)] {
                     Source::Channel => self.on_request(),
                     Source::Control => self.on_report(number),
                     Source::Outside => self.on_outside_end(number),
@@ -164,6 +166,7 @@ impl Launcher {
                     Source::Sweeper => self.on_swept(number),
                     Source::Errand => self.on_errand_end(number),
                     Source::Removals => self.on_removal(),
+                    Source::Abandoned => self.on_abandoned(number),
                 }
             }
         }
@@ -189,7 +192,13 @@ impl Launcher {
                 let answer = fds.first().is_some_and(|path| probe::idmap(path, self.user_namespace.as_ref()));
                 channel::tell(&handle, &Event::Idmap(answer), &[]);
             }
-            Request::Unpack { layer } => self.unpack(layer, handle, fds),
+            Request::Unpack { layer, copy } => self.unpack(layer, copy, handle, fds),
+            Request::Pack => self.pack(handle, fds),
+            Request::Changes => self.compare(handle, fds),
+            Request::Freeze { group, frozen } => {
+                let failure = self.freeze(&group, frozen).err();
+                channel::tell(&handle, &Event::Done(failure), &[]);
+            }
             Request::Remove { directory } => self.remove(&directory, handle),
         }
     }

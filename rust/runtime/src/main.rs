@@ -8,7 +8,8 @@
 //!   the host's privileges the mounts that only the host can make, and ends;
 //! * `init` (and `file_tree`, `execute`): the first process inside, cloned by `outside` as a child of the launcher; ends in
 //!   the container's command;
-//! * errands (`sweeper`, `unpack`): forks that remove what is large or was left behind, and that unpack layers.
+//! * errands (`sweeper`, `unpack`, `pack`, `view`): forks that remove what is large or was left behind, and that unpack,
+//!   pack and compare layers.
 
 #![forbid(unsafe_code)]
 
@@ -23,6 +24,7 @@ mod init;
 mod launcher;
 mod layers;
 mod outside;
+mod pack;
 mod probe;
 mod ranges;
 mod reaper;
@@ -33,6 +35,7 @@ mod tokens;
 mod tree;
 mod unpack;
 mod user;
+mod view;
 
 use pycontain_runtime::protocol::CHANNEL;
 use pycontain_sys::process;
