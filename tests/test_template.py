@@ -94,7 +94,9 @@ REFUSED = {
     "{{1a}}": 'template: :1: bad number syntax: "1a"',
     "{{.ID ? }}": "unrecognized character in action: U+003F '?'",
     "{{define `x`}}{{end}}": "unexpected {{define}}",
-    "{{99999999999999999999}}": "bad number syntax: 99999999999999999999",
+    "{{99999999999999999999}}": "integer overflow: ",
+    '{{"\\q"}}': "template: :1: invalid syntax",
+    "{{'ab'}}": "malformed character constant",
     "{{" + "(" * 1000 + "}}": "nested too deeply",
     "{{if 1}}" * 1000: "nested too deeply",
 }

@@ -40,17 +40,24 @@ class Token(Value):
         kind: `text`, `open`, `close`, or what the word of an action is.
         text: as it stands in the template.
         line: the line it begins in, from 1.
+        column: where it begins in that line, from 0.
         joined: whether no space is before it.
     """
 
-    __slots__ = ("kind", "text", "line", "joined")  # noqa: RUF023 - the constructor's order
+    __slots__ = ("kind", "text", "line", "column", "joined")  # noqa: RUF023 - the constructor's order
     kind: str
     text: str
     line: int
+    column: int
     joined: bool
 
-    def __init__(self, kind: str, text: str, line: int, joined: bool = False) -> None:
-        self._set(kind=kind, text=text, line=line, joined=joined)
+    def __init__(self, kind: str, text: str, line: int, column: int = 0, joined: bool = False) -> None:
+        self._set(kind=kind, text=text, line=line, column=column, joined=joined)
+
+    @property
+    def place(self) -> str:
+        """As errors tell it."""
+        return f"{self.line}:{self.column}"
 
 
 def tokens(template: str) -> Iterator[Token]:
@@ -98,7 +105,8 @@ def _action(template: str, position: int, line: int) -> tuple[int, bool, list[To
             raise _bad_word(template, position, line)
         joined = match.lastgroup != "space" and joined
         if match.lastgroup != "space":
-            found.append(Token(str(match.lastgroup), match[0], line, joined))
+            column = position - (template.rfind("\n", 0, position) + 1)
+            found.append(Token(str(match.lastgroup), match[0], line, column, joined))
             joined = True
         line += match[0].count("\n")
         position = match.end()

@@ -294,9 +294,10 @@ class Parenthesis:
 class Field:
     """`.Name` of whatever is before it; what can be called is called."""
 
-    def __init__(self, owner: Operand, name: str) -> None:
+    def __init__(self, owner: Operand, name: str, place: str) -> None:
         self._owner = owner
         self._name = name
+        self._place = place
         self.source = f"{owner.source.removesuffix('.')}.{name}"
 
     def __call__(self, dot: object, scope: Scope, arguments: list[object]) -> object:
@@ -304,7 +305,7 @@ class Field:
         owner = self._owner(dot, scope, [])
         found = self._member(owner)
         if callable(found):
-            return _called(self._name, found, arguments)
+            return _called(self._place, self._name, found, arguments)
         if arguments:
             raise self._error(f"{self._name} has arguments but cannot be invoked as function")
         return found
@@ -325,14 +326,15 @@ class Field:
         raise self._error(f"can't evaluate field {self._name} in type {kind(owner)}")
 
     def _error(self, message: str) -> TemplateError:
-        return TemplateError(f'template: :1: executing "" at <{self.source}>: {message}')
+        return _failed(self._place, self.source, message)
 
 
 class Call:
     """A function."""
 
-    def __init__(self, name: str, function: Function) -> None:
+    def __init__(self, name: str, function: Function, place: str) -> None:
         self.source = name
+        self._place = place
         self._function = function
 
     @property
@@ -355,24 +357,22 @@ class Call:
         """Its value."""
         if self.short_circuits:
             return self.short_circuit([lambda value=value: value for value in arguments])
-        return _called(self.source, self._function, arguments)
+        return _called(self._place, self.source, self._function, arguments)
 
 
-def _called(name: str, function: Function, arguments: list[object]) -> object:
+def _called(place: str, name: str, function: Function, arguments: list[object]) -> object:
     try:
         return function(*arguments)
     except TemplateError as error:
-        raise TemplateError(
-            f'template: :1: executing "" at <{name}>: error calling {name}: {error.reason}'
-        ) from error
+        raise _failed(place, name, f"error calling {name}: {error.reason}") from error
     except TypeError as error:
-        raise TemplateError(
-            f'template: :1: executing "" at <{name}>: wrong number or type of arguments for {name}'
-        ) from error
+        raise _failed(place, name, f"wrong number or type of arguments for {name}") from error
 
 
 def _refuse(arguments: list[object], source: str) -> None:
     if arguments:
-        raise TemplateError(
-            f'template: :1: executing "" at <{source}>: can\'t give argument to non-function {source}'
-        )
+        raise _failed("1", source, f"can't give argument to non-function {source}")
+
+
+def _failed(place: str, source: str, message: str) -> TemplateError:
+    return TemplateError(f'template: :{place}: executing "" at <{source}>: {message}')

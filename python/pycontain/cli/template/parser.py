@@ -8,6 +8,7 @@ operand  = (literal | "." | field | variable | function | "(" pipeline ")") fiel
 from __future__ import annotations
 
 import ast
+import re
 
 from pycontain.cli.template import nodes
 from pycontain.cli.template.errors import at
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ["parse"]
 
+# Go's escapes, which mean the same to Python; Python has more
+_ESCAPED = re.compile(
+    r"""(["'])(?:[^\\]|\\(?:[abfnrtv\\"']|[0-3][0-7]{2}|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}))*\1"""
+)
 _DEEPEST = 60  # parentheses and blocks in each other: each is several of Python's own calls
 _KEYWORDS = {"if", "range", "with", "else", "end", "break", "continue", "define", "block", "template"}
 _END = Token("end", "", 0)
@@ -208,11 +213,11 @@ class _Parser:
             self._check_variable(token.text)
             operand = nodes.Variable(token.text)
         elif token.kind == "field":
-            operand = nodes.Field(nodes.Dot(), token.text[1:])
+            operand = nodes.Field(nodes.Dot(), token.text[1:], token.place)
         elif token.kind == "dot":
             operand = nodes.Dot()
         elif token.kind == "name":
-            operand = self._named(token.text)
+            operand = self._named(token.text, token.place)
         elif token.kind in {"string", "char", "number"}:
             operand = nodes.Literal(self._literal(token))
         else:
@@ -221,41 +226,45 @@ class _Parser:
         while self._peek().kind == "field" and self._peek().joined:
             if isinstance(operand, nodes.Literal):
                 raise self._error(f"unexpected <{self._peek().text}> in operand")
-            operand = nodes.Field(operand, self._next().text[1:])
+            field = self._next()
+            operand = nodes.Field(operand, field.text[1:], field.place)
         return operand
 
-    def _named(self, name: str) -> Operand:
+    def _named(self, name: str, place: str) -> Operand:
         if name in {"true", "false", "nil"}:
             return nodes.Literal({"true": True, "false": False, "nil": None}[name])
         function = self._functions.get(name)
         if function is None:
             raise self._error(f'function "{name}" not defined')
-        return nodes.Call(name, function)
+        return nodes.Call(name, function, place)
 
     def _literal(self, token: Token) -> object:
         if token.text.startswith("`"):
             return token.text[1:-1]
+        if token.kind == "number":
+            return self._number(token.text)
+        if _ESCAPED.fullmatch(token.text) is None:
+            raise self._error("invalid syntax" if token.kind == "string" else f"malformed {token.text}")
         try:
-            if token.kind == "number":
-                return _number(token.text)
             value = ast.literal_eval(token.text)
-        except (ValueError, SyntaxError, OverflowError) as error:
-            what = {"string": "invalid syntax", "char": "malformed character constant"}
-            raise self._error(f"{what.get(token.kind, 'bad number syntax')}: {token.text}") from error
-        if token.kind == "char":
-            if len(value) != 1:
-                raise self._error(f"malformed character constant: {token.text}")
-            return ord(value)
+        except (ValueError, SyntaxError) as error:  # `\U` and a number that is no character
+            raise self._error("invalid syntax") from error
+        if token.kind == "string":
+            return value
+        if len(value) != 1:
+            raise self._error(f"malformed character constant: {token.text}")
+        return ord(value)
+
+    def _number(self, text: str) -> int | float:
+        digits = text.lstrip("+-")
+        prefixed = digits[:2].lower() in {"0x", "0o", "0b"}
+        try:
+            if not prefixed and any(sign in digits for sign in ".eE"):
+                return float(text)
+            old_octal = len(digits) > 1 and digits.isdecimal() and digits[0] == "0"
+            value = int(text, 8 if old_octal else 0)
+        except ValueError as error:
+            raise self._error(f'bad number syntax: "{text[:50]}"') from error
+        if not -(1 << 63) <= value < 1 << 63:
+            raise self._error(f'integer overflow: "{text[:50]}"')
         return value
-
-
-def _number(text: str) -> int | float:
-    digits = text.lstrip("+-")
-    prefixed = digits[:2].lower() in {"0x", "0o", "0b"}
-    if not prefixed and any(sign in digits for sign in ".eE"):
-        return float(text)
-    old_octal = len(digits) > 1 and digits.isdecimal() and digits[0] == "0"
-    value = int(text, 8 if old_octal else 0)
-    if not -(1 << 63) <= value < 1 << 64:
-        raise ValueError("integer overflow")
-    return value
