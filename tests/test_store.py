@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -22,7 +25,9 @@ from pycontain.errors import (
     StoreError,
     Unsupported,
 )
+from pycontain.images import Images
 from pycontain.images.archive import load
+from pycontain.images.blobs import Blob
 from pycontain.images.stage import NewImage
 from pycontain.images.store import Store, StoredImage
 
@@ -34,39 +39,55 @@ if TYPE_CHECKING:
     from pycontain.paths import Paths
 
 
-def add(store: Store, *names: str, layers: list[bytes] | None = None, **more: object) -> StoredImage:
-    """An image, through the same door as loading."""
+def add(
+    store: Store,
+    *names: str,
+    layers: list[bytes] | None = None,
+    sources: dict[str, bytes] | None = None,
+    **more: object,
+) -> StoredImage:
+    """An image, through the same door as loading; `sources` has layers, by diff id, that come compressed."""
     layers = [layer()] if layers is None else layers
     config = configuration(layers, **more)
     with store.stage() as stage:
         for data in layers:
             if not stage.claim(digest(data)):
-                unpack(stage, data)
+                unpack(stage, (sources or {}).get(digest(data), data))
         stage.commit([NewImage(config, [digest(data) for data in layers], names)])
     return store.get(digest(config))
 
 
-def unpack(stage: Stage, data: bytes, diff_id: str | None = None) -> None:
+def unpack(stage: Stage, data: bytes, diff_id: str | None = None, media_type: str | None = None) -> None:
     reading, writing = os.pipe()
     writer = threading.Thread(target=write_all, args=(writing, data))
     writer.start()
     try:
-        stage.unpack(reading, "layer", diff_id=diff_id)
+        stage.unpack(reading, "layer", diff_id=diff_id, media_type=media_type)
     finally:
-        writer.join()
         os.close(reading)
+        writer.join()
 
 
 def write_all(target: int, data: bytes) -> None:
-    with open(target, "wb") as file:
+    with contextlib.suppress(BrokenPipeError), open(target, "wb") as file:
         file.write(data)
 
 
 def left_over(paths: Paths) -> list[str]:
-    """What is in staging, or a layer no image of the store refers to."""
+    """What is in staging, or is a layer or a blob, where no image is left to refer to it."""
     found = os.listdir(paths.staging)
-    if os.path.isdir(paths.layers):
-        found += os.listdir(paths.layers)
+    for directory in (paths.layers, paths.blobs):
+        if os.path.isdir(directory):
+            found += os.listdir(directory)
+    return found
+
+
+def blobs(paths: Paths) -> dict[str, bytes]:
+    """The blobs of the store, by the digests that name them."""
+    found = {}
+    for name in os.listdir(paths.blobs):
+        with open(f"{paths.blobs}/{name}", "rb") as file:
+            found["sha256:" + name] = file.read()
     return found
 
 
@@ -106,7 +127,7 @@ def test_layers_are_listed_topmost_first_and_hold_the_files(store: Store, paths:
 
 def test_layers_are_out_of_reach_for_other_users(store: Store, paths: Paths) -> None:
     add(store, HELLO)
-    for directory in (paths.layers, paths.staging):
+    for directory in (paths.layers, paths.blobs, paths.staging):
         assert os.stat(directory).st_mode & 0o077 == 0, directory
 
 
@@ -164,6 +185,7 @@ def test_last_name_takes_the_image_and_its_layers_along(store: Store, paths: Pat
     second = store.remove("again")
     assert (second.untagged, second.deleted) == (("again:latest",), (image.id, digest(own)))
     assert os.listdir(paths.layers) == [digest(shared)[7:]]
+    assert list(blobs(paths)) == [digest(shared)]
     assert os.listdir(paths.staging) == []
     with pytest.raises(ImageNotFound):
         store.get(image.id)
@@ -226,9 +248,111 @@ def test_layer_claimed_by_one_is_not_removed_by_another(
     other.close()
 
 
-def test_newer_database_is_refused(store: Store, paths: Paths) -> None:
-    import sqlite3
+def test_layer_is_kept_as_it_came(store: Store, paths: Paths) -> None:
+    plain, tarred = layer("plain"), layer("compressed")
+    compressed = gzip.compress(tarred)
+    image = add(store, HELLO, layers=[plain, tarred], sources={digest(tarred): compressed})
+    assert blobs(paths) == {digest(plain): plain, digest(compressed): compressed}
+    low, top = store.layers(image.id)
+    assert (low.diff_id, top.diff_id) == image.diff_ids
+    assert (top.directory, low.directory) == image.layers
+    assert low.blob == Blob(
+        digest(plain),
+        len(plain),
+        "application/vnd.oci.image.layer.v1.tar",
+        f"{paths.blobs}/{digest(plain)[7:]}",
+    )
+    assert top.blob
+    assert (top.blob.digest, top.blob.size) == (digest(compressed), len(compressed))
+    assert top.blob.media_type.endswith("tar+gzip")
 
+
+def test_blob_keeps_the_media_type_that_its_image_gave(store: Store) -> None:
+    docker = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+    with store.stage() as stage:
+        unpack(stage, gzip.compress(layer()), media_type=docker)
+        stage.commit([NewImage(configuration([layer()]), [digest(layer())], [HELLO])])
+    (only,) = store.layers("hello")
+    assert only.blob
+    assert only.blob.media_type == docker
+
+
+def test_layer_of_two_compressions_has_the_blob_that_came_first(store: Store, paths: Paths) -> None:
+    compressed = gzip.compress(layer())
+    with store.stage() as stage:
+        unpack(stage, compressed)
+        unpack(stage, layer())
+        stage.commit([NewImage(configuration([layer()]), [digest(layer())], [HELLO])])
+    assert blobs(paths) == {digest(compressed): compressed}
+    assert os.listdir(paths.staging) == []
+
+
+def test_layer_without_a_blob_gets_one_when_it_comes_again(store: Store, paths: Paths) -> None:
+    add(store, HELLO)
+    store.close()
+    with sqlite3.connect(paths.database) as connection:  # as the first version of the database left it
+        connection.execute("UPDATE layers SET media_type = NULL")
+    connection.close()
+    os.unlink(f"{paths.blobs}/{digest(layer())[7:]}")
+    assert store.layers("hello")[0].blob is None
+    with store.stage() as stage:
+        unpack(stage, layer())
+        stage.commit([])
+    (only,) = store.layers("hello")
+    assert only.blob
+    assert blobs(paths) == {only.blob.digest: layer()}
+
+
+def test_blob_and_layer_without_a_row_are_collected(store: Store, paths: Paths) -> None:
+    image = add(store, HELLO)
+    before = blobs(paths)
+    stray = f"{paths.blobs}/{'0' * 64}", f"{paths.used}/{'0' * 64}"
+    os.makedirs(paths.used)
+    for path in stray:
+        with open(path, "wb"):
+            pass
+    os.mkdir(f"{paths.layers}/{'0' * 64}")
+    os.mkdir(f"{paths.staging}/abandoned")
+    store.collect()
+    assert blobs(paths) == before
+    assert os.listdir(paths.layers) == [image.diff_ids[0][7:]]
+    assert os.listdir(paths.used) == os.listdir(paths.staging) == []
+
+
+@pytest.mark.root
+def test_full_disk_is_named_and_leaves_nothing(paths: Paths, launcher: Launcher) -> None:
+    os.mkdir(paths.root)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", paths.root], check=True)
+    store = Store(paths, launcher)
+    try:
+        with pytest.raises(StoreError, match="No space left on device"), store.stage() as stage:
+            unpack(stage, tar({"noise": os.urandom(3 << 20)}))
+        assert left_over(paths) == []
+        assert add(store, HELLO).tags == ("hello:latest",)
+    finally:
+        store.close()
+        subprocess.run(["umount", paths.root], check=True)
+
+
+def test_image_is_used_when_a_container_is_made_from_it(
+    store: Store, paths: Paths, launcher: Launcher
+) -> None:
+    image = add(store, HELLO)
+    assert store.last_used("hello") == image.added
+    images = Images(paths, launcher)
+    try:
+        images.for_start("hello")
+        os.utime(f"{paths.used}/{image.id[7:]}", (0, image.added + 100))
+        assert store.last_used("hello") == pytest.approx(image.added + 100)
+        images.for_start("hello")
+        assert image.added <= store.last_used("hello") < image.added + 100
+        store.remove("hello")
+        assert os.listdir(paths.used) == []
+    finally:
+        images.close()
+
+
+def test_newer_database_is_refused(store: Store, paths: Paths) -> None:
     add(store, HELLO)
     store.close()
     connection = sqlite3.connect(paths.database)
@@ -293,6 +417,7 @@ def test_processes_that_add_the_same_image_at_once_all_succeed(
     assert {output.strip() for output, _, _ in results} == {store.resolve("hello").id}
     assert os.listdir(paths.staging) == []
     assert sorted(os.listdir(paths.layers)) == sorted(digest(data)[7:] for data in layers)
+    assert blobs(paths) == {digest(data): data for data in layers}
 
 
 def test_threads_that_add_and_remove_at_once_leave_whole_images(paths: Paths, store: Store) -> None:
@@ -347,4 +472,5 @@ def test_killed_loading_leaves_nothing_that_the_next_does_not_collect(
     assert killed
     (image,) = load(store, archive)
     assert all(os.path.isdir(path) for path in image.layers)
+    assert blobs(paths) == {digest(data): data for data in layers}
     assert os.listdir(paths.staging) == []

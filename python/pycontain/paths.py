@@ -33,8 +33,13 @@ class Paths(Value):
 
     @property
     def blobs(self) -> str:
-        """Documents and compressed layers, named by their digest."""
+        """Layers as they came, compressed, named by their digest."""
         return self.root + "/blobs/sha256"
+
+    @property
+    def used(self) -> str:
+        """A file for each image, whose time is that of its last use."""
+        return self.root + "/used"
 
     @property
     def layers(self) -> str:

@@ -226,7 +226,7 @@ class Images:
         return self._store.remove(_not_host(name), force=force)
 
     def for_start(self, name: str, *, platform: str | None = None) -> StartImage:
-        """What a container of the image `name` is made of. Reads only, once the image `host` has been made.
+        """What a container of the image `name` is made of. Only reads the database.
 
         Args:
             name: the image's, or its id.
@@ -236,6 +236,7 @@ class Images:
             ImageNotFound: there is none.
             Unsupported: its programs are for another kind of machine.
         """
+        from pycontain.images import use
         from pycontain.types import RootFilesystem
 
         if name == _HOST:
@@ -249,6 +250,7 @@ class Images:
                 f"image `{name}` is for {stored.os}/{stored.architecture}, not for `{platform}`",
                 hint="load an image for that platform",
             )
+        use.note(self._paths, stored.id)
         return StartImage(stored.id, RootFilesystem(stored.layers), stored.config)
 
     def list(self) -> tuple[Image, ...]:

@@ -41,16 +41,24 @@ _ANNOTATED_NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.na
 
 
 class _Layer(Value):
-    """A layer as an archive promises it; `digest` and `size` are None where it does not."""
+    """A layer as an archive promises it; what it does not promise is None."""
 
-    __slots__ = ("entry", "diff_id", "digest", "size")  # noqa: RUF023 - the constructor's order
+    __slots__ = ("entry", "diff_id", "digest", "size", "media_type")  # noqa: RUF023 - the constructor's order
     entry: str
     diff_id: str
     digest: str | None
     size: int | None
+    media_type: str | None
 
-    def __init__(self, entry: str, diff_id: str, digest: str | None = None, size: int | None = None) -> None:
-        self._set(entry=entry, diff_id=diff_id, digest=digest, size=size)
+    def __init__(
+        self,
+        entry: str,
+        diff_id: str,
+        digest: str | None = None,
+        size: int | None = None,
+        media_type: str | None = None,
+    ) -> None:
+        self._set(entry=entry, diff_id=diff_id, digest=digest, size=size, media_type=media_type)
 
 
 class _Found(Value):
@@ -89,7 +97,13 @@ def load(store: Store, source: str | os.PathLike[str] | IO[bytes]) -> list[Store
 def _unpack(stage: Stage, entries: Entries, layers: list[_Layer]) -> None:
     def unpack(layer: _Layer) -> None:
         with entries.stream(layer.entry) as source:
-            stage.unpack(source, layer.entry, diff_id=layer.diff_id, digest=layer.digest)
+            stage.unpack(
+                source,
+                layer.entry,
+                diff_id=layer.diff_id,
+                digest=layer.digest,
+                media_type=layer.media_type,
+            )
 
     for layer in layers:
         if layer.size is not None and entries.size(layer.entry) != layer.size:
@@ -195,7 +209,7 @@ def _image(entries: Entries, descriptor: Descriptor, references: list[str]) -> _
     configuration = _checked(entries, config)
     diff_ids = _diff_ids(configuration, _blob(config.digest), len(manifest.layers))
     layers = [
-        _Layer(_blob(layer.digest), diff_id, layer.digest, layer.size)
+        _Layer(_blob(layer.digest), diff_id, layer.digest, layer.size, layer.media_type)
         for layer, diff_id in zip(manifest.layers, diff_ids, strict=True)
     ]
     return _Found(NewImage(configuration, diff_ids, references, data), layers)

@@ -54,6 +54,10 @@ _MIGRATIONS = (
         PRIMARY KEY (diff_id, stage)
     ) WITHOUT ROWID;
     """,
+    """
+    -- of the blob named by `digest`; NULL: the blob was not kept
+    ALTER TABLE layers ADD COLUMN media_type TEXT;
+    """,
 )
 
 

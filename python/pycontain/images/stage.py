@@ -1,13 +1,14 @@
 """Adding images: layers are unpacked out of sight, appear by a rename, and then the image appears.
 
-    1  claim or unpack     staging/<random>/<n>/         nobody else looks there; synced to disk
-    2  verify                                            the digests that the image promises
-    3  publish             rename to layers/<diff id>/   one transaction, with its row and this stage's claim
-    4  commit              rows of images and names      one transaction; the claims go
+    1  claim or unpack   staging/<random>/<n>/, <n>.blob   nobody else looks there; synced to disk
+    2  verify                                              the digests that the image promises
+    3  publish           layers/<diff id>/ and             two renames in one transaction, with the layer's
+                         blobs/sha256/<digest>             row and this stage's claim
+    4  commit            rows of images and names          one transaction; the claims go
 
-Killed before 3: a directory that the next stage removes. Killed between 3 and 4: a layer that no image refers
-to and whose claim is dead; the next stage removes it too. Claims keep what is still needed from being removed
-meanwhile.
+Killed before 3: a directory that the next stage removes. Killed within 3: a layer, or a blob, without a row.
+Killed between 3 and 4: a layer that no image refers to and whose claim is dead. The next stage removes these
+too. Claims keep what is still needed from being removed meanwhile.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from __future__ import annotations
 import contextlib
 import os
 
-from pycontain.errors import ImageInvalid, StoreError
-from pycontain.images import staging
+from pycontain.errors import ImageInvalid, PycontainError, StoreError
+from pycontain.images import staging, use
+from pycontain.images.blobs import blob_path, derived_media_type, layer_path
 from pycontain.types import Value
 
 TYPE_CHECKING = False
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     class Unpacker(Protocol):
         """What the store needs of the launcher."""
 
-        def unpack(self, source: int, directory: str, *, whiteouts: bool) -> Unpacked: ...
+        def unpack(self, source: int, directory: str, *, whiteouts: bool, copy: int | None) -> Unpacked: ...
         def remove_tree(self, directory: str) -> None: ...
 
 
@@ -85,6 +87,7 @@ class Stage:
         self._database = database
         self._launcher = launcher
         self._held = held
+        self._cut_off = False  # a layer may have appeared whose row did not: the disk was full
 
     @property
     def path(self) -> str:
@@ -96,39 +99,60 @@ class Stage:
         with self._database.writing() as connection:
             known = connection.execute("SELECT 1 FROM layers WHERE diff_id = ?", (diff_id,)).fetchone()
             # no directory: its removal was cut off, and nothing refers to it
-            if not known or not os.path.isdir(self._layer(diff_id)):
+            if not known or not os.path.isdir(layer_path(self._paths, diff_id)):
                 return False
             self._add_claim(connection, diff_id)
             return True
 
     def unpack(
-        self, source: int, entry: str, *, diff_id: str | None = None, digest: str | None = None
+        self,
+        source: int,
+        entry: str,
+        *,
+        diff_id: str | None = None,
+        digest: str | None = None,
+        media_type: str | None = None,
     ) -> Unpacked:
-        """Make the layer that is read from the fd `source`, a tar as it is or compressed.
+        """Make the layer that is read from the fd `source`, a tar as it is or compressed; keep its bytes.
 
         Args:
             source: read to its end, not closed.
             entry: what errors call it.
             diff_id: what the digest of the tar must be; None: anything.
             digest: what the digest of the bytes as given must be; None: anything.
+            media_type: what the image calls it; None: as its compression is called by the OCI.
 
         Raises:
             ImageInvalid: it is not a valid layer, or not the one that was promised.
+            StoreError: the disk did not take it.
         """
         directory = f"{self.path}/{os.urandom(6).hex()}"
+        blob = directory + ".blob"
         os.mkdir(directory, 0o755)
         os.chmod(directory, 0o755)  # noqa: S103 - whatever the umask: other users live in containers
+        copy = os.open(blob, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            unpacked = self._launcher.unpack(source, directory, whiteouts=True)
-        except ImageInvalid as error:
-            raise ImageInvalid(f"`{entry}`: {error}", hint=error.hint) from error
+            unpacked = self._launcher.unpack(source, directory, whiteouts=True, copy=copy)
+        except PycontainError as error:
+            # at once: on a full disk nothing else can be done, not even in the database, before there is room
+            self._launcher.remove_tree(directory)
+            os.unlink(blob)
+            if isinstance(error, ImageInvalid):
+                raise ImageInvalid(f"`{entry}`: {error}", hint=error.hint) from error
+            raise
+        finally:
+            os.close(copy)
         for promised, found, what in (
             (digest, unpacked.digest, "digest"),
             (diff_id, unpacked.diff_id, "diff id"),
         ):
             if promised is not None and promised != found:
                 raise ImageInvalid(f"`{entry}` has {what} {found}, the image promises {promised}")
-        self._publish(directory, unpacked)
+        try:
+            self._publish(directory, blob, unpacked, media_type or derived_media_type(unpacked.compression))
+        except BaseException:
+            self._cut_off = True
+            raise
         return unpacked
 
     def commit(self, images: Sequence[NewImage]) -> None:
@@ -139,7 +163,8 @@ class Stage:
             for image in images:
                 size = sum(self._size(connection, diff_id) for diff_id in set(image.diff_ids))
                 connection.execute(
-                    "INSERT OR IGNORE INTO images VALUES (?, ?, ?, ?, ?)",
+                    "INSERT OR IGNORE INTO images (id, configuration, manifest, size, added)"
+                    " VALUES (?, ?, ?, ?, ?)",
                     (image.id, image.configuration, image.manifest, size, time.time()),
                 )
                 connection.executemany(
@@ -158,48 +183,68 @@ class Stage:
         In a transaction after the one that made them unused: undoing that could not bring them back.
         """
         rows = connection.execute(
-            "SELECT diff_id FROM layers"
+            "SELECT diff_id, digest FROM layers"
             " WHERE diff_id NOT IN (SELECT diff_id FROM image_layers)"
             " AND diff_id NOT IN (SELECT diff_id FROM claims)"
         ).fetchall()
-        for (diff_id,) in rows:
+        for diff_id, digest in rows:
             connection.execute("DELETE FROM layers WHERE diff_id = ?", (diff_id,))
-            self._take_away(self._layer(diff_id))
-        return [diff_id for (diff_id,) in rows]
+            self._take_away(layer_path(self._paths, diff_id))
+            self._take_away(blob_path(self._paths, digest))
+        return [diff_id for diff_id, _ in rows]
 
     def discard_unrecorded(self, connection: sqlite3.Connection) -> None:
-        """Within a transaction: the same for layers that appeared, but not their row."""
-        recorded = {row[0][7:] for row in connection.execute("SELECT diff_id FROM layers")}
-        with contextlib.suppress(FileNotFoundError):
-            for name in os.listdir(self._paths.layers):
-                if name not in recorded:
-                    self._take_away(f"{self._paths.layers}/{name}")
+        """Within a transaction: the same for layers and blobs that appeared, but not their row."""
+        for directory, recorded in (
+            (self._paths.layers, "SELECT diff_id FROM layers"),
+            (self._paths.blobs, "SELECT digest FROM layers WHERE media_type IS NOT NULL"),
+        ):
+            names = {row[0].removeprefix("sha256:") for row in connection.execute(recorded)}
+            with contextlib.suppress(FileNotFoundError):
+                for name in os.listdir(directory):
+                    if name not in names:
+                        self._take_away(f"{directory}/{name}")
+        use.keep_only(self._paths, [row[0] for row in connection.execute("SELECT id FROM images")])
 
     def close(self) -> None:
         """Give up what was not committed, and remove everything in the stage."""
         try:
             with self._database.writing() as connection:
                 given_up = self._drop_claims(connection)
-            if given_up:
+            if given_up or self._cut_off:
                 with self._database.writing() as connection:
                     self.discard(connection)
+                    self.discard_unrecorded(connection)
             remove(self._held, self._launcher)
         finally:
             self._held.release()
 
-    def _publish(self, directory: str, unpacked: Unpacked) -> None:
+    def _publish(self, directory: str, blob: str, unpacked: Unpacked, media_type: str) -> None:
         # images have setuid programs, which are nothing for this machine's other users (CVE-2021-41091)
-        os.makedirs(self._paths.layers, mode=0o700, exist_ok=True)
+        for parent in (self._paths.layers, os.path.dirname(self._paths.blobs), self._paths.blobs):
+            os.makedirs(parent, mode=0o700, exist_ok=True)
         with self._database.writing() as connection:
-            target = self._layer(unpacked.diff_id)
+            target = layer_path(self._paths, unpacked.diff_id)
             # already there when another process was quicker: this one's copy goes with the stage
             if not os.path.isdir(target):
                 os.rename(directory, target)
                 staging.sync_directory(self._paths.layers)
-            connection.execute(
-                "INSERT OR IGNORE INTO layers VALUES (?, ?, ?, ?)",
-                (unpacked.diff_id, unpacked.digest, unpacked.compressed_size, unpacked.size),
-            )
+            blob_kept = "SELECT 1 FROM layers WHERE diff_id = ? AND media_type IS NOT NULL"
+            if not connection.execute(blob_kept, (unpacked.diff_id,)).fetchone():
+                os.rename(blob, blob_path(self._paths, unpacked.digest))
+                staging.sync_directory(self._paths.blobs)
+                connection.execute(
+                    "INSERT INTO layers (diff_id, digest, compressed_size, size, media_type)"
+                    " VALUES (?, ?, ?, ?, ?) ON CONFLICT (diff_id) DO UPDATE SET digest = excluded.digest,"
+                    " compressed_size = excluded.compressed_size, media_type = excluded.media_type",
+                    (
+                        unpacked.diff_id,
+                        unpacked.digest,
+                        unpacked.compressed_size,
+                        unpacked.size,
+                        media_type,
+                    ),
+                )
             self._add_claim(connection, unpacked.diff_id)
 
     def _size(self, connection: sqlite3.Connection, diff_id: str) -> int:
@@ -212,12 +257,9 @@ class Stage:
     def _drop_claims(self, connection: sqlite3.Connection) -> bool:
         return connection.execute("DELETE FROM claims WHERE stage = ?", (self._held.name,)).rowcount > 0
 
-    def _layer(self, diff_id: str) -> str:
-        return f"{self._paths.layers}/{diff_id.removeprefix('sha256:')}"
-
-    def _take_away(self, directory: str) -> None:
+    def _take_away(self, path: str) -> None:
         with contextlib.suppress(FileNotFoundError):
-            os.rename(directory, f"{self.path}/{os.urandom(6).hex()}")
+            os.rename(path, f"{self.path}/{os.urandom(6).hex()}")
 
 
 @contextlib.contextmanager

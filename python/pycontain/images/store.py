@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 from pycontain.errors import Conflict, ImageNotFound, InvalidOption, StillInUse, Unsupported
 from pycontain.images import stage as stages
+from pycontain.images import use
+from pycontain.images.blobs import layer_path, stored_layers
 from pycontain.images.config import HistoryEntry, ImageConfig, machine_platform, runs_here
 from pycontain.images.database import Database
 from pycontain.images.reference import Reference, id_prefix, parse
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from contextlib import AbstractContextManager
 
+    from pycontain.images.blobs import StoredLayer
     from pycontain.images.stage import Stage, Unpacker
     from pycontain.paths import Paths
 
@@ -192,6 +193,19 @@ class Store:
         with self._database.reading() as connection:
             return bytes(self._find(connection, id)[1])
 
+    def layers(self, id: str) -> tuple[StoredLayer, ...]:
+        """The layers of the image `id` and the blobs they came from, the lowest first.
+
+        They stay for as long as the image does: whoever reads a blob meanwhile opens it, or claims the layer.
+        """
+        with self._database.reading() as connection:
+            return stored_layers(connection, self.paths, self._find(connection, id)[0])
+
+    def last_used(self, id: str) -> float:
+        """When a container was last made from the image `id`, else when it came; seconds since the epoch."""
+        image = self.get(id)
+        return max(use.last_used(self.paths, image.id) or 0, image.added)
+
     def history(self, id: str) -> tuple[HistoryEntry, ...]:
         """How the image `id` was made, the first step first."""
         import json
@@ -235,6 +249,7 @@ class Store:
             with self._database.writing() as connection:
                 gone = set(stage.discard(connection))
         self._seen.pop(image.id, None)
+        use.forget(self.paths, image.id)
         layers = [diff_id for diff_id in dict.fromkeys(reversed(image.diff_ids)) if diff_id in gone]
         return Removal(untagged, [image.id, *layers])
 
@@ -311,7 +326,7 @@ class Store:
             architecture=document.get("architecture") or "",
             config=ImageConfig.of_document(document.get("config") or {}),
             diff_ids=diff_ids,
-            layers=[os.path.join(self.paths.layers, diff_id[7:]) for diff_id in topmost_first],
+            layers=[layer_path(self.paths, diff_id) for diff_id in topmost_first],
         )
 
 

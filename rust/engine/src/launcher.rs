@@ -157,19 +157,23 @@ impl Launcher {
     }
 
     /// Unpacks an archive into a directory, with the ids that the launcher can give, and syncs it. `layer`: whiteouts
-    /// become what overlayfs understands.
+    /// become what overlayfs understands. `copy`: a file on the same file system that gets the archive's bytes.
     pub fn unpack(
         &self,
         archive: BorrowedFd<'_>,
         directory: &Path,
         layer: bool,
+        copy: Option<BorrowedFd<'_>>,
         interrupted: Interrupted<'_>,
     ) -> Result<Unpacked, Error> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let directory = open(directory, flags, Mode::empty()).during("open the directory")?;
         let (handle, theirs) = socket::pair().during("make a socket pair")?;
         let request = Request::Unpack { layer };
-        send(self.channel.as_fd(), &request, &[theirs.as_fd(), archive, directory.as_fd()])?;
+        let mut fds = vec![theirs.as_fd(), archive, directory.as_fd()];
+        fds.extend(copy);
+        send(self.channel.as_fd(), &request, &fds)?;
+        drop(fds);
         drop(theirs);
         let mut fds = [PollFd::new(handle.as_fd(), PollFlags::POLLIN)];
         while !fds[0].any().unwrap_or(false) {

@@ -5,17 +5,27 @@ use zstd::stream::raw::{Decoder as ZstdDecoder, Operation};
 
 use crate::error::Error;
 
-/// As many bytes of a layer as [`Format::detect`] wants to see.
+/// As many bytes of a layer as [`Compression::detect`] wants to see.
 pub(crate) const MAGIC_LENGTH: usize = 10;
 
+/// How the tar of a layer is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
-    Tar,
+pub enum Compression {
+    None,
     Gzip,
     Zstd,
 }
 
-impl Format {
+impl Compression {
+    /// As media types name it; `none` for a plain tar.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        }
+    }
+
     pub(crate) fn detect(start: &[u8]) -> Result<Self, Error> {
         match start {
             [0x1f, 0x8b, ..] => Ok(Self::Gzip),
@@ -25,7 +35,7 @@ impl Format {
             [b'B', b'Z', b'h', _, 0x31, 0x41, 0x59, 0x26, 0x53, 0x59] => {
                 Err(Error::Format { format: "bzip2" })
             }
-            _ => Ok(Self::Tar),
+            _ => Ok(Self::None),
         }
     }
 }
@@ -52,14 +62,14 @@ pub(crate) enum GzipState {
 
 impl Decoder {
     /// `None` for a plain tar.
-    pub(crate) fn new(format: Format) -> std::io::Result<Option<Self>> {
-        Ok(match format {
-            Format::Tar => None,
-            Format::Gzip => Some(Self::Gzip {
+    pub(crate) fn new(compression: Compression) -> std::io::Result<Option<Self>> {
+        Ok(match compression {
+            Compression::None => None,
+            Compression::Gzip => Some(Self::Gzip {
                 inflate: Box::new(Decompress::new_gzip(15)),
                 state: GzipState::BetweenMembers,
             }),
-            Format::Zstd => Some(Self::Zstd { decoder: ZstdDecoder::new()?, inside_frame: false }),
+            Compression::Zstd => Some(Self::Zstd { decoder: ZstdDecoder::new()?, inside_frame: false }),
         })
     }
 
@@ -139,12 +149,12 @@ mod tests {
 
     #[test]
     fn formats_are_told_by_their_first_bytes() {
-        assert_eq!(Format::detect(b"\x1f\x8b\x08").unwrap(), Format::Gzip);
-        assert_eq!(Format::detect(b"\x28\xb5\x2f\xfd\0\0").unwrap(), Format::Zstd);
-        assert_eq!(Format::detect(b"\x50\x2a\x4d\x18\0\0").unwrap(), Format::Zstd);
-        assert_eq!(Format::detect(b"BZhou/file").unwrap(), Format::Tar);
-        assert_eq!(Format::detect(b"").unwrap(), Format::Tar);
-        let refusal = Format::detect(b"\xfd7zXZ\0").unwrap_err().to_string();
+        assert_eq!(Compression::detect(b"\x1f\x8b\x08").unwrap(), Compression::Gzip);
+        assert_eq!(Compression::detect(b"\x28\xb5\x2f\xfd\0\0").unwrap(), Compression::Zstd);
+        assert_eq!(Compression::detect(b"\x50\x2a\x4d\x18\0\0").unwrap(), Compression::Zstd);
+        assert_eq!(Compression::detect(b"BZhou/file").unwrap(), Compression::None);
+        assert_eq!(Compression::detect(b"").unwrap(), Compression::None);
+        let refusal = Compression::detect(b"\xfd7zXZ\0").unwrap_err().to_string();
         assert_eq!(
             refusal,
             "layer is compressed by xz, which is not supported: recompress it with gzip or zstd"

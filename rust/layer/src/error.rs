@@ -11,6 +11,8 @@ use crate::name::EntryName;
 pub enum Error {
     #[error("cannot read the layer: {0}")]
     Source(#[source] io::Error),
+    #[error("cannot write the layer's compressed bytes to disk: {}", words(.0))]
+    Copy(#[source] io::Error),
     #[error("cannot start a thread to unpack the layer: {0}")]
     Thread(#[source] io::Error),
     #[error("layer is truncated after {after} bytes")]
@@ -52,8 +54,18 @@ impl Error {
     pub fn errno(&self) -> Option<Errno> {
         match self {
             Self::Entry { errno, .. } | Self::Owner { errno, .. } | Self::Root { errno, .. } => Some(*errno),
-            Self::Source(error) | Self::Thread(error) => error.raw_os_error().map(Errno::from_raw),
+            Self::Source(error) | Self::Copy(error) | Self::Thread(error) => {
+                error.raw_os_error().map(Errno::from_raw)
+            }
             _ => None,
         }
+    }
+}
+
+/// Why, in the words of the system where it is the system's error.
+fn words(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(errno) => Errno::from_raw(errno).desc().to_owned(),
+        None => error.to_string(),
     }
 }

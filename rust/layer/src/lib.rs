@@ -29,8 +29,9 @@ mod tree;
 mod unpack;
 mod whiteout;
 
+pub use compression::Compression;
 pub use digest::Digest;
 pub use error::Error;
 pub use name::EntryName;
 pub use options::{Devices, Limits, Options, OverlayXattr, Ownership, Whiteouts};
-pub use unpack::{Unpacked, sync, unpack};
+pub use unpack::{Unpacked, sync, unpack, unpack_and_keep};

@@ -2,7 +2,7 @@
 //!
 //! A stage ends when its input ends, when the stage after it is gone, or by handing an error on in place of a buffer.
 
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use sha2::{Digest as _, Sha256};
@@ -57,8 +57,12 @@ pub(crate) struct Source {
     pub size: u64,
 }
 
-/// Reads the source to its end, and hashes it.
-pub(crate) fn read(mut source: impl Read, inlet: &Inlet) -> Source {
+/// Reads the source to its end, and hashes it; writes it to `copy`, if there is one.
+pub(crate) fn read(
+    mut source: impl Read,
+    mut copy: Option<&mut (dyn Write + Send)>,
+    inlet: &Inlet,
+) -> Source {
     let mut hash = Sha256::new();
     let mut size = 0;
     for mut buffer in &inlet.empty {
@@ -68,6 +72,10 @@ pub(crate) fn read(mut source: impl Read, inlet: &Inlet) -> Source {
                 buffer.filled = filled;
                 hash.update(buffer.as_slice());
                 size += filled as u64;
+                if let Some(Err(error)) = copy.as_mut().map(|copy| copy.write_all(buffer.as_slice())) {
+                    let _ = inlet.filled.send(Err(Error::Copy(error)));
+                    break;
+                }
                 if inlet.filled.send(Ok(buffer)).is_err() {
                     break;
                 }

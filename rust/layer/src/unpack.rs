@@ -1,11 +1,11 @@
 //! The whole of it: threads, stages and the tree put together.
 
-use std::io::{Cursor, Read};
+use std::io::{Cursor, Read, Write};
 use std::os::fd::BorrowedFd;
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 
 use crate::archive::{Archive, End};
-use crate::compression::{Decoder, Format, MAGIC_LENGTH};
+use crate::compression::{Compression, Decoder, MAGIC_LENGTH};
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::options::Options;
@@ -21,6 +21,7 @@ pub struct Unpacked {
     pub digest: Digest,
     /// sha256 of the archive without its compression: the OCI's diff id.
     pub diff_id: Digest,
+    pub compression: Compression,
     /// Bytes as given.
     pub compressed_size: u64,
     /// Sum of the files' bytes; holes do not count.
@@ -37,12 +38,30 @@ pub struct Unpacked {
 /// On an error the directory holds a part of the layer; nothing outside of it has been touched.
 /// Nothing is written to disk for good before [`sync`].
 pub fn unpack(source: impl Read + Send, root: BorrowedFd<'_>, options: &Options) -> Result<Unpacked, Error> {
-    let mut source = source;
+    run(source, None, root, options)
+}
+
+/// [`unpack`], which also writes the bytes of `source`, as they come and all of them, to `copy`.
+pub fn unpack_and_keep(
+    source: impl Read + Send,
+    mut copy: impl Write + Send,
+    root: BorrowedFd<'_>,
+    options: &Options,
+) -> Result<Unpacked, Error> {
+    run(source, Some(&mut copy), root, options)
+}
+
+fn run(
+    mut source: impl Read + Send,
+    copy: Option<&mut (dyn Write + Send)>,
+    root: BorrowedFd<'_>,
+    options: &Options,
+) -> Result<Unpacked, Error> {
     let mut start = vec![0; MAGIC_LENGTH];
     let length = pipeline::fill(&mut source, &mut start).map_err(Error::Source)?;
     start.truncate(length);
-    let format = Format::detect(&start)?;
-    let decoder = Decoder::new(format).map_err(|error| Error::Compression {
+    let compression = Compression::detect(&start)?;
+    let decoder = Decoder::new(compression).map_err(|error| Error::Compression {
         format: "zstd",
         at: 0,
         why: error.to_string(),
@@ -51,7 +70,7 @@ pub fn unpack(source: impl Read + Send, root: BorrowedFd<'_>, options: &Options)
 
     std::thread::scope(|scope| {
         let (inlet, outlet) = pipeline::conveyor();
-        let reader = spawn(scope, "layer-read", move || pipeline::read(source, &inlet))?;
+        let reader = spawn(scope, "layer-read", move || pipeline::read(source, copy, &inlet))?;
         let (outlet, hasher) = match decoder {
             None => (outlet, None),
             Some(decoder) => {
@@ -63,7 +82,7 @@ pub fn unpack(source: impl Read + Send, root: BorrowedFd<'_>, options: &Options)
                 (Outlet { filled, empty: tar.empty }, Some(hasher))
             }
         };
-        let end = if format == Format::Tar { End::Marked } else { End::Any };
+        let end = if compression == Compression::None { End::Marked } else { End::Any };
         let mut archive = Archive::new(Tape::new(outlet, options.limits.archive_bytes), end);
         let totals = Placer::new(root, *options).place_all(&mut archive)?;
 
@@ -71,6 +90,7 @@ pub fn unpack(source: impl Read + Send, root: BorrowedFd<'_>, options: &Options)
         Ok(Unpacked {
             digest: source.digest,
             diff_id: hasher.map_or(source.digest, join),
+            compression,
             compressed_size: source.size,
             size: totals.size,
             entries: totals.entries,

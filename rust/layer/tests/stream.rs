@@ -3,7 +3,9 @@
 
 mod sandbox;
 
+use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -62,6 +64,37 @@ fn all_compressions_give_the_same_tree_and_the_right_digests() {
         assert_eq!((sandbox.read("noise"), sandbox.read("z")), (noise.clone(), b"2".to_vec()));
     }
     assert!(sha256(b"").to_string().starts_with("sha256:e3b0c44298fc1c14"));
+}
+
+#[test]
+fn bytes_are_kept_as_they_came_to_the_last_one() {
+    let tar = Archive::new().file("noise", &noise(3 << 20)).finish();
+    let padded = [gzip(&tar), vec![0; 700]].concat();
+    for (layer, compression) in [(tar.clone(), "none"), (padded, "gzip"), (zstd(&tar), "zstd")] {
+        let sandbox = Sandbox::new();
+        let mut copy = Vec::new();
+        let root = File::open(sandbox.root()).unwrap();
+        let unpacked =
+            pycontain_layer::unpack_and_keep(&layer[..], &mut copy, root.as_fd(), &sandbox::options())
+                .unwrap();
+        assert_eq!((unpacked.digest, unpacked.compression.name()), (sha256(&copy), compression));
+        assert!(copy == layer);
+    }
+}
+
+#[test]
+fn disk_that_does_not_take_the_bytes_is_named() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let sandbox = Sandbox::new();
+    let tar = archive();
+    let root = File::open(sandbox.root()).unwrap();
+    let error =
+        pycontain_layer::unpack_and_keep(&tar[..], full, root.as_fd(), &sandbox::options()).unwrap_err();
+    assert_eq!(error.errno(), Some(nix::errno::Errno::ENOSPC));
+    assert_eq!(
+        error.to_string(),
+        "cannot write the layer's compressed bytes to disk: No space left on device"
+    );
 }
 
 #[test]

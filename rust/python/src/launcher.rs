@@ -99,18 +99,23 @@ impl Launcher {
         enter(python, |_| launcher.plan(config).map(|plan| plan.to_string()))
     }
 
-    #[pyo3(signature = (source, directory, *, whiteouts=true))]
+    #[pyo3(signature = (source, directory, *, whiteouts=true, copy=None))]
     fn unpack(
         &self,
         python: Python<'_>,
         source: i32,
         directory: PathBuf,
         whiteouts: bool,
+        copy: Option<i32>,
     ) -> PyResult<Unpacked> {
         let launcher = self.get()?;
         let source = duplicate(source)?;
-        enter(python, |interrupted| launcher.unpack(source.as_fd(), &directory, whiteouts, interrupted))
-            .map(Unpacked::new)
+        let copy = copy.map(duplicate).transpose()?;
+        enter(python, |interrupted| {
+            let copy = copy.as_ref().map(AsFd::as_fd);
+            launcher.unpack(source.as_fd(), &directory, whiteouts, copy, interrupted)
+        })
+        .map(Unpacked::new)
     }
 
     /// Removes a directory and all below it, whoever inside a container owns it.

@@ -26,6 +26,11 @@ impl Unpacked {
     }
 
     #[getter]
+    fn compression(&self) -> &str {
+        &self.inner.compression
+    }
+
+    #[getter]
     fn compressed_size(&self) -> u64 {
         self.inner.compressed_size
     }

@@ -41,7 +41,8 @@ pub enum Request {
     Start(Start),
     /// fds: handle, a path on the file system in question. Answered by [`Event::Idmap`].
     ProbeIdmap,
-    /// fds: handle, the archive (a file or pipe), the directory. Answered by [`Event::Unpacked`] or [`Event::Done`].
+    /// fds: handle, the archive (a file or pipe), the directory, and a file on the same file system to keep the
+    /// archive's bytes in, if any. Answered by [`Event::Unpacked`] or [`Event::Done`].
     Unpack { layer: bool },
     /// Removes a directory with all below it, with the launcher's ids. Answered by [`Event::Done`].
     Remove { directory: PathBuf },
@@ -78,6 +79,8 @@ pub struct Unpacked {
     pub digest: String,
     /// Of the tar in it.
     pub diff_id: String,
+    /// `none`, `gzip` or `zstd`.
+    pub compression: String,
     pub compressed_size: u64,
     pub size: u64,
     pub entries: u64,

@@ -10,21 +10,28 @@ use pycontain_runtime::protocol::{Event, Failure, Reason, Unpacked};
 
 use crate::channel;
 
+/// What an unpacking works on.
+pub(crate) struct Fds {
+    pub archive: OwnedFd,
+    pub directory: OwnedFd,
+    /// Where the archive's bytes are kept as they come, on the directory's file system.
+    pub copy: Option<OwnedFd>,
+}
+
 /// Unpacks, syncs, and tells the engine. `layer`: `.wh.` entries are whiteouts.
-pub(crate) fn run(
-    privilege: Privilege,
-    archive: OwnedFd,
-    directory: &OwnedFd,
-    layer: bool,
-    handle: &OwnedFd,
-) {
+pub(crate) fn run(privilege: Privilege, fds: Fds, layer: bool, handle: &OwnedFd) {
     let options = options(privilege, layer);
-    let unpacked = pycontain_layer::unpack(File::from(archive), directory.as_fd(), &options)
-        .and_then(|unpacked| pycontain_layer::sync(directory.as_fd()).map(|()| unpacked));
+    let (archive, root) = (File::from(fds.archive), fds.directory.as_fd());
+    let unpacked = match fds.copy {
+        None => pycontain_layer::unpack(archive, root, &options),
+        Some(copy) => pycontain_layer::unpack_and_keep(archive, File::from(copy), root, &options),
+    };
+    let unpacked = unpacked.and_then(|unpacked| pycontain_layer::sync(root).map(|()| unpacked));
     let event = match unpacked {
         Ok(unpacked) => Event::Unpacked(Unpacked {
             digest: unpacked.digest.to_string(),
             diff_id: unpacked.diff_id.to_string(),
+            compression: unpacked.compression.name().to_owned(),
             compressed_size: unpacked.compressed_size,
             size: unpacked.size,
             entries: unpacked.entries,

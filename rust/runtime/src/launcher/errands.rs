@@ -9,14 +9,16 @@ use pycontain_runtime::protocol::{Event, Failure, Reason};
 use pycontain_sys::{process, socket};
 
 use super::{Launcher, Number, Source};
-use crate::{channel, sweeper, tokens};
+use crate::{channel, sweeper, tokens, unpack};
 
 impl Launcher {
     pub(super) fn unpack(&mut self, layer: bool, handle: OwnedFd, fds: Vec<OwnedFd>) {
-        let Ok([archive, directory]) = <[OwnedFd; 2]>::try_from(fds) else { return };
+        let mut fds = fds.into_iter();
+        let (Some(archive), Some(directory)) = (fds.next(), fds.next()) else { return };
+        let fds = unpack::Fds { archive, directory, copy: fds.next() };
         let privilege = self.facts.privilege;
         let begun = sweeper::beside(|| {
-            crate::unpack::run(privilege, archive, &directory, layer, &handle);
+            unpack::run(privilege, fds, layer, &handle);
             Ok(())
         });
         self.begin(begun, "unpack the archive", handle);
