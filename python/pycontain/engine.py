@@ -9,8 +9,6 @@ from pycontain.errors import ExitError, TimeoutExpired, Unsupported
 from pycontain.images import Images, StartImage
 from pycontain.paths import Paths, find
 from pycontain.runtime import directory as directories
-from pycontain.runtime.command import NoImage
-from pycontain.runtime.spec import Prepared, config
 from pycontain.types import Completed, Usage
 
 TYPE_CHECKING = False
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
 
     from pycontain._core import Exit, Launcher, Process, Unpacked
     from pycontain.options import ContainerOptions
+    from pycontain.runtime.spec import Prepared
 
 __all__ = ["Engine", "default"]
 
@@ -168,6 +167,8 @@ class Engine:
             return self._launcher
 
     def _prepare(self, image: str, args: str | Sequence[str], options: ContainerOptions) -> _Container:
+        from pycontain.runtime.spec import config  # 18 ms that commands about images need not pay
+
         ephemeral = bool(options.get("remove"))
         start = self._start_image(image, options)
         directory = directories.make(self._paths, ephemeral=ephemeral)
@@ -187,6 +188,7 @@ class Engine:
 
     def _start_image(self, image: str, options: ContainerOptions) -> StartImage:
         if "rootfs" in options:
+            from pycontain.runtime.command import NoImage
             from pycontain.runtime.mounts import rootfs
 
             return StartImage("", rootfs(os.fspath(options["rootfs"]), os.getcwd()), NoImage())

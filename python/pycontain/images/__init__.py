@@ -9,9 +9,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable
-    from typing import IO
+    from typing import IO, Unpack
 
     from pycontain.images.config import HistoryEntry, ImageConfig
+    from pycontain.images.filters import ImageFilters
+    from pycontain.images.listing import Summary
     from pycontain.images.stage import Unpacker
     from pycontain.images.store import Removal, Store, StoredImage
     from pycontain.paths import Paths
@@ -253,9 +255,29 @@ class Images:
         use.note(self._paths, stored.id)
         return StartImage(stored.id, RootFilesystem(stored.layers), stored.config)
 
-    def list(self) -> tuple[Image, ...]:
-        """All images, the newest first."""
-        return tuple(Image(self._store, stored) for stored in self._store.list())
+    def list(self, name: str | None = None, **filters: Unpack[ImageFilters]) -> tuple[Image, ...]:
+        """The images, the newest first.
+
+        >>> engine.images.list("python:3.*", labels=["tier=front"], until="24h")
+
+        Args:
+            name: a pattern for their names.
+            filters: see `ImageFilters`.
+
+        Raises:
+            ImageNotFound: there is no such image as `before` or `since` names.
+            InvalidOption: a filter is not valid.
+        """
+        if name is not None:
+            filters["references"] = [*filters.get("references", ()), name]
+        if not filters:
+            return tuple(Image(self._store, stored) for stored in self._store.list())
+        chosen = self._store.summaries(filters)
+        return tuple(Image(self._store, self._store.get(one.id)) for one in chosen)
+
+    def summaries(self, **filters: Unpack[ImageFilters]) -> tuple[Summary, ...]:
+        """As `list`, and of each image only what a table shows: much cheaper where there are many."""
+        return tuple(self._store.summaries(filters))
 
     def close(self) -> None:
         """Close the database; the next use opens it again."""

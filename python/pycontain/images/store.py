@@ -14,10 +14,12 @@ from pycontain.types import Value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
 
     from pycontain.images.blobs import StoredLayer
+    from pycontain.images.filters import ImageFilters
+    from pycontain.images.listing import Summary
     from pycontain.images.stage import Stage, Unpacker
     from pycontain.paths import Paths
 
@@ -187,6 +189,19 @@ class Store:
             rows = connection.execute(_IMAGES).fetchall()
             images = [self._image(connection, row) for row in rows]
         return sorted(images, key=lambda image: (image.created, image.added), reverse=True)
+
+    def summaries(self, filters: ImageFilters | None = None) -> Sequence[Summary]:
+        """What lists show of the images that the filters let through, the newest first.
+
+        Raises:
+            ImageNotFound: there is no such image as `before` or `since` names.
+            InvalidOption: a filter is not valid.
+        """
+        from pycontain.images import listing
+
+        with self._database.reading() as connection:
+            found = listing.summaries(connection)
+        return listing.select(found, filters) if filters else found
 
     def configuration(self, id: str) -> bytes:
         """The configuration document of the image `id`, to the byte."""
