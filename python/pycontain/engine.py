@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 
-from pycontain.errors import ExitError, TimeoutExpired, Unsupported
+from pycontain.errors import ExitError, ImageNotFound, TimeoutExpired, Unsupported
 from pycontain.images import Images, StartImage
 from pycontain.paths import Paths, find
 from pycontain.runtime import directory as directories
@@ -173,6 +173,7 @@ class Engine:
         start = self._start_image(image, options)
         directory = directories.make(self._paths, ephemeral=ephemeral)
         try:
+            self._use(directory, start)
             prepared = config(
                 args, options, start.config, start.root, id=directory.id, directory=directory.path
             )
@@ -185,6 +186,15 @@ class Engine:
             directories.remove(directory)
             raise
         return _Container(self._paths, directory, prepared, ephemeral)
+
+    def _use(self, directory: directories.Directory, start: StartImage) -> None:
+        """Keep the image from being removed, from now on and for as long as there is the directory."""
+        if not start.id.startswith("sha256:"):
+            return
+        directories.record_image(directory, start.id)
+        # in this order: a removal takes the image, and then looks for such records
+        if not self._images.has(start.id):
+            raise ImageNotFound(f"image `{start.id[7:19]}` has just been removed")
 
     def _start_image(self, image: str, options: ContainerOptions) -> StartImage:
         if "rootfs" in options:
@@ -199,8 +209,8 @@ class Engine:
             )
         return self._images.for_start(image, platform=options.get("platform"))
 
-    def _users(self, image: str) -> tuple[str, ...]:
-        return directories.users(self._paths, image)
+    def _users(self) -> dict[str, list[str]]:
+        return directories.users(self._paths)
 
 
 class _Container:
