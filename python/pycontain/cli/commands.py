@@ -16,8 +16,10 @@ from typer.core import TyperCommand, TyperGroup
 # name: (module, what it does); the module has a function `command`, which typer makes the command of
 COMMANDS = {
     "run": ("run", "Create a container from an image and run a command in it"),
+    "history": ("history", "Show how an image was made"),
     "images": ("images", "List images"),
     "import": ("import_", "Make an image of a tar archive of files"),
+    "inspect": ("inspect", "Show all about images"),
     "load": ("load", "Load images from an archive"),
     "rmi": ("rmi", "Remove images"),
     "tag": ("tag", "Give an image another name"),
@@ -28,11 +30,21 @@ GROUPS = {
     "image": (
         "Manage images",
         {
+            "history": COMMANDS["history"],
             "import": COMMANDS["import"],
+            "inspect": ("image_inspect", "Show all about images"),
             "load": COMMANDS["load"],
             "ls": COMMANDS["images"],
+            "prune": ("image_prune", "Remove images that nothing uses"),
             "rm": COMMANDS["rmi"],
             "tag": COMMANDS["tag"],
+        },
+    ),
+    "system": (
+        "Manage what is kept on disk",
+        {
+            "df": ("system_df", "Show what is kept on disk"),
+            "prune": ("system_prune", "Remove what nothing uses"),
         },
     ),
 }

@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from typing import IO, Unpack
+    from typing import IO, Any, Unpack
 
     from pycontain.images.config import HistoryEntry, ImageConfig
     from pycontain.images.filters import ImageFilters, PruneFilters
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pycontain.images.removal import Removal
     from pycontain.images.stage import Unpacker
     from pycontain.images.store import Store, StoredImage
+    from pycontain.images.usage import StoreUsage
     from pycontain.paths import Paths
     from pycontain.runtime.command import ImageConfig as Defaults
     from pycontain.types import RootFilesystem
@@ -106,6 +107,12 @@ class Image:
     def history(self) -> tuple[HistoryEntry, ...]:
         """How it was made, the first step first."""
         return self._store.history(self.id)
+
+    def inspect(self) -> dict[str, Any]:
+        """All about it as it is now, in the shape of docker's JSON."""
+        from pycontain.images.inspecting import inspect
+
+        return inspect(self._store, self.id)
 
     def tag(self, name: str) -> None:
         """Give it one more name; another image of that name loses it.
@@ -254,6 +261,12 @@ class Images:
         from pycontain.images.removal import prune
 
         return prune(self._store, filters, everything=all, keep_storage=keep_storage)
+
+    def usage(self) -> StoreUsage:
+        """What the images take on disk."""
+        from pycontain.images.usage import usage
+
+        return usage(self._store)
 
     def has(self, id: str) -> bool:
         """Whether there is an image of this id."""

@@ -211,8 +211,17 @@ class Store:
         import json
 
         entries = json.loads(self.configuration(id)).get("history") or ()
-        fields = HistoryEntry.__slots__
-        return tuple(HistoryEntry(**{name: e[name] for name in fields if e.get(name)}) for e in entries)
+        sizes = [layer.size for layer in self.layers(id)]
+        # an image may tell of fewer steps than it has layers, or of more
+        made = iter(sizes)
+        fields = [name for name in HistoryEntry.__slots__ if name != "size"]
+        return tuple(
+            HistoryEntry(
+                **{name: entry[name] for name in fields if entry.get(name)},
+                size=0 if entry.get("empty_layer") else next(made, 0),
+            )
+            for entry in entries
+        )
 
     def tag(self, name: str, target: str) -> str:
         """Give the image `name` one more name; another image of that name loses it. Returns the name.
