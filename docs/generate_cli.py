@@ -175,6 +175,22 @@ repositories only with `--force`.
 
 An image that a container is made from stays. `--force` takes its last name away nevertheless.
 """,
+    "save": """\
+An archive as `docker save` writes it, which is an OCI layout as well: docker, podman and skopeo read it,
+as `docker-archive:FILE` or `oci-archive:FILE:TAG`. A name without a tag stands for all tags of its
+repository; an image that is given by its id has no name in the archive. The same images give the same
+bytes.
+
+Layers are written as they came, compressed or not. Those compressed by zstd are read by docker from
+version 23 on. `FILE` appears when all of it is written. An archive is not written to a terminal.
+
+```console
+$ mkdir tree && echo hello > tree/greeting
+$ tar -C tree -c . | pycontain import - hello:1 > /dev/null
+$ pycontain save hello:1 | tar -x -O manifest.json
+[{"Config":"blobs/sha256/…","RepoTags":["hello:1"],…
+```
+""",
     "tag": """\
 An image that had the target's name before loses it.
 """,

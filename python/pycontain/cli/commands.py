@@ -22,6 +22,7 @@ COMMANDS = {
     "inspect": ("inspect", "Show all about images"),
     "load": ("load", "Load images from an archive"),
     "rmi": ("rmi", "Remove images"),
+    "save": ("save", "Write images to an archive"),
     "tag": ("tag", "Give an image another name"),
     "version": ("version", "Show which versions are at work"),
 }
@@ -37,6 +38,7 @@ GROUPS = {
             "ls": COMMANDS["images"],
             "prune": ("image_prune", "Remove images that nothing uses"),
             "rm": COMMANDS["rmi"],
+            "save": COMMANDS["save"],
             "tag": COMMANDS["tag"],
         },
     ),

@@ -189,6 +189,32 @@ class Images:
 
         return tuple(Image(self._store, stored) for stored in load(self._store, source))
 
+    def save(
+        self,
+        names: str | Iterable[str],
+        target: str | os.PathLike[str] | IO[bytes],
+        *,
+        platform: str | None = None,
+    ) -> None:
+        """Write an archive of images, as `docker save` does: `load`, docker, podman and skopeo read it.
+
+        >>> engine.images.save(["python:3.12"], "python.tar")
+
+        Args:
+            names: one or several; one without a tag stands for all tags of that repository.
+            target: a path, which appears when all of it is written; or something open to write to.
+            platform: `linux/amd64`: what the images must be for.
+
+        Raises:
+            ImageNotFound: one of them is not here.
+            Unsupported: one is for another platform.
+            StoreError: the archive cannot be written.
+        """
+        from pycontain.images.saving import save
+
+        given = [names] if isinstance(names, str) else names
+        save(self._store, [_not_host(name) for name in given], target, platform=platform)
+
     def import_(
         self,
         source: str | os.PathLike[str] | IO[bytes],

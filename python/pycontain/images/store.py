@@ -193,6 +193,13 @@ class Store:
         with self.database.reading() as connection:
             return bytes(self._find(connection, id)[1])
 
+    def manifest(self, id: str) -> bytes | None:
+        """The manifest that the image `id` came with, to the byte; None where it came without."""
+        with self.database.reading() as connection:
+            image = self._find(connection, id)[0]
+            row = connection.execute("SELECT manifest FROM images WHERE id = ?", (image,)).fetchone()
+            return None if row[0] is None else bytes(row[0])
+
     def layers(self, id: str) -> tuple[StoredLayer, ...]:
         """The layers of the image `id` and the blobs they came from, the lowest first.
 
