@@ -105,6 +105,20 @@ $ pycontain image inspect --format '{{json .Config.Cmd}} {{len .RootFS.Layers}}'
 ["sh"] 1
 ```
 """,
+    "image bootstrap": """\
+Makes an image without any registry: of `debian` or `ubuntu`, of the suite after the colon, by an
+installed mmdebstrap (as root, or as a user with subordinate ids) or debootstrap (as root). Packages come
+from the mirror that this machine's apt has for that suite, else from the distribution's own, and are
+checked with its keys.
+
+```console
+# not run by the tests: downloads 40 MB
+$ pycontain image bootstrap debian:bookworm
+sha256:…
+$ pycontain run --rm debian:bookworm cat /etc/debian_version
+12.…
+```
+""",
     "image prune": """\
 Removes images without a tag, or with `--all` or `--keep-storage` images with one too; never one that a
 container is made from, running or not. Layers go when no other image has them. It asks first, unless

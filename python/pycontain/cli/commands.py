@@ -31,6 +31,7 @@ GROUPS = {
     "image": (
         "Manage images",
         {
+            "bootstrap": ("image_bootstrap", "Make a base image from a distribution's package mirror"),
             "history": COMMANDS["history"],
             "import": COMMANDS["import"],
             "inspect": ("image_inspect", "Show all about images"),

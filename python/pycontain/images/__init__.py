@@ -242,6 +242,43 @@ class Images:
         stored = import_file_system(self._store, source, name, changes=changes, message=message)
         return Image(self._store, stored)
 
+    def bootstrap(
+        self,
+        distribution: str,
+        name: str | None = None,
+        *,
+        mirror: str | None = None,
+        variant: str = "minbase",
+        include: Iterable[str] = (),
+    ) -> Image:
+        """Make a base image from a distribution's package mirror, by an installed mmdebstrap or debootstrap.
+
+        >>> engine.images.bootstrap("debian:bookworm", include=["ca-certificates"])
+
+        Args:
+            distribution: `debian` or `ubuntu`, a colon, and the suite.
+            name: the image's; None: as `distribution`.
+            mirror: where packages come from; None: as this machine's apt has it, else the distribution's own.
+            variant: which packages it has.
+            include: further packages.
+
+        Raises:
+            InvalidOption: there is no such distribution or variant.
+            Unsupported: no such program is installed, or it failed; says why.
+        """
+        from pycontain.images.bootstrap import bootstrap
+
+        stored = bootstrap(
+            self._store,
+            self._launcher,
+            distribution,
+            name,
+            mirror=mirror,
+            variant=variant,
+            include=include,
+        )
+        return Image(self._store, stored)
+
     def tag(self, name: str, target: str) -> None:
         """Give the image `name` the name `target` as well; another image of that name loses it.
 
