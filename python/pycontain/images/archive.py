@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from pycontain.errors import ImageInvalid, InvalidOption, Unsupported
 from pycontain.images import documents
+from pycontain.images.committing import MOST_LAYERS
 from pycontain.images.config import machine_platform, runs_here
 from pycontain.images.documents import Descriptor, Index, Layout, Manifest
 from pycontain.images.entries import open_entries
@@ -36,7 +37,6 @@ __all__ = ["load"]
 # inflating is bound by one processor each; more threads make more seeks than speed
 _THREADS = 2
 _DEEPEST_INDEX = 8
-_MOST_LAYERS = 500  # overlayfs takes no more lower directories (fs/overlayfs/params.h)
 _ANNOTATED_NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 
 
@@ -250,8 +250,8 @@ def _diff_ids(data: bytes, entry: str, layers: int) -> tuple[str, ...]:
     diff_ids = documents.configuration(data, entry).rootfs.diff_ids
     if len(diff_ids) != layers:
         raise ImageInvalid(f"`{entry}` has {len(diff_ids)} diff ids for {layers} layers")
-    if layers > _MOST_LAYERS:
-        raise ImageInvalid(f"`{entry}` has {layers} layers, overlayfs takes {_MOST_LAYERS}")
+    if layers > MOST_LAYERS:
+        raise ImageInvalid(f"`{entry}` has {layers} layers, overlayfs takes {MOST_LAYERS}")
     return diff_ids
 
 
