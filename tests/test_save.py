@@ -162,6 +162,9 @@ def test_archive_is_whole_or_not_there(own: Engine, tmp_path: Path) -> None:
     os.truncate(blob, 100)
     with pytest.raises(StoreError, match="has 100 bytes"):
         own.images.save("hello:1", target)
+    os.unlink(blob)
+    with pytest.raises(StoreError, match=r"cannot read .*: no such file"):
+        own.images.save("hello:1", target)
     assert target.read_bytes() == b"before"
     assert sorted(os.listdir(tmp_path)) == ["root", "saved.tar"]
 
