@@ -81,6 +81,22 @@ $ docker save alpine:3.20 | pycontain load
 Loaded image: alpine:3.20
 ```
 """,
+    "pull": """\
+What is here already is not moved again, and a layer that another process is fetching is waited for. A broken
+connection is taken up where it broke. `docker.io` is meant where the name has no registry;
+[docs/registries.md](registries.md) tells how to change that, and of mirrors, certificates and plain HTTP.
+Progress is bars on a terminal, else a line for each step; the last line is the image's full name.
+
+```console
+# not run by the tests: needs a connection to docker.io
+$ pycontain pull alpine:3.20
+3.20: Pulling from library/alpine
+…
+Digest: sha256:…
+Status: Downloaded newer image for alpine:3.20
+docker.io/library/alpine:3.20
+```
+""",
     "rmi": """\
 A name that is not an image's last is taken away, no more. With the last name go the image and the layers
 that no other image has. An image that a container was made from stays.

@@ -17,6 +17,7 @@ COMMANDS = {
     "images": ("images", "List images"),
     "import": ("import_", "Make an image of a tar archive of files"),
     "load": ("load", "Load images from an archive"),
+    "pull": ("pull", "Fetch an image from its registry"),
     "rmi": ("rmi", "Remove images"),
     "tag": ("tag", "Give an image another name"),
     "version": ("version", "Show which versions are at work"),

@@ -12,11 +12,14 @@ if TYPE_CHECKING:
     from typing import IO
 
     from pycontain.images.config import HistoryEntry, ImageConfig
+    from pycontain.images.platforms import Platform
+    from pycontain.images.reference import Reference
     from pycontain.images.stage import Unpacker
     from pycontain.images.store import Removal, Store, StoredImage
     from pycontain.paths import Paths
+    from pycontain.registry.credentials import Credentials
     from pycontain.runtime.command import ImageConfig as Defaults
-    from pycontain.types import RootFilesystem
+    from pycontain.types import Progress, RootFilesystem
 
 __all__ = ["Image", "Images", "StartImage"]
 
@@ -206,6 +209,55 @@ class Images:
         stored = import_file_system(self._store, source, name, changes=changes, message=message)
         return Image(self._store, stored)
 
+    def pull(
+        self,
+        name: str,
+        *,
+        platform: str | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        credentials: Credentials | None = None,
+    ) -> Image:
+        """Bring an image from its registry; what is here already is not moved again.
+
+        Args:
+            name: `alpine`, `registry.lan:5000/app:1`, `alpine@sha256:…`.
+            platform: `linux/arm64`; None: this machine's.
+            progress: is called at each step, by one thread at a time.
+            credentials: None: those of docker's `config.json`.
+
+        Raises:
+            ImageNotFound: the registry has none of this name.
+            Unauthorized: it wants a login, or another one.
+            RegistryUnreachable: there is no connection to it, or none that lasts.
+            RateLimited: it wants to be asked less often.
+            RegistryError: it did not do its part in another way.
+            ImageInvalid: what it has is not a valid image; nothing was added.
+            Unsupported: it has none for this platform.
+        """
+        from pycontain.images.pulling import Puller
+        from pycontain.registry import Client
+
+        reference, wanted = _reference(name), _platform(platform)
+        with Client(credentials=credentials) as client:
+            return Image(self._store, Puller(self._store, client, progress).pull(reference, wanted))
+
+    def pull_all(
+        self,
+        name: str,
+        *,
+        platform: str | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        credentials: Credentials | None = None,
+    ) -> tuple[Image, ...]:
+        """Bring every tag of the repository `name`; otherwise as `pull`."""
+        from pycontain.images.pulling import Puller
+        from pycontain.registry import Client
+
+        reference, wanted = _reference(name), _platform(platform)
+        with Client(credentials=credentials) as client:
+            stored = Puller(self._store, client, progress).pull_all(reference, wanted)
+            return tuple(Image(self._store, one) for one in stored)
+
     def tag(self, name: str, target: str) -> None:
         """Give the image `name` the name `target` as well; another image of that name loses it.
 
@@ -261,6 +313,20 @@ class Images:
         """Close the database; the next use opens it again."""
         for store in self._opened.values():
             store.close()
+
+
+def _reference(name: str) -> Reference:
+    from pycontain.images.reference import parse
+
+    if name == _HOST:
+        raise InvalidOption(f"image `{_HOST}` is this machine's own programs: no registry has it")
+    return parse(name)
+
+
+def _platform(text: str | None) -> Platform | None:
+    from pycontain.images.platforms import parse
+
+    return None if text is None else parse(text)
 
 
 def _tag(store: Store, name: str, target: str) -> None:
