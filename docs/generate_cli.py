@@ -97,6 +97,19 @@ Status: Downloaded newer image for alpine:3.20
 docker.io/library/alpine:3.20
 ```
 """,
+    "push": """\
+Layers that the registry has are not sent again, and those that it has in another repository are mounted
+from there. An image that came from a registry unchanged keeps its digest; any other gets an OCI manifest.
+
+```console
+# not run by the tests: needs a registry
+$ pycontain tag debian:13 registry.lan:5000/debian:13
+$ pycontain push registry.lan:5000/debian:13
+The push refers to repository [registry.lan:5000/debian]
+…: Pushed
+13: digest: sha256:… size: …
+```
+""",
     "rmi": """\
 A name that is not an image's last is taken away, no more. With the last name go the image and the layers
 that no other image has. An image that a container was made from stays.

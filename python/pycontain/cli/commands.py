@@ -18,6 +18,7 @@ COMMANDS = {
     "import": ("import_", "Make an image of a tar archive of files"),
     "load": ("load", "Load images from an archive"),
     "pull": ("pull", "Fetch an image from its registry"),
+    "push": ("push", "Send an image to its registry"),
     "rmi": ("rmi", "Remove images"),
     "tag": ("tag", "Give an image another name"),
     "version": ("version", "Show which versions are at work"),

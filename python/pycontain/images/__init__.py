@@ -258,6 +258,51 @@ class Images:
             stored = Puller(self._store, client, progress).pull_all(reference, wanted)
             return tuple(Image(self._store, one) for one in stored)
 
+    def push(
+        self,
+        name: str,
+        *,
+        progress: Callable[[Progress], None] | None = None,
+        credentials: Credentials | None = None,
+    ) -> str:
+        """Send an image to the registry that its name names; layers that are there are not moved again.
+
+        Args:
+            name: `registry.lan:5000/app:1`.
+            progress: is called at each step, by one thread at a time.
+            credentials: None: those of docker's `config.json`.
+
+        Returns:
+            The digest that the registry knows it by now.
+
+        Raises:
+            ImageNotFound: there is no image `name` here.
+            Unauthorized: the registry wants a login, or another one.
+            RegistryUnreachable: there is no connection to it, or none that lasts.
+            RegistryError: it did not do its part in another way.
+        """
+        from pycontain.images.pushing import Pusher
+        from pycontain.registry import Client
+
+        reference = _reference(name)
+        with Client(credentials=credentials) as client:
+            return Pusher(self._store, client, progress).push(reference)
+
+    def push_all(
+        self,
+        name: str,
+        *,
+        progress: Callable[[Progress], None] | None = None,
+        credentials: Credentials | None = None,
+    ) -> tuple[str, ...]:
+        """Send every tag of the repository `name` that is here; otherwise as `push`."""
+        from pycontain.images.pushing import Pusher
+        from pycontain.registry import Client
+
+        reference = _reference(name)
+        with Client(credentials=credentials) as client:
+            return Pusher(self._store, client, progress).push_all(reference)
+
     def tag(self, name: str, target: str) -> None:
         """Give the image `name` the name `target` as well; another image of that name loses it.
 

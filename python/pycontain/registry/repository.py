@@ -205,6 +205,7 @@ class Repository:
         headers: Mapping[str, str] | None = None,
         body: Body = None,
         actions: str = "pull",
+        also: str | None = None,
         expected: Iterable[int] = (200,),
         limit: int = LARGEST_MANIFEST,
     ) -> Reply:
@@ -216,23 +217,50 @@ class Repository:
             headers: as they are.
             body: as it is.
             actions: what it needs to be allowed.
+            also: another repository that it reads.
             expected: statuses that are no errors.
             limit: bytes of the answer.
         """
         endpoint = self.endpoint
-        url = rest if "://" in rest else self.url(endpoint, rest)
         return request(
             self.transport,
             self.authenticator,
             endpoint,
-            self.scope(endpoint, actions),
+            self._scopes(actions, also),
             method,
-            url,
+            rest if "://" in rest else self.url(endpoint, rest),
             headers=headers,
             body=body,
             expected=expected,
             limit=limit,
         )
+
+    def request_once(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: Body,
+        actions: str,
+        expected: Iterable[int],
+    ) -> Reply:
+        """The same without another try.
+
+        Raises:
+            Passing: another may help.
+        """
+        scope = self._scopes(actions, None)
+        with opened(
+            self.transport, self.authenticator, self.endpoint, scope, method, url, headers, body
+        ) as exchange:
+            if exchange.status in expected:
+                return exchange.reply(LARGEST_MANIFEST, "an answer")
+            raise _error(exchange, method)
+
+    def _scopes(self, actions: str, also: str | None) -> str:
+        own = self.scope(self.endpoint, actions)
+        return own if also is None else f"{own} repository:{also}:pull"
 
     def _name(self, reference: str) -> str:
         return f"{self.path}{'@' if ':' in reference else ':'}{reference}"
@@ -299,11 +327,12 @@ def opened(
     body: Body,
 ) -> Iterator[Exchange]:
     """One request with what the endpoint wants to see of us; a 401 is answered once."""
-    shown = authenticator.header(endpoint, scope)
+    own = url.startswith(f"{transport.base(endpoint)}/")  # an upload may go on at another host
+    shown = authenticator.header(endpoint, scope) if own else None
     for again in (False, True):
         sent = dict(headers) if shown is None else {**headers, "Authorization": shown}
         with transport.open(method, url, sent, body, verified=endpoint.verified) as exchange:
-            if exchange.status != 401 or not exchange.own or again:
+            if exchange.status != 401 or not (own and exchange.own) or again:
                 yield exchange
                 return
             challenges = exchange.challenges

@@ -91,6 +91,8 @@ class Exchange:
             RegistryError: it is longer.
             Passing: as `chunks`.
         """
+        if self._response.request.method == "HEAD":
+            return b""
         announced = self.headers.get("content-length", "")
         data = bytearray()
         if not (announced.isdigit() and int(announced) > limit):
