@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pycontain.cli.commands import COMMANDS, Commands, group
+from pycontain.cli.commands import COMMANDS, GROUPS, group
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,15 +133,33 @@ def page() -> str:
     commands = group()
     parts = [_HEAD, "\n## Before any command\n\n", *_table(_options(commands))]
     for name in COMMANDS:
-        parts += _command(commands, name)
+        parts += _command(commands, name, COMMANDS[name][1])
+    for name in GROUPS:
+        parts += _group(commands, name)
     return "".join(parts).rstrip("\n") + "\n"
 
 
-def _command(commands: Commands, name: str) -> Iterator[str]:
+def _group(commands: Any, name: str) -> Iterator[str]:
+    """Its commands: the same as others, or with entries of their own after it."""
+    text, table = GROUPS[name]
+    same = {row: other for other, row in COMMANDS.items()}
+    yield f"\n## pycontain {name}\n\n{text}.\n\n| command | |\n|---|---|\n"
+    for command, row in table.items():
+        entry = f"pycontain {same[row]}" if row in same else f"pycontain {name} {command}"
+        what = "the same as" if row in same else f"{_cell(row[1])}:"
+        yield f"| `{command}` | {what} [{entry}](#{entry.replace(' ', '-')}) |\n"
     context: Any = commands.make_context("pycontain", [name], resilient_parsing=True)
-    command: Any = commands.get_command(context, name)
+    members: Any = commands.get_command(context, name)
+    for command, row in table.items():
+        if row not in same:
+            yield from _command(members, f"{name} {command}", row[1])
+
+
+def _command(commands: Any, name: str, text: str) -> Iterator[str]:
+    context: Any = commands.make_context("pycontain", [name], resilient_parsing=True)
+    command: Any = commands.get_command(context, name.rpartition(" ")[2])
     usage = " ".join(command.collect_usage_pieces(context))
-    yield f"\n## pycontain {name}\n\n{COMMANDS[name][1]}.\n\n"
+    yield f"\n## pycontain {name}\n\n{text}.\n\n"
     yield f"    pycontain {name} {usage}".rstrip() + "\n\n"
     yield _NOTES[name]
     options = _options(command)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import threading
 
-from pycontain.errors import ExitError, TimeoutExpired, Unsupported
+from pycontain.errors import ExitError, ImageNotFound, TimeoutExpired, Unsupported
 from pycontain.images import Images, StartImage
 from pycontain.paths import Paths, find
 from pycontain.runtime import directory as directories
-from pycontain.runtime.command import NoImage
-from pycontain.runtime.spec import Prepared, config
 from pycontain.types import Completed, Usage
 
 TYPE_CHECKING = False
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
 
     from pycontain._core import Exit, Launcher, Process, Unpacked
     from pycontain.options import ContainerOptions
+    from pycontain.runtime.spec import Prepared
 
 __all__ = ["Engine", "default"]
 
@@ -168,10 +167,13 @@ class Engine:
             return self._launcher
 
     def _prepare(self, image: str, args: str | Sequence[str], options: ContainerOptions) -> _Container:
+        from pycontain.runtime.spec import config  # 18 ms that commands about images need not pay
+
         ephemeral = bool(options.get("remove"))
         start = self._start_image(image, options)
         directory = directories.make(self._paths, ephemeral=ephemeral)
         try:
+            self._use(directory, start)
             prepared = config(
                 args, options, start.config, start.root, id=directory.id, directory=directory.path
             )
@@ -185,8 +187,18 @@ class Engine:
             raise
         return _Container(self._paths, directory, prepared, ephemeral)
 
+    def _use(self, directory: directories.Directory, start: StartImage) -> None:
+        """Keep the image from being removed, from now on and for as long as there is the directory."""
+        if not start.id.startswith("sha256:"):
+            return
+        directories.record_image(directory, start.id)
+        # in this order: a removal takes the image, and then looks for such records
+        if not self._images.has(start.id):
+            raise ImageNotFound(f"image `{start.id[7:19]}` has just been removed")
+
     def _start_image(self, image: str, options: ContainerOptions) -> StartImage:
         if "rootfs" in options:
+            from pycontain.runtime.command import NoImage
             from pycontain.runtime.mounts import rootfs
 
             return StartImage("", rootfs(os.fspath(options["rootfs"]), os.getcwd()), NoImage())
@@ -197,8 +209,8 @@ class Engine:
             )
         return self._images.for_start(image, platform=options.get("platform"))
 
-    def _users(self, image: str) -> tuple[str, ...]:
-        return directories.users(self._paths, image)
+    def _users(self) -> dict[str, list[str]]:
+        return directories.users(self._paths)
 
 
 class _Container:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ import typer
 from typer._click.core import Command, Context
 from typer._click.exceptions import BadOptionUsage, BadParameter, MissingParameter, NoSuchOption, UsageError
 from typer._click.formatting import HelpFormatter
+from typer._click.globals import get_current_context
 from typer.core import TyperCommand, TyperGroup
 
 # name: (module, what it does); the module has a function `command`, which typer makes the command of
@@ -23,6 +25,21 @@ COMMANDS = {
     "tag": ("tag", "Give an image another name"),
     "version": ("version", "Show which versions are at work"),
 }
+# name: (what it is about, its commands); `pycontain image rm` is the same function as `pycontain rmi`
+GROUPS = {
+    "image": (
+        "Manage images",
+        {
+            "import": COMMANDS["import"],
+            "load": COMMANDS["load"],
+            "ls": COMMANDS["images"],
+            "rm": COMMANDS["rmi"],
+            "tag": COMMANDS["tag"],
+        },
+    ),
+}
+# what else docker calls them
+_ALIASES = {"list": "ls", "remove": "rm"}
 _TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 _QUIET: Any = {"rich_markup_mode": None, "add_completion": False, "pretty_exceptions_enable": False}
 
@@ -39,10 +56,13 @@ class DockerCommand(TyperCommand):
         return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
 
     def _without_truths(self, ctx: Context, args: list[str]) -> list[str]:
-        flags: set[str] = set()
+        flags: dict[str, list[str]] = {}  # and what says that they are not given
         valued: set[str] = set()
         for param in self.get_params(ctx):
-            (flags if getattr(param, "is_flag", False) else valued).update(param.opts)
+            if getattr(param, "is_flag", False):
+                flags |= dict.fromkeys(param.opts, param.secondary_opts[:1])
+            else:
+                valued.update(param.opts)
         result: list[str] = []
         rest = iter(args)
         for word in rest:
@@ -52,12 +72,12 @@ class DockerCommand(TyperCommand):
                 return [*result, word, *rest]
             name, equals, value = word.partition("=")
             letters = [f"-{letter}" for letter in name[1:]] if not name.startswith("--") else [name]
-            if equals and letters and flags.issuperset(letters):
+            if equals and letters and flags.keys() >= {*letters}:
                 if value.lower() not in _TRUTH:
                     raise BadOptionUsage(
                         name, f"invalid value `{value}` for `{name}`: must be true or false", ctx
                     )
-                result += [name] if _TRUTH[value.lower()] else []
+                result += [name] if _TRUTH[value.lower()] else flags[letters[-1]]
                 continue
             result.append(word)
             # an option that is still without its value takes the next word, whatever that looks like
@@ -67,30 +87,61 @@ class DockerCommand(TyperCommand):
         return result
 
 
-class Commands(TyperGroup):
-    """The commands; each one's module is imported when it is asked for."""
+class Group(TyperGroup):
+    """Commands below one name; each one's module is imported when it is asked for."""
 
-    invoked: str | None = None
+    table: Mapping[str, tuple[str, str]]
+
+    @classmethod
+    def of(cls, name: str) -> "Group":
+        """The group of this name; alone it shows its help, as docker's do."""
+        text, table = GROUPS[name]
+        group = cls(
+            name=name,
+            help=f"{text}.",
+            callback=_show_help,
+            invoke_without_command=True,
+            rich_markup_mode=None,
+            subcommand_metavar="COMMAND",
+        )
+        group.table = table
+        return group
 
     def list_commands(self, ctx: Context) -> list[str]:  # noqa: ARG002
         """All names."""
-        return list(COMMANDS)
+        return list(self.table)
 
     def get_command(self, ctx: Context, cmd_name: str) -> Command | None:  # noqa: ARG002
         """One command, made of its module's function `command`."""
-        if cmd_name not in COMMANDS:
-            return None
-        self.invoked = cmd_name
-        module = import_module(f"pycontain.cli.{COMMANDS[cmd_name][0]}")
-        app = typer.Typer(**_QUIET)
-        settings = {"allow_interspersed_args": getattr(module, "OPTIONS_ANYWHERE", True)}
-        app.command(cmd_name, cls=DockerCommand, context_settings=settings)(module.command)
-        return typer.main.get_command(app)
+        row = self.table.get(cmd_name) or self.table.get(_ALIASES.get(cmd_name, ""))
+        return _command(cmd_name, row[0]) if row else None
 
     def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:  # noqa: ARG002
         """The list in `--help`, for which no command has to be imported."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+            formatter.write_dl([(name, text) for name, (_, text) in self.table.items()])
+
+
+class Commands(Group):
+    """All commands, and the groups of further ones."""
+
+    table = COMMANDS
+    invoked: str | None = None
+
+    def list_commands(self, ctx: Context) -> list[str]:
+        """All names."""
+        return [*super().list_commands(ctx), *GROUPS]
+
+    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
+        """A command or a group."""
+        self.invoked = cmd_name
+        return Group.of(cmd_name) if cmd_name in GROUPS else super().get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
+        """The list in `--help`."""
+        super().format_commands(ctx, formatter)
+        with formatter.section("Groups of commands"):
+            formatter.write_dl([(name, text) for name, (text, _) in GROUPS.items()])
 
     def execute(self, args: list[str]) -> int:
         """Run one command and return its status; mistakes of the command line go to stderr."""
@@ -102,6 +153,20 @@ class Commands(TyperGroup):
             print("aborted", file=sys.stderr)
             return 1
         return status if isinstance(status, int) else 0
+
+
+def _command(name: str, module_name: str) -> Command:
+    module = import_module(f"pycontain.cli.{module_name}")
+    app = typer.Typer(**_QUIET)
+    settings = {"allow_interspersed_args": getattr(module, "OPTIONS_ANYWHERE", True)}
+    app.command(name, cls=DockerCommand, context_settings=settings)(module.command)
+    return typer.main.get_command(app)
+
+
+def _show_help() -> None:
+    context = get_current_context()
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 def _mistake(error: UsageError) -> int:

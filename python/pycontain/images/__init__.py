@@ -8,14 +8,17 @@ from pycontain.types import Value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable
-    from typing import IO
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import IO, Unpack
 
     from pycontain.images.config import HistoryEntry, ImageConfig
+    from pycontain.images.filters import ImageFilters, PruneFilters
+    from pycontain.images.listing import Summary
     from pycontain.images.platforms import Platform
     from pycontain.images.reference import Reference
+    from pycontain.images.removal import Removal
     from pycontain.images.stage import Unpacker
-    from pycontain.images.store import Removal, Store, StoredImage
+    from pycontain.images.store import Store, StoredImage
     from pycontain.paths import Paths
     from pycontain.registry.credentials import Credentials
     from pycontain.runtime.command import ImageConfig as Defaults
@@ -26,8 +29,8 @@ __all__ = ["Image", "Images", "StartImage"]
 _HOST = "host"
 
 
-def _unused(_image: str) -> tuple[str, ...]:
-    return ()
+def _unused() -> dict[str, tuple[str, ...]]:
+    return {}
 
 
 class StartImage(Value):
@@ -116,7 +119,7 @@ class Image:
         _tag(self._store, self.id, name)
 
     def remove(self, *, force: bool = False) -> Removal:
-        """Remove it with its name, and with all its names if `force`.
+        """Remove it with its name, and with all its names if `force`; layers that other images have stay.
 
         Raises:
             StillInUse: containers are made from it.
@@ -140,11 +143,11 @@ class Images:
     Args:
         paths: where they are kept.
         launcher: unpacks layers and removes them.
-        users: gives the ids of the containers that are made from the image of an id.
+        users: gives the ids of the containers that are made from each image, by the image's id.
     """
 
     def __init__(
-        self, paths: Paths, launcher: Unpacker, users: Callable[[str], Iterable[str]] = _unused
+        self, paths: Paths, launcher: Unpacker, users: Callable[[], Mapping[str, Sequence[str]]] = _unused
     ) -> None:
         self._paths = paths
         self._launcher = launcher
@@ -315,12 +318,43 @@ class Images:
     def remove(self, name: str, *, force: bool = False) -> Removal:
         """Take a name away; with its last name goes the image. By id: the image, with all names if `force`.
 
+        Args:
+            name: the image's, or its id.
+            force: by id, although it has several names; by its last name, although containers are made from
+                it: then it stays, without a name.
+
         Raises:
             ImageNotFound: there is none.
             StillInUse: containers are made from it.
             Conflict: it has several names.
         """
         return self._store.remove(_not_host(name), force=force)
+
+    def prune(
+        self,
+        *,
+        all: bool = False,
+        keep_storage: int | None = None,
+        **filters: Unpack[PruneFilters],
+    ) -> Removal:
+        """Remove images that no container is made from, and that have no tag.
+
+        Args:
+            all: those with a tag too.
+            keep_storage: with a tag too, but only as many as it takes for all images together to have no more
+                bytes than this, unpacked and as they came; the least recently used first.
+            filters: see `PruneFilters`.
+
+        Raises:
+            InvalidOption: a filter is not valid.
+        """
+        from pycontain.images.removal import prune
+
+        return prune(self._store, filters, everything=all, keep_storage=keep_storage)
+
+    def has(self, id: str) -> bool:
+        """Whether there is an image of this id."""
+        return self._store.has(id)
 
     def for_start(self, name: str, *, platform: str | None = None) -> StartImage:
         """What a container of the image `name` is made of. Only reads the database.
@@ -350,9 +384,29 @@ class Images:
         use.note(self._paths, stored.id)
         return StartImage(stored.id, RootFilesystem(stored.layers), stored.config)
 
-    def list(self) -> tuple[Image, ...]:
-        """All images, the newest first."""
-        return tuple(Image(self._store, stored) for stored in self._store.list())
+    def list(self, name: str | None = None, **filters: Unpack[ImageFilters]) -> tuple[Image, ...]:
+        """The images, the newest first.
+
+        >>> engine.images.list("python:3.*", labels=["tier=front"], until="24h")
+
+        Args:
+            name: a pattern for their names.
+            filters: see `ImageFilters`.
+
+        Raises:
+            ImageNotFound: there is no such image as `before` or `since` names.
+            InvalidOption: a filter is not valid.
+        """
+        if name is not None:
+            filters["references"] = [*filters.get("references", ()), name]
+        if not filters:
+            return tuple(Image(self._store, stored) for stored in self._store.list())
+        chosen = self._store.summaries(filters)
+        return tuple(Image(self._store, self._store.get(one.id)) for one in chosen)
+
+    def summaries(self, **filters: Unpack[ImageFilters]) -> tuple[Summary, ...]:
+        """As `list`, and of each image only what a table shows: much cheaper where there are many."""
+        return tuple(self._store.summaries(filters))
 
     def close(self) -> None:
         """Close the database; the next use opens it again."""

@@ -79,6 +79,16 @@ class Reference(Value):
             return f"{self.repository}@{self.digest}"
         return f"{self.repository}:{self.tag or _DEFAULT_TAG}"
 
+    @classmethod
+    def of_key(cls, key: str) -> Reference:
+        """The reference of a key, which was parsed before: without the grammar, for lists of thousands."""
+        name, _, digest = key.partition("@")
+        tag = None
+        if not digest:
+            name, _, tag = name.rpartition(":")
+        domain, _, path = name.partition("/")
+        return cls(domain, path, tag, digest or None)
+
     def with_default_tag(self) -> Reference:
         """The same with the tag `latest`, unless it has a tag or a digest."""
         if self.tag or self.digest:
