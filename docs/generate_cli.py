@@ -36,7 +36,8 @@ the image.
 Without `--rm` the directory of the container stays below the root (`containers/<id>`); there is no command
 yet that starts it again, or removes it.
 
-There is no registry client yet: of `--pull` and `--platform` only the value is checked.
+An image that is not here is fetched from its registry, as by [pycontain pull](#pycontain-pull), unless
+`--pull never`; with `--pull always` its registry is asked each time.
 
 | exit code | meaning |
 |---|---|
@@ -81,6 +82,28 @@ $ docker save alpine:3.20 | pycontain load
 Loaded image: alpine:3.20
 ```
 """,
+    "login": """\
+The registry is asked, then name and password, or the token that it gives in their place, are kept in
+docker's `config.json`, or by the credential helper that is set there; docker, podman and skopeo find them
+too. `SERVER` is docker.io when it is left out.
+
+```console
+# not run by the tests: needs a registry with accounts
+$ pycontain login --username me --password-stdin registry.lan:5000 < password
+Login Succeeded
+```
+""",
+    "logout": """\
+`SERVER` is docker.io when it is left out.
+
+```console
+$ pycontain logout registry.lan:5000
+Not logged in to registry.lan:5000
+```
+""",
+    "manifest inspect": """\
+As the registry has it, which is asked even when the image is here.
+""",
     "pull": """\
 What is here already is not moved again, and a layer that another process is fetching is waited for. A broken
 connection is taken up where it broke. `docker.io` is meant where the name has no registry;
@@ -113,6 +136,10 @@ The push refers to repository [registry.lan:5000/debian]
     "rmi": """\
 A name that is not an image's last is taken away, no more. With the last name go the image and the layers
 that no other image has. An image that a container was made from stays.
+""",
+    "search": """\
+Of docker.io by its search; of other registries (`registry.lan:5000/TERM`) by their catalogue, whose names
+must contain the term. `REGISTRY` is docker.io when it is left out.
 """,
     "tag": """\
 An image that had the target's name before loses it.

@@ -19,9 +19,12 @@ COMMANDS = {
     "images": ("images", "List images"),
     "import": ("import_", "Make an image of a tar archive of files"),
     "load": ("load", "Load images from an archive"),
+    "login": ("login", "Log in to a registry"),
+    "logout": ("logout", "Log out of a registry"),
     "pull": ("pull", "Fetch an image from its registry"),
     "push": ("push", "Send an image to its registry"),
     "rmi": ("rmi", "Remove images"),
+    "search": ("search", "Look for images in a registry"),
     "tag": ("tag", "Give an image another name"),
     "version": ("version", "Show which versions are at work"),
 }
@@ -33,9 +36,15 @@ GROUPS = {
             "import": COMMANDS["import"],
             "load": COMMANDS["load"],
             "ls": COMMANDS["images"],
+            "pull": COMMANDS["pull"],
+            "push": COMMANDS["push"],
             "rm": COMMANDS["rmi"],
             "tag": COMMANDS["tag"],
         },
+    ),
+    "manifest": (
+        "Look at manifests in registries",
+        {"inspect": ("manifest_inspect", "Show the manifest or index of an image as its registry has it")},
     ),
 }
 # what else docker calls them

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pycontain.errors import ImageNotFound, InvalidOption, Unsupported
+from pycontain.errors import ImageNotFound, InvalidOption
 from pycontain.types import Value
 
 TYPE_CHECKING = False
@@ -356,15 +356,16 @@ class Images:
         """Whether there is an image of this id."""
         return self._store.has(id)
 
-    def for_start(self, name: str, *, platform: str | None = None) -> StartImage:
-        """What a container of the image `name` is made of. Only reads the database.
+    def for_start(self, name: str, *, platform: str | None = None, pull: str = "never") -> StartImage:
+        """What a container of the image `name` is made of. Only reads the database, unless it has to pull.
 
         Args:
             name: the image's, or its id.
             platform: `linux/amd64`: what the image must be for; None: this machine.
+            pull: `missing`, `always` or `never`.
 
         Raises:
-            ImageNotFound: there is none.
+            ImageNotFound: there is none, here or where it was asked for.
             Unsupported: its programs are for another kind of machine.
         """
         from pycontain.images import use
@@ -375,14 +376,27 @@ class Images:
 
             host = host_image(self._paths)
             return StartImage(_HOST, host.root, host.config)
-        stored = self._store.resolve(name)
-        if platform is not None and not f"{stored.os}/{stored.architecture}".startswith(platform):
-            raise Unsupported(
-                f"image `{name}` is for {stored.os}/{stored.architecture}, not for `{platform}`",
-                hint="load an image for that platform",
-            )
+        if pull == "always":
+            self.pull(name, platform=platform)
+        try:
+            stored = self._for_platform(name, platform)
+        except ImageNotFound:
+            if pull != "missing" or name.startswith("sha256:"):  # no registry is asked for an id
+                raise
+            self.pull(name, platform=platform)
+            stored = self._for_platform(name, platform)
         use.note(self._paths, stored.id)
         return StartImage(stored.id, RootFilesystem(stored.layers), stored.config)
+
+    def _for_platform(self, name: str, platform: str | None) -> StoredImage:
+        stored = self._store.resolve(name)
+        wanted = _platform(platform)
+        if wanted is not None and not wanted.is_served_by(stored.os, stored.architecture):
+            raise ImageNotFound(
+                f"image `{name}` is here for {stored.os}/{stored.architecture}, not for `{wanted}`",
+                hint=f"`pycontain pull --platform {wanted} {name}` gets it where there is one",
+            )
+        return stored
 
     def list(self, name: str | None = None, **filters: Unpack[ImageFilters]) -> tuple[Image, ...]:
         """The images, the newest first.

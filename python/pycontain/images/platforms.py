@@ -54,6 +54,12 @@ class Platform(Value):
         distance = _number(architecture, self.variant) - _number(architecture, variant)
         return distance if distance >= 0 else None
 
+    def is_served_by(self, os: str, architecture: str, variant: str = "") -> bool:
+        """Whether an image of which this much is known will do."""
+        return (
+            self.rank(os or self.os, architecture or self.architecture, variant or self.variant) is not None
+        )
+
 
 def parse(text: str) -> Platform:
     """The platform `os/architecture[/variant]`, or one of them alone.

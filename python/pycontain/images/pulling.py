@@ -253,7 +253,7 @@ def _check_platform(reference: Reference, data: bytes, platform: Platform | None
     if platform is None:
         return
     found = documents.configuration(data, reference.familiar)
-    if platform.rank(found.os or platform.os, found.architecture, found.variant) is None:
+    if not platform.is_served_by(found.os, found.architecture, found.variant):
         raise Unsupported(
             f"`{reference.familiar}` is for {found.os}/{found.architecture}, not for {platform}",
             hint="its registry has it for that platform only",

@@ -1,7 +1,7 @@
 """Images into registries: the layers that it lacks, the configuration, and last the manifest.
 
 An image that came from a registry goes on with the manifest it came with, to the byte, so that its digest
-stays. Any other gets an OCI manifest of its own. A layer that is kept as a plain tar is compressed once, before:
+stays. Any other gets an OCI manifest of its own. A layer that is kept as a plain tar is compressed before;
 what is kept afterwards is what was sent.
 """
 

@@ -203,14 +203,14 @@ class Store:
 
     def manifest(self, id: str) -> bytes | None:
         """The manifest that the image `id` came with from its registry or archive, to the byte."""
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             found = self._find(connection, id)[0]
             row = connection.execute("SELECT manifest FROM images WHERE id = ?", (found,)).fetchone()
             return None if row is None or row[0] is None else bytes(row[0])
 
     def repositories(self, diff_id: str) -> tuple[Reference, ...]:
         """Where registries are known to have this layer: the images with it that came from or went there."""
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             rows = connection.execute(
                 "SELECT DISTINCT reference FROM names JOIN image_layers USING (image)"
                 " WHERE diff_id = ? AND reference LIKE '%@%' ORDER BY 1",

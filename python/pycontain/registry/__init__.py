@@ -10,8 +10,11 @@ if TYPE_CHECKING:
     from pycontain.registry.credentials import Credentials
     from pycontain.registry.repository import Repository
     from pycontain.registry.settings import Settings
+    from pycontain.registry.transport import Reply
 
 __all__ = ["Client"]
+
+_LARGEST_ANSWER = 16 << 20
 
 
 class Client:
@@ -21,6 +24,7 @@ class Client:
         settings: None: what is configured.
         credentials: for every registry; None: those of docker's `config.json`.
         stop: set when nothing is worth waiting for any more.
+        wants_identity_token: to log in with.
     """
 
     def __init__(
@@ -28,6 +32,8 @@ class Client:
         settings: Settings | None = None,
         credentials: Credentials | None = None,
         stop: threading.Event | None = None,
+        *,
+        wants_identity_token: bool = False,
     ) -> None:
         from pycontain.registry import settings as configured
         from pycontain.registry.authentication import Authenticator
@@ -37,7 +43,7 @@ class Client:
         self.settings = configured.load() if settings is None else settings
         self.transport = Transport(self.settings, stop)
         known = Keychain().get if credentials is None else lambda _registry: credentials
-        self.authenticator = Authenticator(self.transport, known)
+        self.authenticator = Authenticator(self.transport, known, wants_identity_token=wants_identity_token)
 
     def source(self, registry: str, path: str) -> Repository:
         """A repository to pull from: mirrors first."""
@@ -52,6 +58,15 @@ class Client:
         from pycontain.registry.repository import Repository
 
         return Repository(self.transport, self.authenticator, (endpoint(registry, self.settings),), path)
+
+    def request(self, registry: str, rest: str, scope: str = "") -> Reply:
+        """A GET of what belongs to no repository: `/v2/`, `/v2/_catalog`, or a whole URL there."""
+        from pycontain.registry.endpoints import endpoint
+        from pycontain.registry.repository import request
+
+        itself = endpoint(registry, self.settings)
+        url = rest if "://" in rest else self.transport.base(itself) + rest
+        return request(self.transport, self.authenticator, itself, scope, "GET", url, limit=_LARGEST_ANSWER)
 
     def close(self) -> None:
         """Close all connections."""

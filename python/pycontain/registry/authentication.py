@@ -91,10 +91,20 @@ class Authenticator:
     Args:
         transport: to the servers that give out tokens.
         credentials: what to log in to a registry with; None: nothing.
+        wants_identity_token: ask for a token to be kept in place of the password; `identity_token` has it
+            then, where the server gives one.
     """
 
-    def __init__(self, transport: Transport, credentials: Callable[[str], Credentials | None]) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        credentials: Callable[[str], Credentials | None],
+        *,
+        wants_identity_token: bool = False,
+    ) -> None:
         self._transport = transport
+        self._wants_identity_token = wants_identity_token
+        self.identity_token = ""
         self._credentials = credentials
         self._lock = threading.RLock()
         self._known: dict[str, Credentials | None] = {}
@@ -181,6 +191,8 @@ class Authenticator:
             if user is not None and user.username:
                 headers["Authorization"] = _basic(user)
                 fields.append(("account", user.username))
+                if self._wants_identity_token:
+                    fields += [("offline_token", "true"), ("client_id", _CLIENT)]
             joint = "&" if "?" in realm else "?"
             reply = self._ask("GET", f"{realm}{joint}{urllib.parse.urlencode(fields)}", headers, None)
         return self._given(endpoint, reply, user)
@@ -226,6 +238,8 @@ class Authenticator:
             seconds = float(document.get("expires_in") or _LEAST_SECONDS)
             if not isinstance(token, str) or not token.isprintable() or not token.isascii():
                 raise ValueError("no token")
+            if self._wants_identity_token:
+                self.identity_token = str(document.get("refresh_token") or "")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
             raise RegistryError(
                 f"`{reply.url.partition('?')[0]}` gave no token that could be read"

@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Credentials", "Keychain"]
+__all__ = ["Credentials", "Keychain", "registry_of"]
 
 _HUB_KEY = "https://index.docker.io/v1/"
 _TOKEN_USER = "<token>"  # noqa: S105 - as helpers name the user whose secret is an identity token
@@ -110,7 +110,7 @@ class Keychain:
         if helper:
             _by_helper(helper, "erase", _key(registry))
         auths = document.get("auths", {})
-        keys = [key for key in auths if _registry(key) == registry]
+        keys = [key for key in auths if registry_of(key) == registry]
         for key in keys:
             del auths[key]
         if keys:
@@ -122,7 +122,7 @@ class Keychain:
 
         auths = document.get("auths") or {}
         # docker has written hosts with and without `https://` and `/v1/`
-        keys = [key for key in (_key(registry), *auths) if key in auths and _registry(key) == registry]
+        keys = [key for key in (_key(registry), *auths) if key in auths and registry_of(key) == registry]
         for entry in filter(None, (auths[key] for key in keys)):
             user, password = entry.get("username", ""), entry.get("password", "")
             if entry.get("auth"):
@@ -183,7 +183,8 @@ def _key(registry: str) -> str:
     return _HUB_KEY if registry == DOCKER_HUB else registry
 
 
-def _registry(key: str) -> str:
+def registry_of(key: str) -> str:
+    """The registry that is meant by `https://index.docker.io/v1/` or `registry.lan`."""
     host = key.partition("://")[2] if "://" in key else key
     host = host.partition("/")[0]
     return DOCKER_HUB if host in {"index.docker.io", "registry-1.docker.io", DOCKER_HUB} else host

@@ -18,12 +18,19 @@ _LONGEST_ASKED = 60.0
 
 
 class Passing(Exception):
-    """A failure that may pass: the error it is in the end, and how long the registry asks to wait."""
+    """A failure that may pass.
+
+    Attributes:
+        error: what it is in the end.
+        after: how many seconds the registry asks to wait.
+        tries: how often it is worth trying again at most; None: as often as anything.
+    """
 
     def __init__(self, error: RegistryError, after: float | None = None) -> None:
         super().__init__(str(error))
         self.error = error
         self.after = after
+        self.tries: int | None = None
 
 
 class Stopped(Exception):
@@ -51,7 +58,8 @@ class Retries:
             Stopped: `stop` was set.
         """
         too_long = failure.after is not None and failure.after > _LONGEST_ASKED
-        if self._used >= self._count or too_long:
+        most = self._count if failure.tries is None else min(failure.tries, self._count)
+        if self._used >= most or too_long:
             raise failure.error from failure
         delay = min(_FIRST * 2**self._used, _LONGEST) * random.uniform(0.75, 1.25)  # noqa: S311 - no secret
         self._used += 1

@@ -34,6 +34,7 @@ _PASSING_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 _LONGEST_REASON = 300
 _LONGEST_ERROR = 64 << 10
 _CONNECT_SECONDS = 15.0
+_FIRST_TRIES = 2
 
 
 class Reply(Value):
@@ -132,6 +133,7 @@ class Transport:
         self._lock = threading.Lock()
         self._clients: dict[tuple[str, bool], httpx2.Client] = {}
         self._schemes: dict[Endpoint, str] = {}
+        self._answered: set[str] = set()
 
     def close(self) -> None:
         """Close all connections."""
@@ -178,9 +180,7 @@ class Transport:
         for _ in range(_MOST_REDIRECTS):
             client = self._client(target, verified=verified or not own)
             content = body() if callable(body) else body
-            with _told(str(target), self.settings):
-                request = client.build_request(method, target, headers=sent, content=content)
-                response = client.send(request, stream=True)
+            response = self._sent(client, client.build_request(method, target, headers=sent, content=content))
             try:
                 if response.status_code not in _REDIRECTS or "location" not in response.headers:
                     yield Exchange(response, str(target), self.settings, own=own)
@@ -198,6 +198,19 @@ class Transport:
                 sent = {name: value for name, value in sent.items() if name.lower() != "authorization"}
             target = following
         raise RegistryError(f"registry `{asked.netloc.decode()}` redirects more than {_MOST_REDIRECTS} times")
+
+    def _sent(self, client: httpx2.Client, request: httpx2.Request) -> httpx2.Response:
+        host = request.url.netloc.decode()
+        try:
+            with _told(str(request.url), self.settings):
+                response = client.send(request, stream=True)
+        except Passing as passing:
+            # one that has never answered is rather a wrong name than a registry in trouble
+            if host not in self._answered:
+                passing.tries = _FIRST_TRIES
+            raise
+        self._answered.add(host)
+        return response
 
     def _may_be_plain(self, url: httpx2.URL) -> bool:
         host = url.netloc.decode()
