@@ -131,7 +131,7 @@ def _handler(interposed: Interposed) -> type[BaseHTTPRequestHandler]:
             elif interposed.upstream is None:
                 answer = Answer(404)
             else:
-                answer = _passed_on(interposed.upstream, request)
+                answer = passed_on(interposed.upstream, request)
             self.reply(answer, rule or Rule(""))
 
         do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = handle_one  # noqa: N815
@@ -179,7 +179,7 @@ def _body(source: object, headers: dict[str, str]) -> Iterator[bytes]:
         yield source.read(length)
 
 
-def _passed_on(upstream: str, request: Request) -> Answer:
+def passed_on(upstream: str, request: Request) -> Answer:
     with contextlib.closing(http.client.HTTPConnection(upstream, timeout=30)) as connection:
         headers = {name: value for name, value in request.headers.items() if name not in _HOP}
         headers["Content-Length"] = str(len(request.body))

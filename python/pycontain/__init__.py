@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         VolumeNotFound,
     )
     from pycontain.options import ContainerOptions
+    from pycontain.registry.credentials import Credentials
     from pycontain.types import Completed, Mount, Progress, RootFilesystem, Usage, bind, tmpfs_mount
 
 __version__ = "0.1.0"
@@ -56,6 +57,7 @@ __all__ = [
     "Conflict",
     "ContainerNotFound",
     "ContainerOptions",
+    "Credentials",
     "Engine",
     "ExitError",
     "ImageInvalid",
@@ -89,6 +91,7 @@ __all__ = [
 _MODULES = {
     "Completed": "types",
     "ContainerOptions": "options",
+    "Credentials": "registry.credentials",
     "Engine": "engine",
     "Mount": "types",
     "Progress": "types",

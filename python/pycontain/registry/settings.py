@@ -148,7 +148,7 @@ def _document(path: str) -> dict[str, Any]:
         types, what = _TYPES[name]
         if not isinstance(value, types) or isinstance(value, bool):
             raise InvalidOption(f"`{path}`: `{name}` is not {what}")
-        if isinstance(value, int | float) and value < (name != "retries"):
+        if isinstance(value, int | float) and (value < 0 or (value == 0 and name != "retries")):
             raise InvalidOption(f"`{path}`: `{name}` is {value}, too little")
     for name, table in document.get("registry", {}).items():
         _check_registry(path, name, table)
