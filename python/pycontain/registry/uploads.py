@@ -146,7 +146,9 @@ class _Session:
     def find_out(self) -> None:
         """How far it came; a session that is gone, or that does not tell, is begun anew."""
         if self._source.size > _CHUNK:
-            reply = self._repository.request("GET", self._url, actions=_ACTIONS, expected={204, 404, 400})
+            reply = self._repository.request(
+                "GET", self._url, actions=_ACTIONS, expected={204, 400, 404, 416}
+            )
             _, _, last = reply.headers.get("range", "").rpartition("-")
             # `0-0` is one byte or none, depending on whom one asks
             if reply.status == 204 and last.isdigit() and 0 < int(last) < self._source.size:
