@@ -80,7 +80,8 @@ class Interposed:
         self.requests: list[Request] = []
         self.lock = threading.Lock()
         self.ended = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self.handler = _handler(self)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self.handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
 

@@ -131,6 +131,7 @@ def running(
     *,
     auth: dict[str, Any] | None = None,
     certificates: tuple[Path, Path] | None = None,
+    client_ca: Path | None = None,
     host: str = "127.0.0.1",
     **known: Any,
 ) -> Iterator[Registry]:
@@ -149,6 +150,8 @@ def running(
         config["auth"] = auth
     if certificates:
         config["http"]["tls"] = {"certificate": str(certificates[0]), "key": str(certificates[1])}
+    if client_ca:
+        config["http"]["tls"]["clientcas"] = [str(client_ca)]
     file = directory / "config.yml"
     file.write_text(json.dumps(config))  # which YAML is, too
     log = (directory / "log").open("wb")

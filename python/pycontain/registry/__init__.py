@@ -57,7 +57,8 @@ class Client:
         from pycontain.registry.endpoints import endpoint
         from pycontain.registry.repository import Repository
 
-        return Repository(self.transport, self.authenticator, (endpoint(registry, self.settings),), path)
+        itself = (endpoint(registry, self.settings),)
+        return Repository(self.transport, self.authenticator, itself, path, "pull,push")
 
     def request(self, registry: str, rest: str, scope: str = "") -> Reply:
         """A GET of what belongs to no repository: `/v2/`, `/v2/_catalog`, or a whole URL there."""

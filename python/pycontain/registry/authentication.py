@@ -145,13 +145,17 @@ class Authenticator:
                 del self._tokens[endpoint, scope]
             answer = self._answer(endpoint, challenge, scope)
         if answer is None or answer == used:
-            known_user = self._user(endpoint)
-            who = "the login that is known is refused" if known_user else "it wants a login"
-            raise Unauthorized(
-                f"no access to registry `{endpoint.registry}`: {who}",
-                hint=f"`{login_command(endpoint.registry)}`",
-            )
+            raise self.refused(endpoint)
         return answer
+
+    def refused(self, endpoint: Endpoint, reason: str = "") -> Unauthorized:
+        """The error of somebody who has shown what there is to show."""
+        who = "the login that is known is refused" if self._user(endpoint) else "it wants a login"
+        why = f": {reason}" if reason else ""
+        return Unauthorized(
+            f"no access to registry `{endpoint.registry}`: {who}{why}",
+            hint=f"`{login_command(endpoint.registry)}`",
+        )
 
     def _user(self, endpoint: Endpoint) -> Credentials | None:
         registry = endpoint.registry

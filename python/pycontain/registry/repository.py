@@ -60,11 +60,13 @@ class Repository:
         authenticator: Authenticator,
         endpoints: tuple[Endpoint, ...],
         path: str,
+        actions: str = "pull",
     ) -> None:
         self.transport = transport
         self.authenticator = authenticator
         self.path = path
         self._endpoints = endpoints
+        self._actions = actions
         self._silent: set[Endpoint] = set()
 
     @property
@@ -76,9 +78,10 @@ class Repository:
         """Of something in this repository."""
         return f"{self.transport.base(endpoint)}/v2/{endpoint.prefix}{self.path}/{rest}"
 
-    def scope(self, endpoint: Endpoint, actions: str = "pull") -> str:
-        """What a token has to be good for."""
-        return f"repository:{endpoint.prefix}{self.path}:{actions}"
+    def scope(self, endpoint: Endpoint, also: str | None = None) -> str:
+        """What a token has to be good for; `also`: to read from another repository."""
+        own = f"repository:{endpoint.prefix}{self.path}:{self._actions}"
+        return own if also is None else f"{own} repository:{also}:pull"
 
     def manifest(self, reference: str, accept: Iterable[str]) -> Document:
         """The manifest or index of a tag or digest.
@@ -188,7 +191,6 @@ class Repository:
             f"manifests/{reference}",
             headers={"Content-Type": media_type},
             body=data,
-            actions="pull,push",
             expected={200, 201, 202},
         )
         digest = _digest(data)
@@ -204,7 +206,6 @@ class Repository:
         *,
         headers: Mapping[str, str] | None = None,
         body: Body = None,
-        actions: str = "pull",
         also: str | None = None,
         expected: Iterable[int] = (200,),
         limit: int = LARGEST_MANIFEST,
@@ -216,7 +217,6 @@ class Repository:
             rest: below the repository, or a whole URL.
             headers: as they are.
             body: as it is.
-            actions: what it needs to be allowed.
             also: another repository that it reads.
             expected: statuses that are no errors.
             limit: bytes of the answer.
@@ -226,7 +226,7 @@ class Repository:
             self.transport,
             self.authenticator,
             endpoint,
-            self._scopes(actions, also),
+            self.scope(endpoint, also),
             method,
             rest if "://" in rest else self.url(endpoint, rest),
             headers=headers,
@@ -242,7 +242,6 @@ class Repository:
         *,
         headers: Mapping[str, str],
         body: Body,
-        actions: str,
         expected: Iterable[int],
     ) -> Reply:
         """The same without another try.
@@ -250,17 +249,13 @@ class Repository:
         Raises:
             Passing: another may help.
         """
-        scope = self._scopes(actions, None)
+        scope = self.scope(self.endpoint)
         with opened(
             self.transport, self.authenticator, self.endpoint, scope, method, url, headers, body
         ) as exchange:
             if exchange.status in expected:
                 return exchange.reply(LARGEST_MANIFEST, "an answer")
             raise _error(exchange, method)
-
-    def _scopes(self, actions: str, also: str | None) -> str:
-        own = self.scope(self.endpoint, actions)
-        return own if also is None else f"{own} repository:{also}:pull"
 
     def _name(self, reference: str) -> str:
         return f"{self.path}{'@' if ':' in reference else ':'}{reference}"
@@ -332,9 +327,11 @@ def opened(
     for again in (False, True):
         sent = dict(headers) if shown is None else {**headers, "Authorization": shown}
         with transport.open(method, url, sent, body, verified=endpoint.verified) as exchange:
-            if exchange.status != 401 or not (own and exchange.own) or again:
+            if exchange.status != 401 or not (own and exchange.own):
                 yield exchange
                 return
+            if again:
+                raise authenticator.refused(endpoint, exchange.reason())
             challenges = exchange.challenges
         shown = authenticator.challenged(endpoint, scope, challenges, shown)
 

@@ -113,10 +113,13 @@ class Exchange:
 
     def failure(self, method: str) -> Passing | RegistryError:
         """The error that this answer is."""
-        reason = ""
+        return failure(self.status, self.headers, self.reason(), method, self.url)
+
+    def reason(self) -> str:
+        """What the answer, an error, says of why; may be empty."""
         with contextlib.suppress(Passing, RegistryError):
-            reason = _reason(self.read(_LONGEST_ERROR, "an error"))
-        return failure(self.status, self.headers, reason, method, self.url)
+            return _reason(self.read(_LONGEST_ERROR, "an error"))
+        return ""
 
 
 class Transport:

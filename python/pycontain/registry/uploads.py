@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Bytes", "Source", "upload"]
 
-_ACTIONS = "pull,push"
 _CHUNK = 32 << 20
 _PIECE = 256 << 10
 _WORTH_NEW_TRIES = 1 << 20
@@ -107,7 +106,6 @@ class _Session:
             "POST",
             rest,
             headers={"Content-Length": "0"},
-            actions=_ACTIONS,
             also=mount_from,
             expected={201, 202},
         )
@@ -146,9 +144,7 @@ class _Session:
     def find_out(self) -> None:
         """How far it came; a session that is gone, or that does not tell, is begun anew."""
         if self._source.size > _CHUNK:
-            reply = self._repository.request(
-                "GET", self._url, actions=_ACTIONS, expected={204, 400, 404, 416}
-            )
+            reply = self._repository.request("GET", self._url, expected={204, 400, 404, 416})
             _, _, last = reply.headers.get("range", "").rpartition("-")
             # `0-0` is one byte or none, depending on whom one asks
             if reply.status == 204 and last.isdigit() and 0 < int(last) < self._source.size:
@@ -177,7 +173,6 @@ class _Session:
             url,
             headers=headers,
             body=body if end > begin else b"",
-            actions=_ACTIONS,
             expected=expected,
         )
 
