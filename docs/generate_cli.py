@@ -56,8 +56,109 @@ pycontain: …not found in $PATH…
 exit code 127
 ```
 """,
+    "history": """\
+One line for each step, the last first. Sizes are of the layer that the step made, unpacked.
+
+```console
+$ mkdir tree && echo hello > tree/greeting
+$ tar -C tree -c . | pycontain import --message 'by hand' - hello:1 > /dev/null
+$ pycontain history --format '{{.Size}} {{.Comment}}' hello:1
+6B by hand
+```
+""",
     "images": """\
 The image `host` is not in the list: its content is the machine's, nothing is kept.
+
+A pattern may have `*`, `?` and `[a-z]`, which stop at a slash: `registry.lan/*/app`, `alpine:3.*`.
+Filters of different kinds must all hold, and all labels; of several references one has to fit:
+
+| filter | |
+|---|---|
+| `dangling=true` | without a tag |
+| `label=KEY`, `label=KEY=VALUE` | with this label |
+| `before=IMAGE`, `since=IMAGE` | made before or after this one |
+| `until=TIME` | made before this: `24h` ago, `2026-01-31`, RFC 3339 |
+| `reference=PATTERN` | with a name that fits |
+
+`--format` takes `json`, a Go template for each row, or `table` and a template whose columns are divided
+by `\\t`. Fields: `.ID .Repository .Tag .Digest .CreatedSince .CreatedAt .Size`. Functions: Go's, and
+`json join split title upper lower pad truncate`.
+
+```console
+$ mkdir tree && echo hello > tree/greeting
+$ tar -C tree -c . | pycontain import --change 'LABEL tier=front' - shop:1 > /dev/null
+$ pycontain images --filter label=tier=front --format 'table {{.Repository}}\\t{{.Size}}'
+REPOSITORY   SIZE
+shop         6B
+```
+""",
+    "inspect": """\
+JSON as `docker image inspect` prints it; `GraphDriver` has the directories of the layers. With
+`--format` a Go template for each. What is not found is told after what is, and the exit code is 1.
+""",
+    "image inspect": """\
+The same as [pycontain inspect](#pycontain-inspect), of images alone.
+
+```console
+$ mkdir tree && echo hello > tree/greeting
+$ tar -C tree -c . | pycontain import --change 'CMD ["sh"]' - hello:1 > /dev/null
+$ pycontain image inspect --format '{{json .Config.Cmd}} {{len .RootFS.Layers}}' hello:1
+["sh"] 1
+```
+""",
+    "image bootstrap": """\
+Makes an image without any registry: of `debian` or `ubuntu`, of the suite after the colon, by an
+installed mmdebstrap (as root, or as a user with subordinate ids) or debootstrap (as root). Packages come
+from the mirror that this machine's apt has for that suite, else from the distribution's own, and are
+checked with its keys.
+
+```console
+# not run by the tests: downloads 40 MB
+$ pycontain image bootstrap debian:bookworm
+sha256:…
+$ pycontain run --rm debian:bookworm cat /etc/debian_version
+12.…
+```
+""",
+    "image prune": """\
+Removes images without a tag, or with `--all` or `--keep-storage` images with one too; never one that a
+container is made from, running or not. Layers go when no other image has them. It asks first, unless
+`--force`.
+
+`--keep-storage 20GB` removes no more than it takes: the image that was least recently used goes first,
+until all layers, each counted once, unpacked and as they came, take no more than that. Used means: a
+container was made from it; before that, it was added.
+
+```console
+$ mkdir tree && echo hello > tree/greeting
+$ tar -C tree -c . | pycontain import - hello:1 > /dev/null
+$ pycontain image prune --all --force
+Deleted Images:
+untagged: hello:1
+deleted: sha256:…
+deleted: sha256:…
+
+Total reclaimed space: …kB
+```
+""",
+    "system df": """\
+The size of images is that of their layers, each counted once: unpacked, and as it came (the compressed
+bytes are kept for `push` and `save`). What no container uses is reclaimable. `--verbose` shows for each
+image what its layers take unpacked, shared with other images and not. Containers are counted by the
+files that they wrote.
+
+```console
+$ pycontain system df
+TYPE            TOTAL     ACTIVE    SIZE      RECLAIMABLE
+Images          0         0         0B        0B
+Containers      0         0         0B        0B
+Local Volumes   0         0         0B        0B
+Build Cache     0         0         0B        0B
+```
+""",
+    "system prune": """\
+Removes images as [pycontain image prune](#pycontain-image-prune) does, and what ended processes left
+unfinished. It asks first, unless `--force`.
 """,
     "import": """\
 The tar may be compressed by gzip or zstd. The image has one layer. Its id goes to stdout.
@@ -135,7 +236,26 @@ The push refers to repository [registry.lan:5000/debian]
 """,
     "rmi": """\
 A name that is not an image's last is taken away, no more. With the last name go the image and the layers
-that no other image has. An image that a container was made from stays.
+that no other image has. By id, or the beginning of one, all names of one repository go; of several
+repositories only with `--force`.
+
+An image that a container is made from stays. `--force` takes its last name away nevertheless.
+""",
+    "save": """\
+An archive as `docker save` writes it, which is an OCI layout as well: docker, podman and skopeo read it,
+as `docker-archive:FILE` or `oci-archive:FILE:TAG`. A name without a tag stands for all tags of its
+repository; an image that is given by its id has no name in the archive. The same images give the same
+bytes.
+
+Layers are written as they came, compressed or not. Those compressed by zstd are read by docker from
+version 23 on. `FILE` appears when all of it is written. An archive is not written to a terminal.
+
+```console
+$ mkdir tree && echo hello > tree/greeting
+$ tar -C tree -c . | pycontain import - hello:1 > /dev/null
+$ pycontain save hello:1 | tar -x -O manifest.json
+[{"Config":"blobs/sha256/…","RepoTags":["hello:1"],…
+```
 """,
     "search": """\
 Of docker.io by its search; of other registries (`registry.lan:5000/TERM`) by their catalogue, whose names

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from pycontain._core import Exit, Launcher, Process, Unpacked
+    from pycontain.images.filters import PruneFilters
+    from pycontain.images.removal import Removal
     from pycontain.options import ContainerOptions
+    from pycontain.runtime.disk import DiskUsage
     from pycontain.runtime.spec import Prepared
 
 __all__ = ["Engine", "default"]
@@ -137,6 +140,25 @@ class Engine:
                 return self._get_launcher().explain(container.prepared.config)
             finally:
                 container.discard(self._get_launcher())
+
+    def disk_usage(self) -> DiskUsage:
+        """What is kept on disk, and how much of it nothing uses."""
+        from pycontain.runtime.disk import disk_usage
+
+        return disk_usage(self._paths, self._images.usage())
+
+    def prune(self, *, all: bool = False, **filters: Unpack[PruneFilters]) -> Removal:
+        """Remove images that nothing uses, and what ended processes left unfinished.
+
+        Args:
+            all: images with a tag too.
+            filters: see `PruneFilters`.
+
+        Raises:
+            InvalidOption: a filter is not valid.
+        """
+        directories.collect(self._paths, self._get_launcher())
+        return self._images.prune(all=all, **filters)
 
     def close(self) -> None:
         """End the launcher, and with it every container that this engine runs in the foreground."""

@@ -16,14 +16,17 @@ from typer.core import TyperCommand, TyperGroup
 # name: (module, what it does); the module has a function `command`, which typer makes the command of
 COMMANDS = {
     "run": ("run", "Create a container from an image and run a command in it"),
+    "history": ("history", "Show how an image was made"),
     "images": ("images", "List images"),
     "import": ("import_", "Make an image of a tar archive of files"),
+    "inspect": ("inspect", "Show all about images"),
     "load": ("load", "Load images from an archive"),
     "login": ("login", "Log in to a registry"),
     "logout": ("logout", "Log out of a registry"),
     "pull": ("pull", "Fetch an image from its registry"),
     "push": ("push", "Send an image to its registry"),
     "rmi": ("rmi", "Remove images"),
+    "save": ("save", "Write images to an archive"),
     "search": ("search", "Look for images in a registry"),
     "tag": ("tag", "Give an image another name"),
     "version": ("version", "Show which versions are at work"),
@@ -33,18 +36,30 @@ GROUPS = {
     "image": (
         "Manage images",
         {
+            "bootstrap": ("image_bootstrap", "Make a base image from a distribution's package mirror"),
+            "history": COMMANDS["history"],
             "import": COMMANDS["import"],
+            "inspect": ("image_inspect", "Show all about images"),
             "load": COMMANDS["load"],
             "ls": COMMANDS["images"],
+            "prune": ("image_prune", "Remove images that nothing uses"),
             "pull": COMMANDS["pull"],
             "push": COMMANDS["push"],
             "rm": COMMANDS["rmi"],
+            "save": COMMANDS["save"],
             "tag": COMMANDS["tag"],
         },
     ),
     "manifest": (
         "Look at manifests in registries",
         {"inspect": ("manifest_inspect", "Show the manifest or index of an image as its registry has it")},
+    ),
+    "system": (
+        "Manage what is kept on disk",
+        {
+            "df": ("system_df", "Show what is kept on disk"),
+            "prune": ("system_prune", "Remove what nothing uses"),
+        },
     ),
 }
 # what else docker calls them

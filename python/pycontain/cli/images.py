@@ -62,16 +62,17 @@ def command(
         chosen.setdefault("references", []).append(name)
     found = images.summaries(**chosen)
     shows_digests = digests or "{{.Digest}}" in template
-    rows = [row for image in found for row in _rows(image, digests=shows_digests, no_trunc=no_trunc)]
+    cells = [row for image in found for row in rows(image, digests=shows_digests, no_trunc=no_trunc)]
     if quiet and not template:
-        typer.echo("".join(f"{row['ID']}\n" for row in rows), nl=False)
+        typer.echo("".join(f"{row['ID']}\n" for row in cells), nl=False)
         return
-    shown = [fields(row, "imageContext") for row in rows] if template else rows
+    shown = [fields(row, "imageContext") for row in cells] if template else cells
     for line in lines(shown, _HEADERS, _WITH_DIGESTS if digests else _USUAL, template):
         typer.echo(line)
 
 
-def _rows(image: "Summary", *, digests: bool, no_trunc: bool) -> "Iterator[dict[str, str]]":
+def rows(image: "Summary", *, digests: bool, no_trunc: bool) -> "Iterator[dict[str, str]]":
+    """What docker's fields have for each of its names."""
     from pycontain.cli.columns import size, when
 
     created_since, created_at = when(image.created)

@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from typing import IO, Unpack
+    from typing import IO, Any, Unpack
 
     from pycontain.images.config import HistoryEntry, ImageConfig
     from pycontain.images.filters import ImageFilters, PruneFilters
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pycontain.images.removal import Removal
     from pycontain.images.stage import Unpacker
     from pycontain.images.store import Store, StoredImage
+    from pycontain.images.usage import StoreUsage
     from pycontain.paths import Paths
     from pycontain.registry.credentials import Credentials
     from pycontain.runtime.command import ImageConfig as Defaults
@@ -110,6 +111,12 @@ class Image:
         """How it was made, the first step first."""
         return self._store.history(self.id)
 
+    def inspect(self) -> dict[str, Any]:
+        """All about it as it is now, in the shape of docker's JSON."""
+        from pycontain.images.inspecting import inspect
+
+        return inspect(self._store, self.id)
+
     def tag(self, name: str) -> None:
         """Give it one more name; another image of that name loses it.
 
@@ -184,6 +191,32 @@ class Images:
         from pycontain.images.archive import load
 
         return tuple(Image(self._store, stored) for stored in load(self._store, source))
+
+    def save(
+        self,
+        names: str | Iterable[str],
+        target: str | os.PathLike[str] | IO[bytes],
+        *,
+        platform: str | None = None,
+    ) -> None:
+        """Write an archive of images, as `docker save` does: `load`, docker, podman and skopeo read it.
+
+        >>> engine.images.save(["python:3.12"], "python.tar")
+
+        Args:
+            names: one or several; one without a tag stands for all tags of that repository.
+            target: a path, which appears when all of it is written; or something open to write to.
+            platform: `linux/amd64`: what the images must be for.
+
+        Raises:
+            ImageNotFound: one of them is not here.
+            Unsupported: one is for another platform.
+            StoreError: the archive cannot be written.
+        """
+        from pycontain.images.saving import save
+
+        given = [names] if isinstance(names, str) else names
+        save(self._store, [_not_host(name) for name in given], target, platform=platform)
 
     def import_(
         self,
@@ -306,6 +339,43 @@ class Images:
         with Client(credentials=credentials) as client:
             return Pusher(self._store, client, progress).push_all(reference)
 
+    def bootstrap(
+        self,
+        distribution: str,
+        name: str | None = None,
+        *,
+        mirror: str | None = None,
+        variant: str = "minbase",
+        include: Iterable[str] = (),
+    ) -> Image:
+        """Make a base image from a distribution's package mirror, by an installed mmdebstrap or debootstrap.
+
+        >>> engine.images.bootstrap("debian:bookworm", include=["ca-certificates"])
+
+        Args:
+            distribution: `debian` or `ubuntu`, a colon, and the suite.
+            name: the image's; None: as `distribution`.
+            mirror: where packages come from; None: as this machine's apt has it, else the distribution's own.
+            variant: which packages it has.
+            include: further packages.
+
+        Raises:
+            InvalidOption: there is no such distribution or variant.
+            Unsupported: no such program is installed, or it failed; says why.
+        """
+        from pycontain.images.bootstrap import bootstrap
+
+        stored = bootstrap(
+            self._store,
+            self._launcher,
+            distribution,
+            name,
+            mirror=mirror,
+            variant=variant,
+            include=include,
+        )
+        return Image(self._store, stored)
+
     def tag(self, name: str, target: str) -> None:
         """Give the image `name` the name `target` as well; another image of that name loses it.
 
@@ -351,6 +421,12 @@ class Images:
         from pycontain.images.removal import prune
 
         return prune(self._store, filters, everything=all, keep_storage=keep_storage)
+
+    def usage(self) -> StoreUsage:
+        """What the images take on disk."""
+        from pycontain.images.usage import usage
+
+        return usage(self._store)
 
     def has(self, id: str) -> bool:
         """Whether there is an image of this id."""

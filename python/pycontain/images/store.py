@@ -193,6 +193,13 @@ class Store:
         with self.database.reading() as connection:
             return bytes(self._find(connection, id)[1])
 
+    def manifest(self, id: str) -> bytes | None:
+        """The manifest that the image `id` came with, to the byte; None where it came without."""
+        with self.database.reading() as connection:
+            image = self._find(connection, id)[0]
+            row = connection.execute("SELECT manifest FROM images WHERE id = ?", (image,)).fetchone()
+            return None if row[0] is None else bytes(row[0])
+
     def layers(self, id: str) -> tuple[StoredLayer, ...]:
         """The layers of the image `id` and the blobs they came from, the lowest first.
 
@@ -200,13 +207,6 @@ class Store:
         """
         with self.database.reading() as connection:
             return stored_layers(connection, self.paths, self._find(connection, id)[0])
-
-    def manifest(self, id: str) -> bytes | None:
-        """The manifest that the image `id` came with from its registry or archive, to the byte."""
-        with self.database.reading() as connection:
-            found = self._find(connection, id)[0]
-            row = connection.execute("SELECT manifest FROM images WHERE id = ?", (found,)).fetchone()
-            return None if row is None or row[0] is None else bytes(row[0])
 
     def repositories(self, diff_id: str) -> tuple[Reference, ...]:
         """Where registries are known to have this layer: the images with it that came from or went there."""
@@ -228,8 +228,17 @@ class Store:
         import json
 
         entries = json.loads(self.configuration(id)).get("history") or ()
-        fields = HistoryEntry.__slots__
-        return tuple(HistoryEntry(**{name: e[name] for name in fields if e.get(name)}) for e in entries)
+        sizes = [layer.size for layer in self.layers(id)]
+        # an image may tell of fewer steps than it has layers, or of more
+        made = iter(sizes)
+        fields = [name for name in HistoryEntry.__slots__ if name != "size"]
+        return tuple(
+            HistoryEntry(
+                **{name: entry[name] for name in fields if entry.get(name)},
+                size=0 if entry.get("empty_layer") else next(made, 0),
+            )
+            for entry in entries
+        )
 
     def tag(self, name: str, target: str) -> str:
         """Give the image `name` one more name; another image of that name loses it. Returns the name.

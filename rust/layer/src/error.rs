@@ -1,4 +1,4 @@
-//! Why a layer was not unpacked.
+//! Why a layer was not unpacked, or a directory not packed.
 
 use std::io;
 
@@ -13,8 +13,10 @@ pub enum Error {
     Source(#[source] io::Error),
     #[error("cannot write the layer's compressed bytes to disk: {}", words(.0))]
     Copy(#[source] io::Error),
-    #[error("cannot start a thread to unpack the layer: {0}")]
+    #[error("cannot start a thread for the layer: {0}")]
     Thread(#[source] io::Error),
+    #[error("cannot write the archive: {}", words(.0))]
+    Target(#[source] io::Error),
     #[error("layer is truncated after {after} bytes")]
     Truncated { after: u64 },
     #[error("layer is damaged: {format} data is invalid near byte {at}: {why}")]
@@ -45,6 +47,14 @@ pub enum Error {
     Expansion { limit: u64, compressed: u64, unpacked: u64 },
     #[error("layer entry `{entry}`: cannot {action}: {}", errno.desc())]
     Entry { entry: EntryName, action: &'static str, errno: Errno },
+    #[error("`{entry}` cannot be in a layer: a name that begins with `.wh.` stands for something deleted")]
+    Reserved { entry: EntryName },
+    #[error(
+        "`{entry}` cannot be packed: overlayfs keeps a part of it in a lower layer (`redirect_dir` or `metacopy`)"
+    )]
+    Elsewhere { entry: EntryName },
+    #[error("`{entry}` was moved while the directory was read")]
+    Moved { entry: EntryName },
     #[error("cannot {action} in the layer's directory: {}", errno.desc())]
     Root { action: &'static str, errno: Errno },
 }
@@ -54,7 +64,7 @@ impl Error {
     pub fn errno(&self) -> Option<Errno> {
         match self {
             Self::Entry { errno, .. } | Self::Owner { errno, .. } | Self::Root { errno, .. } => Some(*errno),
-            Self::Source(error) | Self::Copy(error) | Self::Thread(error) => {
+            Self::Source(error) | Self::Copy(error) | Self::Target(error) | Self::Thread(error) => {
                 error.raw_os_error().map(Errno::from_raw)
             }
             _ => None,

@@ -1,4 +1,4 @@
-//! Unpacks image layers (tar, tar+gzip, tar+zstd) beneath a directory, as a stream.
+//! Unpacks image layers (tar, tar+gzip, tar+zstd) beneath a directory, as a stream, and packs directories.
 //!
 //! Nothing is trusted: an entry is placed through a directory fd that was resolved beneath the root without following
 //! any symlink, or it is refused by name. Up to four threads run as a pipeline with a bounded number of buffers:
@@ -20,6 +20,7 @@ mod digest;
 mod error;
 mod name;
 mod options;
+mod pack;
 mod pax;
 mod pipeline;
 mod place;
@@ -27,6 +28,7 @@ mod remove;
 mod tape;
 mod tree;
 mod unpack;
+mod walk;
 mod whiteout;
 
 pub use compression::Compression;
@@ -34,4 +36,5 @@ pub use digest::Digest;
 pub use error::Error;
 pub use name::EntryName;
 pub use options::{Devices, Limits, Options, OverlayXattr, Ownership, Whiteouts};
+pub use pack::{Content, PackOptions, Packed, pack};
 pub use unpack::{Unpacked, sync, unpack, unpack_and_keep};

@@ -107,7 +107,7 @@ pub fn sync(root: BorrowedFd<'_>) -> Result<(), Error> {
     sync().map_err(|errno| Error::Root { action: "write everything to disk", errno })
 }
 
-fn spawn<'scope, T: Send + 'scope>(
+pub(crate) fn spawn<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     name: &str,
     stage: impl FnOnce() -> T + Send + 'scope,
@@ -115,6 +115,6 @@ fn spawn<'scope, T: Send + 'scope>(
     Builder::new().name(name.to_owned()).spawn_scoped(scope, stage).map_err(Error::Thread)
 }
 
-fn join<T>(stage: ScopedJoinHandle<'_, T>) -> T {
+pub(crate) fn join<T>(stage: ScopedJoinHandle<'_, T>) -> T {
     stage.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

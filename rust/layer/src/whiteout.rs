@@ -16,8 +16,8 @@ use crate::options::OverlayXattr;
 use crate::remove::{names, remove};
 use crate::tree::{During, Fault, Tree, is, open_component, stat};
 
-const PREFIX: &[u8] = b".wh.";
-const OPAQUE: &[u8] = b".wh..wh..opq";
+pub(crate) const PREFIX: &[u8] = b".wh.";
+pub(crate) const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Names that aufs kept its own state under, found in layers written by old versions of docker.
 const AUFS_PREFIX: &[u8] = b".wh..wh.";
 /// Hard links of such a layer may go to files in here.

@@ -1,15 +1,17 @@
-//! Random trees, written by another implementation, come out as they went in.
+//! Random trees, written by another implementation, come out as they went in, also when they are packed again.
 #![allow(clippy::unwrap_used)]
 
 mod sandbox;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use pycontain_layer::{Options, Whiteouts};
+use pycontain_layer::{Compression, Content, Options, PackOptions, Whiteouts, pack};
 use sandbox::{Sandbox, Seen, Tree, is_root, options};
 
 #[derive(Debug, Clone)]
@@ -108,7 +110,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn random_trees_come_out_as_they_went_in(tree in tree(), compression in 0..3) {
+    fn random_trees_come_out_as_they_went_in(tree in tree(), compression in 0..3usize) {
         if !is_root() {
             return Ok(()); // the owners need it
         }
@@ -131,6 +133,19 @@ proptest! {
         let plain = Options { whiteouts: Whiteouts::Plain, ..options() };
         let unpacked = sandbox.unpack_with(&layer[..], plain).unwrap();
         prop_assert_eq!(unpacked.entries, expected.len() as u64);
-        prop_assert_eq!(sandbox.tree(), expected);
+        prop_assert_eq!(&sandbox.tree(), &expected);
+
+        let compression = [Compression::None, Compression::Gzip, Compression::Zstd][compression];
+        let tree = PackOptions { content: Content::Tree, compression, latest: None, threads: None, skip: Vec::new() };
+        let packed = |sandbox: &Sandbox| {
+            let mut bytes = Vec::new();
+            let packed = pack(File::open(sandbox.root()).unwrap().as_fd(), &mut bytes, &tree).unwrap();
+            (packed.digest, bytes)
+        };
+        let (digest, bytes) = packed(&sandbox);
+        let again = Sandbox::new();
+        again.unpack_with(&bytes[..], plain).unwrap();
+        prop_assert_eq!(&again.tree(), &expected);
+        prop_assert_eq!(packed(&again).0, digest);
     }
 }

@@ -12,8 +12,11 @@ class TemplateError(InvalidOption):
 
     Attributes:
         reason: without the words that every one of these begins with.
-        parsed: whether it parsed: docker's exit codes make a difference.
+        parsed: whether it parsed.
+        returncode: what the command line exits with.
     """
+
+    returncode = 1
 
     def __init__(self, reason: str, *, parsed: bool = True) -> None:
         super().__init__(f"template parsing error: {reason}")
