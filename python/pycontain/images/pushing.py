@@ -37,7 +37,6 @@ __all__ = ["Pusher"]
 _MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 _REPORT_EVERY = 512 << 10
-_PIECE = 1 << 20
 
 
 class _Layer(Value):
@@ -231,23 +230,18 @@ def _manifest(kept: bytes | None, id: str, configuration: bytes, layers: list[_L
 
 
 def _gzip(blob: Blob, directory: str, report: Callable[[int], None]) -> Blob:
-    """The same, compressed: reproducibly, without a name or a time."""
-    import zlib
+    """The same, compressed."""
+    from pycontain.images.gzipping import gzipped
 
     path = f"{directory}/{os.urandom(6).hex()}.blob"
     digest, size, done = hashlib.sha256(), 0, 0
-    packer = zlib.compressobj(6, wbits=31)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with open(blob.path, "rb") as source, open(descriptor, "wb") as target:
-        ended = False
-        while not ended:
-            piece = source.read(_PIECE)
-            ended = not piece
-            packed = packer.flush() if ended else packer.compress(piece)
-            target.write(packed)
-            digest.update(packed)
-            size += len(packed)
-            done += len(piece)
+        for piece, length in gzipped(source):
+            target.write(piece)
+            digest.update(piece)
+            size += len(piece)
+            done += length
             report(done)
         target.flush()
         os.fsync(target.fileno())
