@@ -36,7 +36,8 @@ the image.
 Without `--rm` the directory of the container stays below the root (`containers/<id>`); there is no command
 yet that starts it again, or removes it.
 
-There is no registry client yet: of `--pull` and `--platform` only the value is checked.
+An image that is not here is fetched from its registry, as by [pycontain pull](#pycontain-pull), unless
+`--pull never`; with `--pull always` its registry is asked each time.
 
 | exit code | meaning |
 |---|---|
@@ -216,6 +217,57 @@ $ docker save alpine:3.20 | pycontain load
 Loaded image: alpine:3.20
 ```
 """,
+    "login": """\
+The registry is asked, then name and password, or the token that it gives in their place, are kept in
+docker's `config.json`, or by the credential helper that is set there; docker, podman and skopeo find them
+too. `SERVER` is docker.io when it is left out.
+
+```console
+# not run by the tests: needs a registry with accounts
+$ pycontain login --username me --password-stdin registry.lan:5000 < password
+Login Succeeded
+```
+""",
+    "logout": """\
+`SERVER` is docker.io when it is left out.
+
+```console
+$ pycontain logout registry.lan:5000
+Not logged in to registry.lan:5000
+```
+""",
+    "manifest inspect": """\
+As the registry has it, which is asked even when the image is here.
+""",
+    "pull": """\
+What is here already is not moved again, and a layer that another process is fetching is waited for. A broken
+connection is taken up where it broke. `docker.io` is meant where the name has no registry;
+[docs/registries.md](registries.md) tells how to change that, and of mirrors, certificates and plain HTTP.
+Progress is bars on a terminal, else a line for each step; the last line is the image's full name.
+
+```console
+# not run by the tests: needs a connection to docker.io
+$ pycontain pull alpine:3.20
+3.20: Pulling from library/alpine
+…
+Digest: sha256:…
+Status: Downloaded newer image for alpine:3.20
+docker.io/library/alpine:3.20
+```
+""",
+    "push": """\
+Layers that the registry has are not sent again, and those that it has in another repository are mounted
+from there. An image that came from a registry unchanged keeps its digest; any other gets an OCI manifest.
+
+```console
+# not run by the tests: needs a registry
+$ pycontain tag debian:13 registry.lan:5000/debian:13
+$ pycontain push registry.lan:5000/debian:13
+The push refers to repository [registry.lan:5000/debian]
+…: Pushed
+13: digest: sha256:… size: …
+```
+""",
     "rmi": """\
 A name that is not an image's last is taken away, no more. With the last name go the image and the layers
 that no other image has. By id, or the beginning of one, all names of one repository go; of several
@@ -238,6 +290,10 @@ $ tar -C tree -c . | pycontain import - hello:1 > /dev/null
 $ pycontain save hello:1 | tar -x -O manifest.json
 [{"Config":"blobs/sha256/…","RepoTags":["hello:1"],…
 ```
+""",
+    "search": """\
+Of docker.io by its search; of other registries (`registry.lan:5000/TERM`) by their catalogue, whose names
+must contain the term. `REGISTRY` is docker.io when it is left out.
 """,
     "tag": """\
 An image that had the target's name before loses it.

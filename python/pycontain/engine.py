@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 
-from pycontain.errors import ExitError, ImageNotFound, TimeoutExpired, Unsupported
+from pycontain.errors import ExitError, ImageNotFound, TimeoutExpired
 from pycontain.images import Images, StartImage
 from pycontain.paths import Paths, find
 from pycontain.runtime import directory as directories
@@ -235,12 +235,12 @@ class Engine:
             from pycontain.runtime.mounts import rootfs
 
             return StartImage("", rootfs(os.fspath(options["rootfs"]), os.getcwd()), NoImage())
-        if options.get("pull") == "always":
-            raise Unsupported(
-                f"cannot pull `{image}`: there is no registry client yet",
-                hint="`pycontain load` and `pycontain import` bring images in",
-            )
-        return self._images.for_start(image, platform=options.get("platform"))
+        pull = options.get("pull", "missing")
+        if pull not in {"missing", "always", "never"}:
+            from pycontain.runtime.sizes import invalid
+
+            raise invalid("pull", pull, "must be missing, always or never")
+        return self._images.for_start(image, platform=options.get("platform"), pull=pull)
 
     def _users(self) -> dict[str, list[str]]:
         return directories.users(self._paths)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pycontain.errors import ImageNotFound, InvalidOption, Unsupported
+from pycontain.errors import ImageNotFound, InvalidOption
 from pycontain.types import Value
 
 TYPE_CHECKING = False
@@ -14,13 +14,16 @@ if TYPE_CHECKING:
     from pycontain.images.config import HistoryEntry, ImageConfig
     from pycontain.images.filters import ImageFilters, PruneFilters
     from pycontain.images.listing import Summary
+    from pycontain.images.platforms import Platform
+    from pycontain.images.reference import Reference
     from pycontain.images.removal import Removal
     from pycontain.images.stage import Unpacker
     from pycontain.images.store import Store, StoredImage
     from pycontain.images.usage import StoreUsage
     from pycontain.paths import Paths
+    from pycontain.registry.credentials import Credentials
     from pycontain.runtime.command import ImageConfig as Defaults
-    from pycontain.types import RootFilesystem
+    from pycontain.types import Progress, RootFilesystem
 
 __all__ = ["Image", "Images", "StartImage"]
 
@@ -242,6 +245,100 @@ class Images:
         stored = import_file_system(self._store, source, name, changes=changes, message=message)
         return Image(self._store, stored)
 
+    def pull(
+        self,
+        name: str,
+        *,
+        platform: str | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        credentials: Credentials | None = None,
+    ) -> Image:
+        """Bring an image from its registry; what is here already is not moved again.
+
+        Args:
+            name: `alpine`, `registry.lan:5000/app:1`, `alpine@sha256:…`.
+            platform: `linux/arm64`; None: this machine's.
+            progress: is called at each step, by one thread at a time.
+            credentials: None: those of docker's `config.json`.
+
+        Raises:
+            ImageNotFound: the registry has none of this name.
+            Unauthorized: it wants a login, or another one.
+            RegistryUnreachable: there is no connection to it, or none that lasts.
+            RateLimited: it wants to be asked less often.
+            RegistryError: it did not do its part in another way.
+            ImageInvalid: what it has is not a valid image; nothing was added.
+            Unsupported: it has none for this platform.
+        """
+        from pycontain.images.pulling import Puller
+        from pycontain.registry import Client
+
+        reference, wanted = _reference(name), _platform(platform)
+        with Client(credentials=credentials) as client:
+            return Image(self._store, Puller(self._store, client, progress).pull(reference, wanted))
+
+    def pull_all(
+        self,
+        name: str,
+        *,
+        platform: str | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        credentials: Credentials | None = None,
+    ) -> tuple[Image, ...]:
+        """Bring every tag of the repository `name`; otherwise as `pull`."""
+        from pycontain.images.pulling import Puller
+        from pycontain.registry import Client
+
+        reference, wanted = _reference(name), _platform(platform)
+        with Client(credentials=credentials) as client:
+            stored = Puller(self._store, client, progress).pull_all(reference, wanted)
+            return tuple(Image(self._store, one) for one in stored)
+
+    def push(
+        self,
+        name: str,
+        *,
+        progress: Callable[[Progress], None] | None = None,
+        credentials: Credentials | None = None,
+    ) -> str:
+        """Send an image to the registry that its name names; layers that are there are not moved again.
+
+        Args:
+            name: `registry.lan:5000/app:1`.
+            progress: is called at each step, by one thread at a time.
+            credentials: None: those of docker's `config.json`.
+
+        Returns:
+            The digest that the registry knows it by now.
+
+        Raises:
+            ImageNotFound: there is no image `name` here.
+            Unauthorized: the registry wants a login, or another one.
+            RegistryUnreachable: there is no connection to it, or none that lasts.
+            RegistryError: it did not do its part in another way.
+        """
+        from pycontain.images.pushing import Pusher
+        from pycontain.registry import Client
+
+        reference = _reference(name)
+        with Client(credentials=credentials) as client:
+            return Pusher(self._store, client, progress).push(reference)
+
+    def push_all(
+        self,
+        name: str,
+        *,
+        progress: Callable[[Progress], None] | None = None,
+        credentials: Credentials | None = None,
+    ) -> tuple[str, ...]:
+        """Send every tag of the repository `name` that is here; otherwise as `push`."""
+        from pycontain.images.pushing import Pusher
+        from pycontain.registry import Client
+
+        reference = _reference(name)
+        with Client(credentials=credentials) as client:
+            return Pusher(self._store, client, progress).push_all(reference)
+
     def bootstrap(
         self,
         distribution: str,
@@ -339,15 +436,16 @@ class Images:
         """Whether there is an image of this id."""
         return self._store.has(id)
 
-    def for_start(self, name: str, *, platform: str | None = None) -> StartImage:
-        """What a container of the image `name` is made of. Only reads the database.
+    def for_start(self, name: str, *, platform: str | None = None, pull: str = "never") -> StartImage:
+        """What a container of the image `name` is made of. Only reads the database, unless it has to pull.
 
         Args:
             name: the image's, or its id.
             platform: `linux/amd64`: what the image must be for; None: this machine.
+            pull: `missing`, `always` or `never`.
 
         Raises:
-            ImageNotFound: there is none.
+            ImageNotFound: there is none, here or where it was asked for.
             Unsupported: its programs are for another kind of machine.
         """
         from pycontain.images import use
@@ -358,14 +456,27 @@ class Images:
 
             host = host_image(self._paths)
             return StartImage(_HOST, host.root, host.config)
-        stored = self._store.resolve(name)
-        if platform is not None and not f"{stored.os}/{stored.architecture}".startswith(platform):
-            raise Unsupported(
-                f"image `{name}` is for {stored.os}/{stored.architecture}, not for `{platform}`",
-                hint="load an image for that platform",
-            )
+        if pull == "always":
+            self.pull(name, platform=platform)
+        try:
+            stored = self._for_platform(name, platform)
+        except ImageNotFound:
+            if pull != "missing" or name.startswith("sha256:"):  # no registry is asked for an id
+                raise
+            self.pull(name, platform=platform)
+            stored = self._for_platform(name, platform)
         use.note(self._paths, stored.id)
         return StartImage(stored.id, RootFilesystem(stored.layers), stored.config)
+
+    def _for_platform(self, name: str, platform: str | None) -> StoredImage:
+        stored = self._store.resolve(name)
+        wanted = _platform(platform)
+        if wanted is not None and not wanted.is_served_by(stored.os, stored.architecture):
+            raise ImageNotFound(
+                f"image `{name}` is here for {stored.os}/{stored.architecture}, not for `{wanted}`",
+                hint=f"`pycontain pull --platform {wanted} {name}` gets it where there is one",
+            )
+        return stored
 
     def list(self, name: str | None = None, **filters: Unpack[ImageFilters]) -> tuple[Image, ...]:
         """The images, the newest first.
@@ -395,6 +506,20 @@ class Images:
         """Close the database; the next use opens it again."""
         for store in self._opened.values():
             store.close()
+
+
+def _reference(name: str) -> Reference:
+    from pycontain.images.reference import parse
+
+    if name == _HOST:
+        raise InvalidOption(f"image `{_HOST}` is this machine's own programs: no registry has it")
+    return parse(name)
+
+
+def _platform(text: str | None) -> Platform | None:
+    from pycontain.images.platforms import parse
+
+    return None if text is None else parse(text)
 
 
 def _tag(store: Store, name: str, target: str) -> None:

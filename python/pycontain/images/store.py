@@ -208,6 +208,16 @@ class Store:
         with self.database.reading() as connection:
             return stored_layers(connection, self.paths, self._find(connection, id)[0])
 
+    def repositories(self, diff_id: str) -> tuple[Reference, ...]:
+        """Where registries are known to have this layer: the images with it that came from or went there."""
+        with self.database.reading() as connection:
+            rows = connection.execute(
+                "SELECT DISTINCT reference FROM names JOIN image_layers USING (image)"
+                " WHERE diff_id = ? AND reference LIKE '%@%' ORDER BY 1",
+                (diff_id,),
+            ).fetchall()
+        return tuple(parse(reference) for (reference,) in rows)
+
     def last_used(self, id: str) -> float:
         """When a container was last made from the image `id`, else when it came; seconds since the epoch."""
         image = self.get(id)
