@@ -82,6 +82,7 @@ bench: build
 	$(BIN)/python benches/start.py --quick
 	$(BIN)/python benches/unpack.py --quick
 	$(BIN)/python benches/pull.py --quick
+	$(BIN)/python benches/store.py --quick
 
 clean:
 	rm -rf target $(VENV) dist

@@ -160,6 +160,40 @@ Build Cache     0         0         0B        0B
 Removes images as [pycontain image prune](#pycontain-image-prune) does, and what ended processes left
 unfinished. It asks first, unless `--force`.
 """,
+    "commit": """\
+The new image has the configuration, the layers and the history of the container's image, and one layer more:
+what the container wrote. `-c` takes the instructions that `import` takes. What options of `run` set is not in
+the image. The id goes to stdout.
+
+A container that runs is paused meanwhile; `--pause=false` or `--no-pause` leaves it running. One of the image
+`host` or of `--rootfs` has no image to go on from.
+
+With `SOURCE_DATE_EPOCH` in the environment that is the time of the image, and the latest one of a file: the
+same files make the same image.
+""",
+    "diff": """\
+`C` changed, `A` added, `D` deleted. A directory with changes in it is changed too; what was in one that is
+deleted is not listed.
+
+```console
+$ pycontain run --name writer host sh -c 'echo hello > /etc/greeting; rm /etc/hostname.old 2>/dev/null; true'
+$ pycontain diff writer
+C /etc
+A /etc/greeting
+```
+""",
+    "export": """\
+The container may be running, and goes on running. What is mounted in it is left out. Owners are those inside.
+
+```console
+$ mkdir -p tree/bin && cp "$(command -v busybox || echo /bin/true)" tree/bin/busybox
+$ tar -C tree -c . | pycontain import - exported:1
+sha256:…
+$ pycontain run --name maker exported:1 /bin/busybox touch /made
+$ pycontain export maker | tar -t | grep made
+made
+```
+""",
     "import": """\
 The tar may be compressed by gzip or zstd. The image has one layer. Its id goes to stdout.
 

@@ -95,6 +95,12 @@ def test_filters_choose_as_dockers_do(
     assert chosen(images, **filters) == expected
 
 
+def test_image_that_only_a_digest_names_is_dangling_and_has_a_name(images: Images) -> None:
+    images.tag("alpine", "shop:2")
+    assert images.get(f"shop@{DIGEST}").tags == ()
+    assert len(images.list(dangling=True)) == len(images.list(dangling=False)) == 2
+
+
 def test_name_is_a_pattern_too(images: Images) -> None:
     assert chosen(images, "alpine:3.?0") == ["alpine:3.20"]
     assert chosen(images, "missing") == []

@@ -13,6 +13,7 @@ import subprocess
 import tarfile
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import containers
@@ -161,6 +162,9 @@ def test_archive_is_whole_or_not_there(own: Engine, tmp_path: Path) -> None:
     os.truncate(blob, 100)
     with pytest.raises(StoreError, match="has 100 bytes"):
         own.images.save("hello:1", target)
+    os.unlink(blob)
+    with pytest.raises(StoreError, match=r"cannot read .*: no such file"):
+        own.images.save("hello:1", target)
     assert target.read_bytes() == b"before"
     assert sorted(os.listdir(tmp_path)) == ["root", "saved.tar"]
 
@@ -188,6 +192,25 @@ def test_command_writes_to_a_pipe_and_not_to_a_terminal(own: Engine, tmp_path: P
     os.close(terminal)
     assert refused.returncode == 1
     assert "refusing to save to a terminal" in refused.stderr
+
+
+def test_image_that_is_removed_meanwhile_is_saved_whole(own: Engine) -> None:
+    content = layer("a", os.urandom(3_000_000))
+    image = add(own, docker_files([content], "hello:1"))
+    reading, writing = os.pipe()
+    with open(reading, "rb") as source, ThreadPoolExecutor(1) as pool:
+
+        def save() -> None:
+            with open(writing, "wb") as target:
+                own.images.save("hello:1", target)
+
+        saving = pool.submit(save)
+        beginning = source.read(1000)  # the rest does not fit into the pipe
+        assert image.id in own.images.remove("hello:1").deleted
+        archive = beginning + source.read()
+        saving.result()
+    assert own.images.load(io.BytesIO(archive)) == (image,)
+    assert os.listdir(own._paths.layers) == [digest(content)[7:]]
 
 
 def test_killed_save_leaves_nothing(own: Engine, tmp_path: Path) -> None:

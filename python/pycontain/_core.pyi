@@ -3,9 +3,11 @@
 Every call releases the interpreter lock while it works, and notices Ctrl-C while it waits.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import final
 
-__all__ = ["Exit", "Launcher", "Process", "Unpacked"]
+__all__ = ["Exit", "Launcher", "Packed", "Process", "Unpacked"]
 
 @final
 class Unpacked:
@@ -21,6 +23,21 @@ class Unpacked:
     def compressed_size(self) -> int: ...
     @property
     def size(self) -> int: ...
+    @property
+    def entries(self) -> int: ...
+
+@final
+class Packed:
+    """Files that have been packed: digests are `sha256:<hex>`, sizes are bytes."""
+
+    @property
+    def digest(self) -> str: ...  # of the stream as written (compressed)
+    @property
+    def diff_id(self) -> str: ...  # of the tar
+    @property
+    def compressed_size(self) -> int: ...
+    @property
+    def size(self) -> int: ...  # of the tar
     @property
     def entries(self) -> int: ...
 
@@ -82,6 +99,19 @@ class Launcher:
     def unpack(
         self, source: int, directory: str, *, whiteouts: bool = True, copy: int | None = None
     ) -> Unpacked: ...
+    # `skip`: paths in the container that were made for it, not by it; `latest`: SOURCE_DATE_EPOCH
+    def pack_layer(
+        self,
+        config: bytes,
+        target: int,
+        *,
+        skip: Sequence[str],
+        compression: str = "gzip",
+        latest: int | None = None,
+    ) -> Packed: ...
+    def export(self, config: bytes, target: int, *, latest: int | None = None) -> Packed: ...
+    def changes(self, config: bytes, *, skip: Sequence[str]) -> list[tuple[str, Path]]: ...  # `C`, `A` or `D`
+    def freeze(self, group: str, frozen: bool) -> None: ...  # the cgroup's path, as in /proc/PID/cgroup
     def remove_tree(self, directory: str) -> None: ...
     @property
     def alive(self) -> bool: ...

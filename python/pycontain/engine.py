@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from pycontain._core import Exit, Launcher, Process, Unpacked
+    from pycontain.containers import Containers
     from pycontain.images.filters import PruneFilters
     from pycontain.images.removal import Removal
     from pycontain.options import ContainerOptions
@@ -45,6 +46,13 @@ class Engine:
     def images(self) -> Images:
         """The images that are kept here."""
         return self._images
+
+    @property
+    def containers(self) -> Containers:
+        """The containers that stay here: those run without `remove`."""
+        from pycontain.containers import Containers
+
+        return Containers(self._paths, self._images, self._get_launcher)
 
     def run(
         self,
@@ -118,12 +126,15 @@ class Engine:
 
             def start(streams: tuple[int, int, int]) -> Process:
                 ephemeral = container.directory.path if container.ephemeral else None
-                return launcher.start(
+                process = launcher.start(
                     container.prepared.config,
                     streams,
                     ephemeral=ephemeral,
                     lock=container.directory.lock,
                 )
+                if not container.ephemeral:
+                    directories.record_start(container.directory, process.pid)
+                return process
 
             status, oom_killed = foreground.show(
                 start, terminal=terminal, stdin=stdin, init=bool(options.get("init"))

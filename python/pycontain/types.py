@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Completed",
     "ContainerOptions",
+    "FileChange",
     "Mount",
     "Progress",
     "RootFilesystem",
@@ -67,6 +68,22 @@ class Value:
 
     def __reduce__(self) -> tuple[type[Value], tuple[object, ...]]:
         return type(self), self._fields()
+
+
+class FileChange(Value):
+    """A path that a container changed in its image.
+
+    Attributes:
+        kind: `C` changed, `A` added, `D` deleted.
+        path: absolute, in the container; bytes that are no UTF-8 as `os.fsdecode` has them.
+    """
+
+    __slots__ = ("kind", "path")
+    kind: str
+    path: str
+
+    def __init__(self, kind: str, path: str) -> None:
+        self._set(kind=kind, path=path)
 
 
 class Mount(Value):

@@ -18,6 +18,9 @@ COMMANDS = {
     "run": ("run", "Create a container from an image and run a command in it"),
     "history": ("history", "Show how an image was made"),
     "images": ("images", "List images"),
+    "commit": ("commit", "Make an image of a container"),
+    "diff": ("diff", "Show what a container changed in its image"),
+    "export": ("export", "Write the files of a container as a tar"),
     "import": ("import_", "Make an image of a tar archive of files"),
     "inspect": ("inspect", "Show all about images"),
     "load": ("load", "Load images from an archive"),
@@ -33,6 +36,10 @@ COMMANDS = {
 }
 # name: (what it is about, its commands); `pycontain image rm` is the same function as `pycontain rmi`
 GROUPS = {
+    "container": (
+        "Manage containers",
+        {name: COMMANDS[name] for name in ("commit", "diff", "export", "run")},
+    ),
     "image": (
         "Manage images",
         {
@@ -80,13 +87,13 @@ class DockerCommand(TyperCommand):
         return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
 
     def _without_truths(self, ctx: Context, args: list[str]) -> list[str]:
-        flags: dict[str, list[str]] = {}  # and what says that they are not given
+        flags: set[str] = set()
         valued: set[str] = set()
+        negations: dict[str, str] = {}
         for param in self.get_params(ctx):
-            if getattr(param, "is_flag", False):
-                flags |= dict.fromkeys(param.opts, param.secondary_opts[:1])
-            else:
-                valued.update(param.opts)
+            (flags if getattr(param, "is_flag", False) else valued).update(param.opts)
+            if param.secondary_opts:
+                negations.update(dict.fromkeys(param.opts, param.secondary_opts[0]))
         result: list[str] = []
         rest = iter(args)
         for word in rest:
@@ -96,12 +103,15 @@ class DockerCommand(TyperCommand):
                 return [*result, word, *rest]
             name, equals, value = word.partition("=")
             letters = [f"-{letter}" for letter in name[1:]] if not name.startswith("--") else [name]
-            if equals and letters and flags.keys() >= {*letters}:
+            if equals and letters and flags.issuperset(letters):
                 if value.lower() not in _TRUTH:
                     raise BadOptionUsage(
                         name, f"invalid value `{value}` for `{name}`: must be true or false", ctx
                     )
-                result += [name] if _TRUTH[value.lower()] else flags[letters[-1]]
+                if _TRUTH[value.lower()]:
+                    result.append(name)
+                else:  # what is off by default is left out
+                    result += [negations[letter] for letter in letters if letter in negations]
                 continue
             result.append(word)
             # an option that is still without its value takes the next word, whatever that looks like

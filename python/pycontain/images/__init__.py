@@ -376,6 +376,10 @@ class Images:
         )
         return Image(self._store, stored)
 
+    def add(self, make: Callable[[Store], StoredImage]) -> Image:
+        """The handle of what `make` adds to the store: for the parts of the engine that make images."""
+        return Image(self._store, make(self._store))
+
     def tag(self, name: str, target: str) -> None:
         """Give the image `name` the name `target` as well; another image of that name loses it.
 

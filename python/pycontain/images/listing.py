@@ -130,7 +130,8 @@ def select(images: Iterable[Summary], filters: ImageFilters) -> list[Summary]:
 
 
 def _dangling(chosen: list[Summary], wanted: Any, _all: list[Summary]) -> list[Summary]:
-    return [image for image in chosen if image.dangling == wanted]
+    # what only a digest names is in both, as in docker
+    return [image for image in chosen if (image.dangling if wanted else image.references)]
 
 
 def _labels(chosen: list[Summary], wanted: Any, _all: list[Summary]) -> list[Summary]:

@@ -36,6 +36,7 @@ __all__ = ["save"]
 
 _OCI = "application/vnd.oci.image"
 _BLOBS = "blobs/sha256/"
+_ATTEMPTS = 5
 
 
 class _Chosen(Value):
@@ -72,11 +73,11 @@ def save(
     chosen = _chosen(store, names)
     for one in chosen:
         _check_platform(one.image, platform)
-    # claims keep the blobs from going while they are read
-    with store.stage() as stage:
+    # claims keep the layers from going before their blobs are open
+    with store.stage() as stage, contextlib.ExitStack() as opened:
         for diff_id in {diff_id for one in chosen for diff_id in one.image.diff_ids}:
             stage.claim(diff_id)
-        entries = _entries(store, chosen)
+        entries, descriptors = _held(store, chosen, opened)
         with _opened(target) as file:
             tape = Tape(file)
             for directory in ("blobs", _BLOBS.removesuffix("/")):
@@ -85,7 +86,7 @@ def save(
                 if isinstance(content, bytes):
                     tape.document(name, content)
                 else:
-                    tape.file(name, content.path, content.size)
+                    tape.file(name, descriptors[content.path], content.size, content.path)
             tape.end()
 
 
@@ -127,6 +128,33 @@ def _check_platform(image: StoredImage, platform: str | None) -> None:
             f"image `{image.id[7:19]}` is for {own}, not for `{platform}`",
             hint="an image has one platform here",
         )
+
+
+def _held(
+    store: Store, chosen: Iterable[_Chosen], opened: contextlib.ExitStack
+) -> tuple[dict[str, bytes | Blob], dict[str, int]]:
+    """The entries, and the descriptors of their blobs by path: from now on nobody can take them away."""
+    descriptors: dict[str, int] = {}
+    for attempt in range(_ATTEMPTS):
+        entries = _entries(store, chosen)
+        for blob in entries.values():
+            if isinstance(blob, bytes) or blob.path in descriptors:
+                continue
+            try:
+                descriptors[blob.path] = os.open(blob.path, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError as error:
+                # a push that compresses a plain tar puts another blob in its place
+                if isinstance(error, FileNotFoundError) and attempt + 1 < _ATTEMPTS:
+                    break
+                raise StoreError(
+                    f"cannot read `{blob.path}`: {(error.strerror or str(error)).lower()}",
+                    errno=error.errno,
+                    filename=blob.path,
+                ) from error
+            opened.callback(os.close, descriptors[blob.path])
+        else:
+            break
+    return entries, descriptors
 
 
 def _entries(store: Store, chosen: Iterable[_Chosen]) -> dict[str, bytes | Blob]:

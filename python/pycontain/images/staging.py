@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Held", "abandoned", "hold", "is_held", "locked", "names", "sync_directory"]
+__all__ = ["Held", "abandoned", "hold", "is_held", "lock", "locked", "names", "sync_directory"]
 
 
 class Held:
@@ -45,7 +45,7 @@ def hold(staging: str, name: str | None = None) -> Held:
         except FileNotFoundError:
             os.makedirs(staging, mode=0o700, exist_ok=True)
             continue
-        held = _lock(path)
+        held = lock(path)
         # between mkdir and flock, a process that collects may take it for garbage
         if held is not None:
             return held
@@ -62,7 +62,7 @@ def names(staging: str) -> list[str]:
 def abandoned(staging: str) -> Iterator[Held]:
     """Directories whose maker is gone, now locked by this process: to be removed, then released."""
     for name in names(staging):
-        held = _lock(f"{staging}/{name}")
+        held = lock(f"{staging}/{name}")
         if held is not None:
             yield held
 
@@ -82,7 +82,8 @@ def is_held(directory: str) -> bool:
     return False
 
 
-def _lock(path: str) -> Held | None:
+def lock(path: str) -> Held | None:
+    """Lock what is there already; None: somebody else has it, or it is gone."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:

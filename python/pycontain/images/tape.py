@@ -44,28 +44,17 @@ class Tape:
         self._write(content)
         self._pad(_BLOCK)
 
-    def file(self, name: str, path: str, size: int) -> None:
-        """A file with the content of the file at `path`, which must have this size.
+    def file(self, name: str, source: int, size: int, described: str) -> None:
+        """A file with the content of the file open as `source`, which must have this size.
 
         Raises:
-            StoreError: it cannot be read, or has another size.
+            StoreError: it has another one; names it as `described`.
         """
         self._header(name, size)
-        try:
-            source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise StoreError(
-                f"cannot read `{path}`: {(error.strerror or str(error)).lower()}",
-                errno=error.errno,
-                filename=path,
-            ) from error
-        try:
-            found = os.fstat(source).st_size
-            if found != size:
-                raise StoreError(f"`{path}` has {found} bytes, not {size}", filename=path)
-            self._copy(source, size)
-        finally:
-            os.close(source)
+        found = os.fstat(source).st_size
+        if found != size:
+            raise StoreError(f"`{described}` has {found} bytes, not {size}", filename=described)
+        self._copy(source, size)
         self._pad(_BLOCK)
 
     def end(self) -> None:

@@ -95,14 +95,28 @@ def record(directory: Directory, image: str, image_id: str, prepared: Prepared) 
     _write_state(directory, state)
 
 
+def record_start(directory: Directory, pid: int) -> None:
+    """Write down its first process, which lives no longer than the directory is locked."""
+    _update_state(directory, {"started": time.time(), "pid": pid})
+
+
 def record_end(directory: Directory, status: int, *, oom_killed: bool) -> None:
     """Write down how its command ended."""
+    ended: dict[str, object] = {
+        "finished": time.time(),
+        "exit_code": status,
+        "oom_killed": oom_killed,
+        "pid": None,
+    }
+    _update_state(directory, ended)
+
+
+def _update_state(directory: Directory, news: dict[str, object]) -> None:
     import json
 
     with open(f"{directory.path}/state.json", "rb") as file:
         state = json.load(file)
-    state |= {"finished": time.time(), "exit_code": status, "oom_killed": oom_killed}
-    _write_state(directory, state)
+    _write_state(directory, state | news)
 
 
 def _write_state(directory: Directory, state: dict[str, object]) -> None:

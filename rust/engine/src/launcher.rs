@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 
 use crate::Process;
 use crate::error::{During, Error};
-use crate::process::{Interrupted, pause};
+use crate::process::Interrupted;
 
 /// The executable, static; see `build.rs`.
 const EXECUTABLE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pycontain-runtime"));
@@ -168,25 +168,20 @@ impl Launcher {
     ) -> Result<Unpacked, Error> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let directory = open(directory, flags, Mode::empty()).during("open the directory")?;
-        let (handle, theirs) = socket::pair().during("make a socket pair")?;
-        let request = Request::Unpack { layer };
-        let mut fds = vec![theirs.as_fd(), archive, directory.as_fd()];
+        let mut fds = vec![archive, directory.as_fd()];
         fds.extend(copy);
-        send(self.channel.as_fd(), &request, &fds)?;
-        drop(fds);
-        drop(theirs);
-        let mut fds = [PollFd::new(handle.as_fd(), PollFlags::POLLIN)];
-        while !fds[0].any().unwrap_or(false) {
-            pause(&mut fds, None, interrupted)?;
-        }
-        match receive::<Event>(handle.as_fd())? {
-            Some((Event::Unpacked(unpacked), _)) => Ok(unpacked),
-            Some((Event::Done(Some(failure)), _)) => Err(Error::Failed(failure)),
+        match self.wait(&Request::Unpack { layer }, &fds, interrupted)? {
+            Event::Unpacked(unpacked) => Ok(unpacked),
+            Event::Done(Some(failure)) => Err(Error::Failed(failure)),
             _ => Err(Error::LauncherDied),
         }
     }
 
-    fn ask(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<Event, Error> {
+    pub(crate) fn channel(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+
+    pub(crate) fn ask(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<Event, Error> {
         let (handle, theirs) = socket::pair().during("make a socket pair")?;
         let mut all = vec![theirs.as_fd()];
         all.extend(fds);

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod files;
 mod launcher;
 mod process;
 mod streams;
@@ -14,6 +15,8 @@ pub use error::Error;
 pub use launcher::{Launcher, Start};
 pub use process::Interrupted;
 pub use process::{Ended, Process};
-pub use pycontain_runtime::protocol::{Exited, Failure, Reason, Unpacked, Usage};
+pub use pycontain_runtime::protocol::{
+    Change, ChangeKind, Compression, Exited, Failure, Packed, Reason, Unpacked, Usage,
+};
 pub use streams::{Captured, Outcome, Passage};
 pub use terminal::Raw;

@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod archive;
+mod changes;
 mod compression;
 mod describe;
 mod digest;
@@ -31,6 +32,7 @@ mod unpack;
 mod walk;
 mod whiteout;
 
+pub use changes::{Change, Kind, Lower, changes};
 pub use compression::Compression;
 pub use digest::Digest;
 pub use error::Error;

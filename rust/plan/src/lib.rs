@@ -9,6 +9,7 @@ pub mod capability;
 mod confinement;
 mod error;
 pub mod facts;
+mod layers;
 mod mounts;
 mod namespaces;
 mod planner;
@@ -18,6 +19,7 @@ mod words;
 
 pub use error::Error;
 pub use facts::{HostFacts, Privilege, Source, Sources};
+pub use layers::{Layers, layers};
 pub use namespaces::CGROUP_PARENT;
 pub use planner::{Request, plan, sources};
 pub use spec::Spec;

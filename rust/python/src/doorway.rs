@@ -97,13 +97,15 @@ pub(crate) fn failed(python: Python<'_>, failure: &Failure) -> PyErr {
         format!(": {}", nix::errno::Errno::from_raw(failure.errno).desc().to_lowercase())
     };
     // Some words have the reason in them already.
-    let complete = failure.step.ends_with("$PATH") || failure.reason == Reason::Archive;
+    let complete =
+        failure.step.ends_with("$PATH") || matches!(failure.reason, Reason::Archive | Reason::Pack);
     let message = if complete { failure.step.clone() } else { failure.step.clone() + &why };
     let error = match failure.reason {
         Reason::CommandNotFound => python::CommandNotFound::new_err(message),
         Reason::CommandNotExecutable => python::CommandNotExecutable::new_err(message),
         Reason::Archive if failure.errno == 0 => return python::ImageInvalid::new_err(message),
-        Reason::Archive => python::StoreError::new_err(message),
+        Reason::Pack if failure.errno == 0 => return python::Unsupported::new_err(message),
+        Reason::Archive | Reason::Pack => python::StoreError::new_err(message),
         Reason::Step | Reason::UnknownUser => python::StartError::new_err(message),
     };
     let number = (failure.errno != 0).then_some(failure.errno);

@@ -1,18 +1,20 @@
 //! The engine's launcher.
 
+use std::ffi::OsString;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use pycontain_engine::{Captured, Start};
+use pycontain_engine::{Captured, ChangeKind, Compression, Start};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::doorway::{duplicate, enter, failed};
 use crate::process::{Exit, Process};
-use crate::unpack::Unpacked;
+use crate::unpack::{Packed, Unpacked};
 
 #[pyclass(frozen, module = "pycontain._core")]
 pub(crate) struct Launcher {
@@ -116,6 +118,72 @@ impl Launcher {
             launcher.unpack(source.as_fd(), &directory, whiteouts, copy, interrupted)
         })
         .map(Unpacked::new)
+    }
+
+    #[pyo3(signature = (config, target, *, skip, compression="gzip", latest=None))]
+    fn pack_layer(
+        &self,
+        python: Python<'_>,
+        config: &[u8],
+        target: i32,
+        skip: Vec<PathBuf>,
+        compression: &str,
+        latest: Option<i64>,
+    ) -> PyResult<Packed> {
+        let launcher = self.get()?;
+        let target = duplicate(target)?;
+        let compression = match compression {
+            "none" => Compression::None,
+            "gzip" => Compression::Gzip,
+            "zstd" => Compression::Zstd,
+            other => return Err(PyValueError::new_err(format!("not a compression: {other}"))),
+        };
+        enter(python, |interrupted| {
+            launcher.pack_layer(config, skip, target.as_fd(), compression, latest, interrupted)
+        })
+        .map(Packed::new)
+    }
+
+    #[pyo3(signature = (config, target, *, latest=None))]
+    fn export(
+        &self,
+        python: Python<'_>,
+        config: &[u8],
+        target: i32,
+        latest: Option<i64>,
+    ) -> PyResult<Packed> {
+        let launcher = self.get()?;
+        let target = duplicate(target)?;
+        enter(python, |interrupted| launcher.export(config, target.as_fd(), latest, interrupted))
+            .map(Packed::new)
+    }
+
+    #[pyo3(signature = (config, *, skip))]
+    fn changes(
+        &self,
+        python: Python<'_>,
+        config: &[u8],
+        skip: Vec<PathBuf>,
+    ) -> PyResult<Vec<(char, PathBuf)>> {
+        let launcher = self.get()?;
+        let found = enter(python, |interrupted| launcher.changes(config, skip, interrupted))?;
+        Ok(found
+            .into_iter()
+            .map(|change| {
+                let letter = match change.kind {
+                    ChangeKind::Changed => 'C',
+                    ChangeKind::Added => 'A',
+                    ChangeKind::Deleted => 'D',
+                };
+                (letter, PathBuf::from(OsString::from_vec(change.path)))
+            })
+            .collect())
+    }
+
+    /// Suspends or resumes everything in a cgroup.
+    fn freeze(&self, python: Python<'_>, group: &str, frozen: bool) -> PyResult<()> {
+        let launcher = self.get()?;
+        enter(python, |_| launcher.freeze(group, frozen))
     }
 
     /// Removes a directory and all below it, whoever inside a container owns it.

@@ -21,5 +21,5 @@ mod _core {
     #[pymodule_export]
     use crate::process::{Exit, Process};
     #[pymodule_export]
-    use crate::unpack::Unpacked;
+    use crate::unpack::{Packed, Unpacked};
 }

@@ -177,7 +177,7 @@ impl<'a> Maker<'a> {
 }
 
 /// `lowerdir+` came with Linux 6.7; before, one option of at most 256 bytes holds all.
-fn set_lower(context: BorrowedFd<'_>, names: &[String]) -> nix::Result<()> {
+pub(crate) fn set_lower(context: BorrowedFd<'_>, names: &[String]) -> nix::Result<()> {
     for (number, name) in names.iter().enumerate() {
         match mount::set_string(context, c"lowerdir+", &c_path(Path::new(name))?) {
             Err(Errno::EINVAL) if number == 0 => {

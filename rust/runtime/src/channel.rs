@@ -3,10 +3,12 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use pycontain_runtime::protocol::{Event, LONGEST_MESSAGE};
+use pycontain_runtime::protocol::{Event, Failure, LONGEST_MESSAGE};
 use pycontain_sys::socket;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::failure::During;
 
 /// What `outside` tells the launcher.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
@@ -47,4 +49,18 @@ pub(crate) fn send<T: Serialize>(
 /// Tells the engine; one that is gone has no use for it.
 pub(crate) fn tell(handle: &OwnedFd, event: &Event, fds: &[BorrowedFd<'_>]) {
     let _ = send(handle.as_fd(), event, fds);
+}
+
+/// A message of any length in a memfd; reading does not move the offset, which all who have it share.
+pub(crate) fn read_memfd<T: DeserializeOwned>(memfd: &OwnedFd) -> Result<T, Failure> {
+    use std::os::unix::fs::FileExt;
+    let read = || -> std::io::Result<Vec<u8>> {
+        let file = std::fs::File::from(memfd.try_clone()?);
+        let length = usize::try_from(file.metadata()?.len()).unwrap_or(0);
+        let mut bytes = vec![0; length];
+        file.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes)
+    };
+    let bytes = read().during(|| "read the plan".to_owned())?;
+    postcard::from_bytes(&bytes).map_err(|_| Errno::EBADMSG).during(|| "decode the plan".to_owned())
 }

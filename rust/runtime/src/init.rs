@@ -19,7 +19,7 @@ use pycontain_sys::{mount, network, process, socket, terminal};
 use crate::failure::{During, failure};
 use crate::tree::{Kind, open_device, open_inside, open_or_make, open_to_write};
 use crate::user::{self, User};
-use crate::{ahead, channel, execute, outside, tree};
+use crate::{ahead, channel, execute, tree};
 
 pub(crate) fn run(shape: &Shape, channel: OwnedFd, control: &OwnedFd) -> ! {
     // The launcher sees the end of `outside` by its pidfd, not by this copy.
@@ -48,7 +48,7 @@ pub(crate) fn run(shape: &Shape, channel: OwnedFd, control: &OwnedFd) -> ! {
         empty: None,
         user: User::default(),
     };
-    let outcome = outside::read_plan(&plan).and_then(|plan| init.start(&plan));
+    let outcome = channel::read_memfd(&plan).and_then(|plan| init.start(&plan));
     let failure = match outcome {
         Ok(never) => match never {},
         Err(failure) => failure,
@@ -56,7 +56,7 @@ pub(crate) fn run(shape: &Shape, channel: OwnedFd, control: &OwnedFd) -> ! {
     let status = match failure.reason {
         Reason::CommandNotFound => 127,
         Reason::CommandNotExecutable => 126,
-        Reason::Step | Reason::UnknownUser | Reason::Archive => 125,
+        Reason::Step | Reason::UnknownUser | Reason::Archive | Reason::Pack => 125,
     };
     channel::tell(&init.handle, &Event::Failed(failure), &[]);
     process::exit(status)

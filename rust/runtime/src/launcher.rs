@@ -172,6 +172,12 @@ impl Launcher {
                 channel::tell(&handle, &Event::Idmap(answer), &[]);
             }
             Request::Unpack { layer } => self.unpack(layer, handle, fds),
+            Request::Pack => self.pack(handle, fds),
+            Request::Changes => self.compare(handle, fds),
+            Request::Freeze { group, frozen } => {
+                let failure = self.freeze(&group, frozen).err();
+                channel::tell(&handle, &Event::Done(failure), &[]);
+            }
             Request::Remove { directory } => self.remove(&directory, handle),
         }
     }

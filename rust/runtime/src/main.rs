@@ -6,7 +6,8 @@
 //! * `outside`: a fork for each container, made ahead as a spare; makes cgroup membership and namespaces, then with
 //!   the host's privileges the mounts that only the host can make, and ends;
 //! * `init`: the first process inside, cloned by `outside` as a child of the launcher; ends in the container's command;
-//! * errands (`sweeper`, `unpack`): forks that remove what is large or was left behind, and that unpack layers.
+//! * errands (`sweeper`, `unpack`, `pack`, `view`): forks that remove what is large or was left behind, and that unpack,
+//!   pack and compare layers.
 
 #![forbid(unsafe_code)]
 
@@ -20,6 +21,7 @@ mod failure;
 mod init;
 mod launcher;
 mod outside;
+mod pack;
 mod probe;
 mod ranges;
 mod reaper;
@@ -29,6 +31,7 @@ mod tokens;
 mod tree;
 mod unpack;
 mod user;
+mod view;
 
 use pycontain_runtime::protocol::CHANNEL;
 use pycontain_sys::process;

@@ -142,7 +142,7 @@ fn start(order: &Order<'_>, inside: Inside, control: &OwnedFd, channel: &OwnedFd
     }
     let [plan, handle, streams @ ..] = fds.as_slice() else { return 1 };
     streams.iter().for_each(open_to_all);
-    let outcome = read_plan(plan).and_then(|plan| act(order, inside, &plan, channel));
+    let outcome = channel::read_memfd(plan).and_then(|plan| act(order, inside, &plan, channel));
     if let Err(failure) = outcome {
         channel::tell(handle, &Event::Failed(failure), &[]);
         return 1;
@@ -181,22 +181,6 @@ impl Inside {
         };
         Ok(Self { user_namespace, mount_namespace: open("mnt")?, root })
     }
-}
-
-/// The plan in its memfd; reading does not move the offset, which all who have it share.
-pub(crate) fn read_plan(memfd: &OwnedFd) -> Result<Plan, Failure> {
-    use std::os::unix::fs::FileExt;
-    let read = || -> std::io::Result<Vec<u8>> {
-        let file = fs::File::from(memfd.try_clone()?);
-        let length = usize::try_from(file.metadata()?.len()).unwrap_or(0);
-        let mut bytes = vec![0; length];
-        file.read_exact_at(&mut bytes, 0)?;
-        Ok(bytes)
-    };
-    let bytes = read().during(|| "read the plan".to_owned())?;
-    postcard::from_bytes(&bytes)
-        .map_err(|_| nix::errno::Errno::EBADMSG)
-        .during(|| "decode the plan".to_owned())
 }
 
 fn write_maps(order: &Order<'_>, pid: Pid) -> Result<(), Failure> {

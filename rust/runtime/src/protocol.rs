@@ -44,6 +44,12 @@ pub enum Request {
     /// fds: handle, the archive (a file or pipe), the directory, and a file on the same file system to keep the
     /// archive's bytes in, if any. Answered by [`Event::Unpacked`] or [`Event::Done`].
     Unpack { layer: bool },
+    /// fds: handle, memfd of a [`Packing`], what to write to. Answered by [`Event::Packed`] or [`Event::Done`].
+    Pack,
+    /// fds: handle, memfd of [`Changes`], an empty memfd that gets a list of [`Change`]. Answered by [`Event::Done`].
+    Changes,
+    /// Suspends or resumes a cgroup, named by its path as in `/proc/PID/cgroup`. Answered by [`Event::Done`].
+    Freeze { group: String, frozen: bool },
     /// Removes a directory with all below it, with the launcher's ids. Answered by [`Event::Done`].
     Remove { directory: PathBuf },
 }
@@ -69,6 +75,7 @@ pub enum Event {
     Failed(Failure),
     Exited(Exited),
     Unpacked(Unpacked),
+    Packed(Packed),
     Done(Option<Failure>),
 }
 
@@ -84,6 +91,71 @@ pub struct Unpacked {
     pub compressed_size: u64,
     pub size: u64,
     pub entries: u64,
+}
+
+/// Files to be packed as a tar.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Packing {
+    pub what: Pack,
+    pub compression: Compression,
+    /// Later times become this one, in seconds since 1970.
+    pub latest: Option<i64>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Pack {
+    /// The upper directory of an overlay, without the paths `skip`.
+    Layer { directory: PathBuf, skip: Vec<PathBuf> },
+    /// What is seen, the root first.
+    View(Vec<View>),
+}
+
+/// Layers, topmost first, that are seen together at a place in the container.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct View {
+    pub destination: PathBuf,
+    pub layers: Vec<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+/// What was packed; digests are `sha256:<hex>`, sizes bytes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Packed {
+    /// Of the bytes as written.
+    pub digest: String,
+    /// Of the tar.
+    pub diff_id: String,
+    pub compressed_size: u64,
+    pub size: u64,
+    pub entries: u64,
+}
+
+/// What the directory `upper` changes in the layers `lower`, apart from the paths `skip`?
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Changes {
+    pub upper: PathBuf,
+    pub lower: Vec<View>,
+    pub skip: Vec<PathBuf>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    pub kind: ChangeKind,
+    /// Absolute, any bytes.
+    pub path: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ChangeKind {
+    Changed,
+    Added,
+    Deleted,
 }
 
 /// Why something did not happen.
@@ -104,6 +176,8 @@ pub enum Reason {
     UnknownUser,
     /// An archive is not what it should be: the step says why.
     Archive,
+    /// Files cannot be packed or compared: the step says why.
+    Pack,
 }
 
 /// The end of a container: everything of it is gone when this is sent.

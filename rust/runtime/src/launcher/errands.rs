@@ -9,7 +9,7 @@ use pycontain_runtime::protocol::{Event, Failure, Reason};
 use pycontain_sys::{process, socket};
 
 use super::{Launcher, Number, Source};
-use crate::{channel, sweeper, tokens, unpack};
+use crate::{channel, pack, sweeper, tokens, unpack};
 
 impl Launcher {
     pub(super) fn unpack(&mut self, layer: bool, handle: OwnedFd, fds: Vec<OwnedFd>) {
@@ -22,6 +22,36 @@ impl Launcher {
             Ok(())
         });
         self.begin(begun, "unpack the archive", handle);
+    }
+
+    pub(super) fn pack(&mut self, handle: OwnedFd, fds: Vec<OwnedFd>) {
+        let Ok([packing, target]) = <[OwnedFd; 2]>::try_from(fds) else { return };
+        let (run_directory, privilege) = (self.run_directory.clone(), self.facts.privilege);
+        let begun = sweeper::beside(|| {
+            pack::run(&run_directory, privilege, &packing, target, &handle);
+            Ok(())
+        });
+        self.begin(begun, "pack the files", handle);
+    }
+
+    pub(super) fn compare(&mut self, handle: OwnedFd, fds: Vec<OwnedFd>) {
+        let Ok([question, answer]) = <[OwnedFd; 2]>::try_from(fds) else { return };
+        let begun = sweeper::beside(|| {
+            pack::compare(&question, answer, &handle);
+            Ok(())
+        });
+        self.begin(begun, "compare the files", handle);
+    }
+
+    pub(super) fn freeze(&mut self, group: &str, frozen: bool) -> Result<(), Failure> {
+        let (parent, name) = group.rsplit_once('/').unwrap_or(("", group));
+        let step = |error: pycontain_cgroup::Error| Failure {
+            step: format!("{}: {error}", if frozen { "pause the container" } else { "resume the container" }),
+            errno: 0,
+            reason: Reason::Step,
+        };
+        let group = Parent::open(&self.facts.cgroups, parent).and_then(|parent| parent.open_group(name));
+        group.and_then(|group| if frozen { group.freeze() } else { group.thaw() }).map_err(step)
     }
 
     fn begin(&mut self, begun: nix::Result<OwnedFd>, step: &str, handle: OwnedFd) {

@@ -1,0 +1,27 @@
+"""`pycontain export`."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pycontain.containers import Containers
+
+
+def command(
+    container: Annotated[str, typer.Argument(metavar="CONTAINER", show_default=False)],
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file, not to stdout")
+    ] = None,
+) -> None:
+    """Write the files of a container as a tar."""
+    from pycontain.engine import default  # type: ignore[import-not-found,unused-ignore]
+    from pycontain.errors import InvalidOption
+
+    containers: Containers = default().containers
+    if output is None and sys.stdout.isatty():
+        raise InvalidOption(
+            "a tar is not written to a terminal", hint="name a file: `--output FILE`, or redirect stdout"
+        )
+    containers.get(container).export(sys.stdout.buffer if output is None else output)

@@ -1,0 +1,162 @@
+"""An image out of a container: its image's configuration, and one layer more."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+
+from pycontain.errors import ImageInvalid, InvalidOption, PycontainError, Unsupported
+from pycontain.images import changes as instructions
+from pycontain.images.reference import parse
+from pycontain.images.stage import NewImage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
+
+    from pycontain._core import Packed
+    from pycontain.images.stage import Stage
+    from pycontain.images.store import Store, StoredImage
+
+__all__ = ["MOST_LAYERS", "commit", "source_date_epoch"]
+
+MOST_LAYERS = 500  # overlayfs takes no more lower directories (fs/overlayfs/params.h)
+
+
+def commit(
+    store: Store,
+    base: str,
+    pack: Callable[[int], Packed],
+    name: str | None = None,
+    *,
+    args: Sequence[str] = (),
+    author: str = "",
+    message: str = "",
+    changes: Iterable[str] = (),
+) -> StoredImage:
+    """Add an image: that of the id `base` with one layer on top.
+
+    Args:
+        store: where to.
+        base: the id of the image that the container was made from.
+        pack: writes the layer to an fd, and tells what it wrote.
+        name: the new image's; None: it has none.
+        args: the command that made the layer.
+        author: goes into the image and its history.
+        message: goes into its history.
+        changes: instructions of a Dockerfile for its configuration, such as `CMD ["sh"]`.
+
+    Raises:
+        InvalidOption: the name or a change is not valid.
+        Unsupported: the image would have too many layers.
+    """
+    reference = parse(name) if name else None
+    if reference is not None and reference.digest:
+        raise InvalidOption(f"cannot commit as `{name}`: a name with a digest is given by its registry")
+    document = json.loads(store.configuration(base))
+    below = store.get(base).diff_ids
+    if len(below) >= MOST_LAYERS:
+        raise Unsupported(
+            f"image `{base}` has {len(below)} layers already, overlayfs takes {MOST_LAYERS}",
+            hint="make one layer of them: `pycontain export` and `pycontain import`",
+        )
+    config = document["config"] = document.get("config") or {}
+    instructions.apply(config, changes)
+    with store.stage() as stage:
+        for diff_id in dict.fromkeys(below):
+            if not stage.claim(diff_id):
+                raise ImageInvalid(f"layer {diff_id} of image `{base}` is gone")
+        diff_ids = (*below, _layer(stage, pack))
+        _describe(document, diff_ids, args=args, author=author, message=message)
+        image = NewImage(
+            json.dumps(document, separators=(",", ":")).encode(),
+            diff_ids,
+            (reference.key,) if reference else (),
+        )
+        stage.commit([image])
+        return store.get(image.id)
+
+
+def source_date_epoch() -> int | None:
+    """`$SOURCE_DATE_EPOCH`, which stands in for now in what is to be reproducible.
+
+    Raises:
+        InvalidOption: it is not a number of seconds.
+    """
+    value = os.environ.get("SOURCE_DATE_EPOCH", "")
+    if not value:
+        return None
+    if not value.isdecimal():
+        raise InvalidOption(f"`SOURCE_DATE_EPOCH={value}` is not a number of seconds")
+    return int(value)
+
+
+def _layer(stage: Stage, pack: Callable[[int], Packed]) -> str:
+    """Pack into a pipe, and unpack out of it, at once: the diff id."""
+    reading, writing = os.pipe()
+    outcome: list[Packed | BaseException] = []
+
+    def feed() -> None:
+        try:
+            outcome.append(pack(writing))
+        except BaseException as error:
+            outcome.append(error)
+        finally:
+            os.close(writing)
+
+    thread = threading.Thread(target=feed, name="commit")
+    thread.start()
+    try:
+        unpacked = stage.unpack(reading, "the container's files")
+    except PycontainError as error:
+        os.close(reading)
+        thread.join()
+        # a layer that breaks off is what is seen of a packing that failed
+        if outcome and isinstance(outcome[0], PycontainError) and not _is_broken_pipe(outcome[0]):
+            raise outcome[0] from error
+        raise
+    except BaseException:
+        os.close(reading)
+        thread.join()
+        raise
+    os.close(reading)
+    thread.join()
+    packed = outcome[0]
+    if isinstance(packed, BaseException):
+        raise packed
+    if (packed.digest, packed.diff_id) != (unpacked.digest, unpacked.diff_id):
+        raise ImageInvalid(f"the layer was packed as {packed.digest} and arrived as {unpacked.digest}")
+    return unpacked.diff_id
+
+
+def _is_broken_pipe(error: BaseException) -> bool:
+    import errno
+
+    return getattr(error, "errno", None) == errno.EPIPE
+
+
+def _describe(
+    document: dict[str, Any], diff_ids: Sequence[str], *, args: Sequence[str], author: str, message: str
+) -> None:
+    import datetime
+    import shlex
+
+    epoch = source_date_epoch()
+    now = datetime.datetime.now(datetime.UTC)
+    when = now if epoch is None else datetime.datetime.fromtimestamp(epoch, datetime.UTC)
+    created = when.isoformat().replace("+00:00", "Z")
+    for member in ("container", "container_config", "id", "parent"):
+        document.pop(member, None)  # what older docker said of the container that made the image below
+    entry = {"created": created, "created_by": shlex.join(args), "author": author, "comment": message}
+    document |= {
+        "created": created,
+        "rootfs": {"type": "layers", "diff_ids": list(diff_ids)},
+        "history": [
+            *(document.get("history") or ()),
+            {name: value for name, value in entry.items() if value},
+        ],
+    }
+    if author:
+        document["author"] = author
