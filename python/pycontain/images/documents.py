@@ -10,6 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from pycontain.errors import ImageInvalid
+from pycontain.images.committing import MOST_LAYERS
 from pycontain.images.reference import is_digest
 
 __all__ = [
@@ -27,8 +28,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-
-_MOST_LAYERS = 500  # overlayfs takes no more lower directories (fs/overlayfs/params.h)
 
 INDEX_TYPES = frozenset(
     {
@@ -200,8 +199,8 @@ def diff_ids(data: bytes, entry: str, layers: int) -> tuple[str, ...]:
     found = configuration(data, entry).rootfs.diff_ids
     if len(found) != layers:
         raise ImageInvalid(f"`{entry}` has {len(found)} diff ids for {layers} layers")
-    if layers > _MOST_LAYERS:
-        raise ImageInvalid(f"`{entry}` has {layers} layers, overlayfs takes {_MOST_LAYERS}")
+    if layers > MOST_LAYERS:
+        raise ImageInvalid(f"`{entry}` has {layers} layers, overlayfs takes {MOST_LAYERS}")
     return found
 
 
