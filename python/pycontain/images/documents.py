@@ -29,7 +29,6 @@ __all__ = [
 
 T = TypeVar("T")
 
-
 INDEX_TYPES = frozenset(
     {
         "application/vnd.oci.image.index.v1+json",
