@@ -176,8 +176,8 @@ class Stage:
                     [(image.id, position, diff_id) for position, diff_id in enumerate(image.diff_ids)],
                 )
                 connection.executemany(
-                    "INSERT OR REPLACE INTO names VALUES (?, ?)",
-                    [(reference, image.id) for reference in image.references],
+                    "INSERT OR REPLACE INTO names (reference, image, tagged) VALUES (?, ?, ?)",
+                    [(reference, image.id, time.time()) for reference in image.references],
                 )
             self._drop_claims(connection)
 
