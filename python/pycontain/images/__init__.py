@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pycontain.errors import ImageNotFound, InvalidOption
-from pycontain.types import Value
+from pycontain.images.handle import HOST, Image, StartImage, give_tag, not_host
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from typing import IO, Any, Unpack
+    from typing import IO, Unpack
 
-    from pycontain.images.config import HistoryEntry, ImageConfig
     from pycontain.images.filters import ImageFilters, PruneFilters
     from pycontain.images.listing import Summary
     from pycontain.images.platforms import Platform
@@ -22,126 +21,13 @@ if TYPE_CHECKING:
     from pycontain.images.usage import StoreUsage
     from pycontain.paths import Paths
     from pycontain.registry.credentials import Credentials
-    from pycontain.runtime.command import ImageConfig as Defaults
-    from pycontain.types import Progress, RootFilesystem
+    from pycontain.types import Progress
 
 __all__ = ["Image", "Images", "StartImage"]
-
-_HOST = "host"
 
 
 def _unused() -> dict[str, tuple[str, ...]]:
     return {}
-
-
-class StartImage(Value):
-    """What a container is made of.
-
-    Attributes:
-        id: the image's; `host` for the image `host`, whose content is the machine's.
-        root: its root file system.
-        config: defaults for the container.
-    """
-
-    __slots__ = ("id", "root", "config")  # noqa: RUF023 - the constructor's order
-    id: str
-    root: RootFilesystem
-    config: Defaults
-
-    def __init__(self, id: str, root: RootFilesystem, config: Defaults) -> None:
-        self._set(id=id, root=root, config=config)
-
-
-class Image:
-    """An image of an engine; equal and hashable by its id. Made by `Images` only."""
-
-    __slots__ = ("_store", "_stored")
-
-    def __init__(self, store: Store, stored: StoredImage) -> None:
-        self._store = store
-        self._stored = stored
-
-    @property
-    def id(self) -> str:
-        """`sha256:<hex>`."""
-        return self._stored.id
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        """Its names as they are now: `alpine:3.20`."""
-        return self._store.get(self.id).tags
-
-    @property
-    def digests(self) -> tuple[str, ...]:
-        """What registries know it by, as it is now: `alpine@sha256:…`."""
-        return self._store.get(self.id).digests
-
-    @property
-    def size(self) -> int:
-        """Bytes of its layers, unpacked."""
-        return self._stored.size
-
-    @property
-    def created(self) -> str:
-        """RFC 3339, as the image says; may be empty."""
-        return self._stored.created
-
-    @property
-    def os(self) -> str:
-        """`linux`, or empty where it does not say."""
-        return self._stored.os
-
-    @property
-    def architecture(self) -> str:
-        """`amd64`, `arm64`, …, or empty where it does not say."""
-        return self._stored.architecture
-
-    @property
-    def config(self) -> ImageConfig:
-        """Its defaults for containers."""
-        return self._stored.config
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """The diff ids of its layers, lowest first."""
-        return self._stored.diff_ids
-
-    @property
-    def history(self) -> tuple[HistoryEntry, ...]:
-        """How it was made, the first step first."""
-        return self._store.history(self.id)
-
-    def inspect(self) -> dict[str, Any]:
-        """All about it as it is now, in the shape of docker's JSON."""
-        from pycontain.images.inspecting import inspect
-
-        return inspect(self._store, self.id)
-
-    def tag(self, name: str) -> None:
-        """Give it one more name; another image of that name loses it.
-
-        Raises:
-            InvalidOption: it is no name, or ends in a digest.
-        """
-        _tag(self._store, self.id, name)
-
-    def remove(self, *, force: bool = False) -> Removal:
-        """Remove it with its name, and with all its names if `force`; layers that other images have stay.
-
-        Raises:
-            StillInUse: containers are made from it.
-            Conflict: it has several names.
-        """
-        return self._store.remove(self.id, force=force)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Image) and other.id == self.id
-
-    def __hash__(self) -> int:
-        return hash(self.id)
-
-    def __repr__(self) -> str:
-        return f"<Image {self.id[7:19]}>"
 
 
 class Images:
@@ -176,7 +62,7 @@ class Images:
         Raises:
             ImageNotFound: there is none.
         """
-        return Image(self._store, self._store.get(_not_host(name)))
+        return Image(self._store, self._store.get(not_host(name)))
 
     def load(self, source: str | os.PathLike[str] | IO[bytes]) -> tuple[Image, ...]:
         """Add every image in an archive of `docker save`, in an OCI archive, or in an OCI layout directory.
@@ -216,7 +102,7 @@ class Images:
         from pycontain.images.saving import save
 
         given = [names] if isinstance(names, str) else names
-        save(self._store, [_not_host(name) for name in given], target, platform=platform)
+        save(self._store, [not_host(name) for name in given], target, platform=platform)
 
     def import_(
         self,
@@ -241,7 +127,7 @@ class Images:
         from pycontain.images.importing import import_file_system
 
         if name is not None:
-            _not_host(name)
+            not_host(name)
         stored = import_file_system(self._store, source, name, changes=changes, message=message)
         return Image(self._store, stored)
 
@@ -387,7 +273,7 @@ class Images:
             ImageNotFound: there is no image `name`.
             InvalidOption: `target` is no name, or ends in a digest.
         """
-        _tag(self._store, _not_host(name), target)
+        give_tag(self._store, not_host(name), target)
 
     def remove(self, name: str, *, force: bool = False) -> Removal:
         """Take a name away; with its last name goes the image. By id: the image, with all names if `force`.
@@ -402,7 +288,7 @@ class Images:
             StillInUse: containers are made from it.
             Conflict: it has several names.
         """
-        return self._store.remove(_not_host(name), force=force)
+        return self._store.remove(not_host(name), force=force)
 
     def prune(
         self,
@@ -451,11 +337,11 @@ class Images:
         from pycontain.images import use
         from pycontain.types import RootFilesystem
 
-        if name == _HOST:
+        if name == HOST:
             from pycontain.images.host import host_image
 
             host = host_image(self._paths)
-            return StartImage(_HOST, host.root, host.config)
+            return StartImage(HOST, host.root, host.config)
         if pull == "always":
             self.pull(name, platform=platform)
         try:
@@ -511,8 +397,8 @@ class Images:
 def _reference(name: str) -> Reference:
     from pycontain.images.reference import parse
 
-    if name == _HOST:
-        raise InvalidOption(f"image `{_HOST}` is this machine's own programs: no registry has it")
+    if name == HOST:
+        raise InvalidOption(f"image `{HOST}` is this machine's own programs: no registry has it")
     return parse(name)
 
 
@@ -520,18 +406,3 @@ def _platform(text: str | None) -> Platform | None:
     from pycontain.images.platforms import parse
 
     return None if text is None else parse(text)
-
-
-def _tag(store: Store, name: str, target: str) -> None:
-    if target == _HOST:
-        raise InvalidOption(f"cannot tag as `{_HOST}`: that is this machine's own image")
-    store.tag(name, target)
-
-
-def _not_host(name: str) -> str:
-    if name == _HOST:
-        raise ImageNotFound(
-            f"image `{_HOST}` is not kept: it is this machine's own programs",
-            hint="`pycontain run host` runs them",
-        )
-    return name
