@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import containers
+import docker_daemon
 import leftovers
 import pytest
 import registries
@@ -197,3 +198,10 @@ def fresh_cli(fresh: Engine, tmp_path: Path) -> containers.Cli:
     if not program.exists():
         pytest.skip(f"no `{program}`: the package is not installed")
     return containers.Cli(program, str(tmp_path / "root"))
+
+
+@pytest.fixture(scope="session")
+def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """A docker client, whose daemon is the tests' own."""
+    with docker_daemon.running(tmp_path_factory.mktemp("docker")) as client:
+        yield client

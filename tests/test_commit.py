@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
 import os
+import random
 import shutil
+import signal
 import subprocess
 import tarfile
 import time
@@ -17,7 +20,14 @@ import pytest
 import root_filesystems
 from image_archives import descriptor, digest, oci_files
 from pycontain import Engine
-from pycontain.errors import ContainerNotFound, InvalidOption, NameInUse, StoreError, Unsupported
+from pycontain.errors import (
+    ContainerNotFound,
+    ImageNotFound,
+    InvalidOption,
+    NameInUse,
+    StoreError,
+    Unsupported,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -456,3 +466,40 @@ def test_layer_is_one_member_of_gzip(shop: Shop) -> None:
         data = file.read()
     assert digest(gzip.decompress(data)) == image.layers[-1]
     assert data.count(b"\x1f\x8b\x08\0\0\0\0\0\0\xff") == 1
+
+
+def test_killed_commit_leaves_nothing_that_the_next_does_not_collect(shop: Shop) -> None:
+    chance = random.Random(20261125)
+    container = shop.run(
+        "killed", "mkdir /srv; cd /srv; for n in $(seq 400); do head -c 5000 /bin/ls > $n; done"
+    )
+    paths = shop.engine._paths
+    container.commit("killed:0")
+    before = kept_files(shop)
+    killed = 0
+    for number in range(12):
+        process = subprocess.Popen(
+            [shop.cli.program, "commit", "killed", "killed:1"],
+            env=shop.cli.environment | {"SOURCE_DATE_EPOCH": str(number)},  # another layer each time
+            stdout=subprocess.PIPE,
+        )
+        time.sleep(0.05 + chance.random() * 0.3)
+        process.kill()
+        process.communicate()
+        killed += process.returncode == -signal.SIGKILL
+        with contextlib.suppress(ImageNotFound):
+            shop.engine.images.remove("killed:1")
+        store = shop.stored(shop.engine.images.get("killed:0"))
+        deadline = time.monotonic() + containers.seconds(30)
+        while os.listdir(paths.staging) and time.monotonic() < deadline:
+            store.collect()  # what its launcher was writing is not garbage before that has ended
+            time.sleep(0.01)
+        assert os.listdir(paths.staging) == []
+        assert kept_files(shop) == before
+    assert killed
+    assert shop.cli("commit", "killed", "killed:1").returncode == 0
+
+
+def kept_files(shop: Shop) -> set[str]:
+    paths = shop.engine._paths
+    return {*os.listdir(paths.layers), *os.listdir(paths.blobs)}

@@ -164,7 +164,8 @@ with Engine(root) as engine:
             elif role == "prune":
                 engine.images.prune(all=bool(done % 2))
             else:
-                out = engine.run("hello:1", ["sh", "-c", "sleep 0.02; cat /marker"]).stdout
+                command = ["sh", "-c", "sleep 0.02; cat /marker"]
+                out = engine.run("hello:1", command, pull="never").stdout
                 assert out == b"here\\n", out
             done += 1
         except (ImageNotFound, StillInUse, Conflict):

@@ -95,9 +95,16 @@ def test_inspect_has_dockers_members(own: Engine) -> None:
     assert (document["Author"], document["Variant"], document["Comment"]) == ("me", "v8", "by hand")
     assert (document["Os"], document["Size"]) == ("linux", 6)
     assert os.path.isfile(document["GraphDriver"]["Data"]["UpperDir"] + "/hello")
+    assert document["Metadata"]["LastTagTime"] > "2026"
+    own.images.tag("hello:1", "registry.lan/a/b:c")
+    assert image.inspect()["Metadata"]["LastTagTime"] > document["Metadata"]["LastTagTime"]
     image.remove(force=True)
     with pytest.raises(ImageNotFound):
         image.inspect()
+
+
+def test_image_that_was_never_tagged_says_so(own: Engine) -> None:
+    assert add(own, None, layer()).inspect()["Metadata"] == {"LastTagTime": "0001-01-01T00:00:00Z"}
 
 
 def test_inspect_prints_what_it_finds_and_tells_what_not(own: Engine, shown: Shown) -> None:

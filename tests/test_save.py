@@ -278,32 +278,6 @@ def test_podman_loads_it(
     assert listed.split() == [image.id, "docker.io/library/hello:1"]
 
 
-@pytest.fixture
-def docker(tmp_path: Path) -> Iterator[list[str]]:
-    """A docker client, and a daemon in namespaces of its own."""
-    for program in ("dockerd", "docker", "unshare"):
-        if shutil.which(program) is None:
-            pytest.skip(f"no {program} on this machine")
-    base = tmp_path / "docker"
-    base.mkdir()
-    daemon = ["dockerd", "--host", f"unix://{base}/socket", "--data-root", f"{base}/data", "--bridge=none"]
-    daemon += ["--exec-root", f"{base}/exec", "--pidfile", f"{base}/pid", "--storage-driver", "vfs"]
-    isolated = ["unshare", "--mount", "--net", "--propagation", "private", *daemon]
-    with (base / "log").open("wb") as log:
-        process = subprocess.Popen(isolated, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    client = ["docker", "--host", f"unix://{base}/socket"]
-    try:
-        until = time.monotonic() + containers.seconds(30)
-        while subprocess.run([*client, "version"], capture_output=True, check=False).returncode:
-            if process.poll() is not None or time.monotonic() > until:
-                pytest.skip(f"dockerd does not come up here: {(base / 'log').read_text()[-300:]}")
-            time.sleep(0.1)
-        yield client
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
 @pytest.mark.root
 def test_docker_loads_it(own: Engine, tmp_path: Path, docker: list[str]) -> None:
     plain = add(own, docker_files([layer("p")], "plain:1"))
@@ -315,7 +289,7 @@ def test_docker_loads_it(own: Engine, tmp_path: Path, docker: list[str]) -> None
     assert loaded.returncode == 0, loaded.stderr
     command = [*docker, "images", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"]
     listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert set(listed.splitlines()) == {f"plain:1 {plain.id}", f"packed:1 {packed.id}"}
+    assert set(listed.splitlines()) >= {f"plain:1 {plain.id}", f"packed:1 {packed.id}"}
     again = subprocess.run([*docker, "save", "packed:1"], check=True, capture_output=True).stdout
     (image,) = own.images.load(io.BytesIO(again))
     assert image.id == packed.id

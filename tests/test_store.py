@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from containers import seconds
 from image_archives import configuration, digest, docker_files, layer, tar
 from pycontain.errors import (
     Conflict,
@@ -491,6 +492,35 @@ def test_threads_that_add_and_remove_at_once_leave_whole_images(paths: Paths, st
     assert left_over(paths) == []
 
 
+def test_interrupted_unpacking_has_ended_when_it_returns(store: Store, paths: Paths) -> None:
+    reading, writing = os.pipe()
+    data = tar({"noise": os.urandom(1 << 20)})
+    timer = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
+    feeder = threading.Thread(target=write_all, args=(writing, data[:-2000]), daemon=True)
+    hold = os.dup(writing)  # so that the archive neither goes on nor ends
+    feeder.start()
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt), store.stage() as stage:
+            stage.unpack(reading, "layer")
+        assert left_over(paths) == []
+    finally:
+        timer.join()
+        os.close(reading)
+        os.close(hold)
+        feeder.join()
+
+
+def collect_all(store: Store, paths: Paths) -> None:
+    """What the launcher of a killed process was writing is not garbage before that has ended, too."""
+    deadline = time.monotonic() + seconds(30)
+    while True:
+        store.collect()
+        if not os.listdir(paths.staging) or time.monotonic() > deadline:
+            return
+        time.sleep(0.01)
+
+
 def test_killed_loading_leaves_nothing_that_the_next_does_not_collect(
     paths: Paths, store: Store, tmp_path: Path
 ) -> None:
@@ -507,7 +537,7 @@ def test_killed_loading_leaves_nothing_that_the_next_does_not_collect(
         process.send_signal(signal.SIGKILL)
         process.communicate()
         killed += process.returncode == -signal.SIGKILL
-        store.collect()
+        collect_all(store, paths)
         if store.list():
             store.remove("hello")
         assert left_over(paths) == []

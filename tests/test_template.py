@@ -5,11 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import string
+import subprocess
+import tarfile
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pycontain.cli.template import Fields, Template, TemplateError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DATA = Fields(
     ID="0123456789ab",
@@ -152,6 +158,63 @@ def test_what_the_values_do_not_have_is_told(template: str, message: str) -> Non
 def test_field_of_a_named_type_is_told_with_the_type() -> None:
     with pytest.raises(TemplateError, match=r"can't evaluate field Foo in type \*formatter.imageContext"):
         Template("{{.Foo}}").render(Fields({"ID": "x"}, name="*formatter.imageContext"))
+
+
+# of no values, so that docker's own client can be asked
+ASKED = [
+    template
+    for template in RENDERED
+    if template and "." not in template.replace("1.25", "").replace("1.5", "")
+]
+ASKED += [
+    *("{{split `a,b` `,`}}", '{{pad "x" 1 2}}|{{truncate "abcdef" 3}}', "{{range 3}}{{.}}{{end}}", "{{-3}}"),
+    *("{{1.5}} {{1e3}} {{1e30}} {{0.00001}}", "{{true | not}}", '{{json "<&>"}}', "{{/*c*/}}z", "{{3 -}} x"),
+    '{{printf "%x %X %c %U %q" "hi" 255 65 65 65}}',
+    '{{printf "%v %T %g %e %6.2f" 1 2 1e21 1.0 2.0}}',
+    '{{printf "%5t|%08.3f|%+.2e" true 3.14159 12345.678}}',
+    '{{printf "%05d|%+d|% d|%-5d|" 3 3 3 3}}',
+    '{{printf "%!"}} {{printf "%"}}',
+    "{{and 1 0 2}} {{or 0 `` 3}} {{not 0}}",
+    "{{with 0}}a{{else with 1}}b{{end}}",
+    '{{join (split "a b" " ") "-"}}',
+    "{{if}}",
+    *(
+        "{{",
+        "{{$x}}",
+        "{{if 1}}",
+        "{{end}}",
+        "{{else}}",
+        "{{break}}",
+        "{{(1}}",
+        "{{nope 1}}",
+        '{{"abc}}',
+        "{{/* }}",
+    ),
+    *("{{1a}}", "{{99999999999999999999}}", '{{"\\q"}}', "{{.ID | 5}}", "{{.Foo}}"),
+]
+
+
+@pytest.mark.root
+def test_docker_renders_the_same(docker: list[str], tmp_path: Path) -> None:
+    archive = tmp_path / "layer.tar"
+    with tarfile.open(archive, "w") as tar:
+        tar.addfile(tarfile.TarInfo("file"))
+    subprocess.run([*docker, "import", archive, "template:1"], check=True, capture_output=True)
+    row = Fields({"ID": "x"}, name="*formatter.imageContext")
+    differences = []
+    for asked in ASKED:
+        # the client takes these two characters for one, before it parses
+        template = asked.replace("\\t", "\t")
+        command = [*docker, "images", "--format", template, "template:1"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        try:
+            ours = Template(template).render(row) + "\n"
+        except TemplateError as error:
+            ours = f"{error}\n"
+        theirs = done.stderr or done.stdout
+        if ours != theirs:
+            differences.append((template, ours, theirs))
+    assert differences == []
 
 
 _PIECES = st.sampled_from(

@@ -96,8 +96,15 @@ class Launcher:
         lock: int | None = None,
     ) -> tuple[Exit | None, bytes, bytes, list[str]]: ...
     # `copy`: an fd of a file on the directory's file system, gets the bytes of `source` as they come
+    # `lock`: held open until nothing is written any more, even if this process is killed
     def unpack(
-        self, source: int, directory: str, *, whiteouts: bool = True, copy: int | None = None
+        self,
+        source: int,
+        directory: str,
+        *,
+        whiteouts: bool = True,
+        copy: int | None = None,
+        lock: int | None = None,
     ) -> Unpacked: ...
     # `skip`: paths in the container that were made for it, not by it; `latest`: SOURCE_DATE_EPOCH
     def pack_layer(

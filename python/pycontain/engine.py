@@ -275,8 +275,11 @@ class _Unpacker:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def unpack(self, source: int, directory: str, *, whiteouts: bool, copy: int | None) -> Unpacked:
-        return self._engine._get_launcher().unpack(source, directory, whiteouts=whiteouts, copy=copy)
+    def unpack(
+        self, source: int, directory: str, *, whiteouts: bool, copy: int | None, lock: int | None
+    ) -> Unpacked:
+        launcher = self._engine._get_launcher()
+        return launcher.unpack(source, directory, whiteouts=whiteouts, copy=copy, lock=lock)
 
     def remove_tree(self, directory: str) -> None:
         self._engine._get_launcher().remove_tree(directory)

@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from pycontain.errors import ImageInvalid
-from pycontain.images.committing import MOST_LAYERS
+from pycontain.images.blobs import MOST_LAYERS
 from pycontain.images.reference import is_digest
 
 __all__ = [

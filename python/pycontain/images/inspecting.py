@@ -42,9 +42,17 @@ def inspect(store: Store, id: str) -> dict[str, Any]:
         "Size": image.size,
         "GraphDriver": {"Data": _directories(image.layers), "Name": "overlay"},
         "RootFS": {"Type": "layers", "Layers": list(image.diff_ids)},
-        "Metadata": {"LastTagTime": _NEVER},
+        "Metadata": {"LastTagTime": _rfc3339(store.last_tagged(image.id))},
     }
     return {name: value for name, value in result.items() if value or name not in {"Variant", "OsVersion"}}
+
+
+def _rfc3339(seconds: float | None) -> str:
+    import datetime
+
+    if seconds is None:
+        return _NEVER
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat().replace("+00:00", "Z")
 
 
 def _directories(layers: tuple[str, ...]) -> dict[str, str]:

@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     class Unpacker(Protocol):
         """What the store needs of the launcher."""
 
-        def unpack(self, source: int, directory: str, *, whiteouts: bool, copy: int | None) -> Unpacked: ...
+        def unpack(
+            self, source: int, directory: str, *, whiteouts: bool, copy: int | None, lock: int | None
+        ) -> Unpacked: ...
         def remove_tree(self, directory: str) -> None: ...
 
 
@@ -132,7 +134,10 @@ class Stage:
         os.chmod(directory, 0o755)  # noqa: S103 - whatever the umask: other users live in containers
         copy = os.open(blob, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            unpacked = self._launcher.unpack(source, directory, whiteouts=True, copy=copy)
+            # the launcher holds the lock, too: it may go on writing for a moment when this process is killed
+            unpacked = self._launcher.unpack(
+                source, directory, whiteouts=True, copy=copy, lock=self._held.descriptor
+            )
         except PycontainError as error:
             # at once: on a full disk nothing else can be done, not even in the database, before there is room
             self._launcher.remove_tree(directory)
@@ -176,8 +181,8 @@ class Stage:
                     [(image.id, position, diff_id) for position, diff_id in enumerate(image.diff_ids)],
                 )
                 connection.executemany(
-                    "INSERT OR REPLACE INTO names VALUES (?, ?)",
-                    [(reference, image.id) for reference in image.references],
+                    "INSERT OR REPLACE INTO names (reference, image, tagged) VALUES (?, ?, ?)",
+                    [(reference, image.id, time.time()) for reference in image.references],
                 )
             self._drop_claims(connection)
 

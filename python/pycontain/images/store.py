@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from pycontain.errors import ImageNotFound, InvalidOption, Unsupported
 from pycontain.images import stage as stages
 from pycontain.images import use
@@ -218,6 +220,13 @@ class Store:
             ).fetchall()
         return tuple(parse(reference) for (reference,) in rows)
 
+    def last_tagged(self, id: str) -> float | None:
+        """When the image `id` got the latest of its tags, seconds since the epoch; None: not known."""
+        last = "SELECT MAX(tagged) FROM names WHERE image = ? AND reference NOT LIKE '%@%'"
+        with self.database.reading() as connection:
+            tagged: float | None = connection.execute(last, (id,)).fetchone()[0]
+        return tagged
+
     def last_used(self, id: str) -> float:
         """When a container was last made from the image `id`, else when it came; seconds since the epoch."""
         image = self.get(id)
@@ -252,7 +261,10 @@ class Store:
             raise InvalidOption(f"cannot tag as `{target}`: a name with a digest is given by its registry")
         with self.database.writing() as connection:
             image = self._find(connection, name)[0]
-            connection.execute("INSERT OR REPLACE INTO names VALUES (?, ?)", (reference.key, image))
+            connection.execute(
+                "INSERT OR REPLACE INTO names (reference, image, tagged) VALUES (?, ?, ?)",
+                (reference.key, image, time.time()),
+            )
         return reference.with_default_tag().familiar
 
     def remove(self, name: str, *, force: bool = False) -> Removal:

@@ -1,10 +1,11 @@
 //! The files of containers, on their way out: as a layer, as a whole, and as a list of what changed.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use nix::poll::{PollFd, PollFlags};
+use nix::sys::socket::{Shutdown, shutdown};
 use pycontain_plan::Spec;
 use pycontain_runtime::protocol::{
     Change, Changes, Compression, Event, Failure, Pack, Packed, Packing, Reason, Request, View,
@@ -119,7 +120,12 @@ impl Launcher {
         drop(theirs);
         let mut polled = [PollFd::new(handle.as_fd(), PollFlags::POLLIN)];
         while !polled[0].any().unwrap_or(false) {
-            pause(&mut polled, None, interrupted)?;
+            if let Err(error) = pause(&mut polled, None, interrupted) {
+                // The launcher kills the errand now, and answers when it has ended: nothing is written after this.
+                let _ = shutdown(handle.as_raw_fd(), Shutdown::Write);
+                let _ = receive::<Event>(handle.as_fd());
+                return Err(error);
+            }
         }
         receive::<Event>(handle.as_fd())?.map(|(event, _)| event).ok_or(Error::LauncherDied)
     }

@@ -158,19 +158,21 @@ impl Launcher {
 
     /// Unpacks an archive into a directory, with the ids that the launcher can give, and syncs it. `layer`: whiteouts
     /// become what overlayfs understands. `copy`: a file on the same file system that gets the archive's bytes.
+    /// `lock`: held until nothing is written any more, even when this process is killed.
     pub fn unpack(
         &self,
         archive: BorrowedFd<'_>,
         directory: &Path,
         layer: bool,
         copy: Option<BorrowedFd<'_>>,
+        lock: Option<BorrowedFd<'_>>,
         interrupted: Interrupted<'_>,
     ) -> Result<Unpacked, Error> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let directory = open(directory, flags, Mode::empty()).during("open the directory")?;
         let mut fds = vec![archive, directory.as_fd()];
-        fds.extend(copy);
-        match self.wait(&Request::Unpack { layer }, &fds, interrupted)? {
+        fds.extend(copy.into_iter().chain(lock));
+        match self.wait(&Request::Unpack { layer, copy: copy.is_some() }, &fds, interrupted)? {
             Event::Unpacked(unpacked) => Ok(unpacked),
             Event::Done(Some(failure)) => Err(Error::Failed(failure)),
             _ => Err(Error::LauncherDied),

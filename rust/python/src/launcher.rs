@@ -101,7 +101,7 @@ impl Launcher {
         enter(python, |_| launcher.plan(config).map(|plan| plan.to_string()))
     }
 
-    #[pyo3(signature = (source, directory, *, whiteouts=true, copy=None))]
+    #[pyo3(signature = (source, directory, *, whiteouts=true, copy=None, lock=None))]
     fn unpack(
         &self,
         python: Python<'_>,
@@ -109,13 +109,15 @@ impl Launcher {
         directory: PathBuf,
         whiteouts: bool,
         copy: Option<i32>,
+        lock: Option<i32>,
     ) -> PyResult<Unpacked> {
         let launcher = self.get()?;
         let source = duplicate(source)?;
         let copy = copy.map(duplicate).transpose()?;
+        let lock = lock.map(duplicate).transpose()?;
         enter(python, |interrupted| {
-            let copy = copy.as_ref().map(AsFd::as_fd);
-            launcher.unpack(source.as_fd(), &directory, whiteouts, copy, interrupted)
+            let (copy, lock) = (copy.as_ref().map(AsFd::as_fd), lock.as_ref().map(AsFd::as_fd));
+            launcher.unpack(source.as_fd(), &directory, whiteouts, copy, lock, interrupted)
         })
         .map(Unpacked::new)
     }

@@ -36,9 +36,10 @@ enum Source {
     Handle,
     Sweeper,
     Errand,
+    Abandoned,
 }
 
-const SOURCES: [Source; 7] = [
+const SOURCES: [Source; 8] = [
     Source::Channel,
     Source::Control,
     Source::Outside,
@@ -46,6 +47,7 @@ const SOURCES: [Source; 7] = [
     Source::Handle,
     Source::Sweeper,
     Source::Errand,
+    Source::Abandoned,
 ];
 
 type Number = u64;
@@ -150,6 +152,7 @@ impl Launcher {
                     Source::Handle => self.on_command(number),
                     Source::Sweeper => self.on_swept(number),
                     Source::Errand => self.on_errand_end(number),
+                    Source::Abandoned => self.on_abandoned(number),
                 }
             }
         }
@@ -171,7 +174,7 @@ impl Launcher {
                 let answer = fds.first().is_some_and(|path| probe::idmap(path, self.user_namespace.as_ref()));
                 channel::tell(&handle, &Event::Idmap(answer), &[]);
             }
-            Request::Unpack { layer } => self.unpack(layer, handle, fds),
+            Request::Unpack { layer, copy } => self.unpack(layer, copy, handle, fds),
             Request::Pack => self.pack(handle, fds),
             Request::Changes => self.compare(handle, fds),
             Request::Freeze { group, frozen } => {

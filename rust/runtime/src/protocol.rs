@@ -41,9 +41,10 @@ pub enum Request {
     Start(Start),
     /// fds: handle, a path on the file system in question. Answered by [`Event::Idmap`].
     ProbeIdmap,
-    /// fds: handle, the archive (a file or pipe), the directory, and a file on the same file system to keep the
-    /// archive's bytes in, if any. Answered by [`Event::Unpacked`] or [`Event::Done`].
-    Unpack { layer: bool },
+    /// fds: handle, the archive (a file or pipe), the directory; with `copy` a file on the same file system to keep the
+    /// archive's bytes in; and what is held open until the errand ends, such as a lock on what it writes to. Answered
+    /// by [`Event::Unpacked`] or [`Event::Done`]; given up when the engine closes its end, or dies, as all that pack.
+    Unpack { layer: bool, copy: bool },
     /// fds: handle, memfd of a [`Packing`], what to write to. Answered by [`Event::Packed`] or [`Event::Done`].
     Pack,
     /// fds: handle, memfd of [`Changes`], an empty memfd that gets a list of [`Change`]. Answered by [`Event::Done`].

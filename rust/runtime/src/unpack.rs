@@ -16,6 +16,8 @@ pub(crate) struct Fds {
     pub directory: OwnedFd,
     /// Where the archive's bytes are kept as they come, on the directory's file system.
     pub copy: Option<OwnedFd>,
+    /// Open for as long as the errand runs.
+    pub held: Vec<OwnedFd>,
 }
 
 /// Unpacks, syncs, and tells the engine. `layer`: `.wh.` entries are whiteouts.
@@ -39,6 +41,7 @@ pub(crate) fn run(privilege: Privilege, fds: Fds, layer: bool, handle: &OwnedFd)
         Err(error) => Event::Done(Some(failure(&error))),
     };
     channel::tell(handle, &event, &[]);
+    drop(fds.held);
 }
 
 fn options(privilege: Privilege, layer: bool) -> Options {

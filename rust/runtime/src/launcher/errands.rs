@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use nix::sys::signal::Signal;
 use pycontain_cgroup::Parent;
 use pycontain_plan::HostFacts;
 use pycontain_runtime::protocol::{Event, Failure, Reason};
@@ -11,17 +12,25 @@ use pycontain_sys::{process, socket};
 use super::{Launcher, Number, Source};
 use crate::{channel, pack, sweeper, tokens, unpack};
 
+/// What becomes of an errand when whoever asked for it is gone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Without {
+    Kill,
+    Finish,
+}
+
 impl Launcher {
-    pub(super) fn unpack(&mut self, layer: bool, handle: OwnedFd, fds: Vec<OwnedFd>) {
+    pub(super) fn unpack(&mut self, layer: bool, copy: bool, handle: OwnedFd, fds: Vec<OwnedFd>) {
         let mut fds = fds.into_iter();
         let (Some(archive), Some(directory)) = (fds.next(), fds.next()) else { return };
-        let fds = unpack::Fds { archive, directory, copy: fds.next() };
+        let copy = if copy { fds.next() } else { None };
+        let fds = unpack::Fds { archive, directory, copy, held: fds.collect() };
         let privilege = self.facts.privilege;
         let begun = sweeper::beside(|| {
             unpack::run(privilege, fds, layer, &handle);
             Ok(())
         });
-        self.begin(begun, "unpack the archive", handle);
+        self.begin(begun, "unpack the archive", handle, Without::Kill);
     }
 
     pub(super) fn pack(&mut self, handle: OwnedFd, fds: Vec<OwnedFd>) {
@@ -31,7 +40,7 @@ impl Launcher {
             pack::run(&run_directory, privilege, &packing, target, &handle);
             Ok(())
         });
-        self.begin(begun, "pack the files", handle);
+        self.begin(begun, "pack the files", handle, Without::Kill);
     }
 
     pub(super) fn compare(&mut self, handle: OwnedFd, fds: Vec<OwnedFd>) {
@@ -40,7 +49,7 @@ impl Launcher {
             pack::compare(&question, answer, &handle);
             Ok(())
         });
-        self.begin(begun, "compare the files", handle);
+        self.begin(begun, "compare the files", handle, Without::Kill);
     }
 
     pub(super) fn freeze(&mut self, group: &str, frozen: bool) -> Result<(), Failure> {
@@ -54,9 +63,9 @@ impl Launcher {
         group.and_then(|group| if frozen { group.freeze() } else { group.thaw() }).map_err(step)
     }
 
-    fn begin(&mut self, begun: nix::Result<OwnedFd>, step: &str, handle: OwnedFd) {
+    fn begin(&mut self, begun: nix::Result<OwnedFd>, step: &str, handle: OwnedFd, without: Without) {
         match begun {
-            Ok(pidfd) => self.run_errand(pidfd, handle),
+            Ok(pidfd) => self.run_errand(pidfd, handle, without),
             Err(errno) => {
                 let failure = Failure { step: step.to_owned(), errno: errno as i32, reason: Reason::Step };
                 channel::tell(&handle, &Event::Done(Some(failure)), &[]);
@@ -66,18 +75,29 @@ impl Launcher {
 
     pub(super) fn remove(&mut self, directory: &Path, handle: OwnedFd) {
         let begun = sweeper::beside(|| sweeper::remove_tree(directory));
-        self.begin(begun, "remove the directory", handle);
+        self.begin(begun, "remove the directory", handle, Without::Finish);
     }
 
-    fn run_errand(&mut self, pidfd: OwnedFd, handle: OwnedFd) {
+    fn run_errand(&mut self, pidfd: OwnedFd, handle: OwnedFd, without: Without) {
         self.last += 1;
+        if without == Without::Kill {
+            let _ = self.watch(&handle, Source::Abandoned, self.last);
+        }
         let _ = self.watch(&pidfd, Source::Errand, self.last);
         self.errands.insert(self.last, (pidfd, handle));
+    }
+
+    /// Nobody waits for it any more.
+    pub(super) fn on_abandoned(&mut self, number: Number) {
+        let Some((pidfd, handle)) = self.errands.get(&number) else { return };
+        let _ = self.epoll.delete(handle);
+        let _ = process::send_signal(pidfd.as_fd(), Signal::SIGKILL as i32);
     }
 
     pub(super) fn on_errand_end(&mut self, number: Number) {
         let Some((pidfd, handle)) = self.errands.remove(&number) else { return };
         let _ = self.epoll.delete(&pidfd);
+        let _ = self.epoll.delete(&handle);
         let failure = match process::reap(pidfd.as_fd()) {
             Ok(0) => None,
             Ok(errno) => {
@@ -105,7 +125,7 @@ impl Launcher {
             Ok(())
         });
         if let (Ok(pidfd), Ok((handle, _))) = (swept, socket::pair()) {
-            self.run_errand(pidfd, handle);
+            self.run_errand(pidfd, handle, Without::Finish);
         }
     }
 }
