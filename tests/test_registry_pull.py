@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -200,6 +202,32 @@ def test_command_prints_what_dockers_prints(fresh_cli: Cli, registry: Registry) 
     missing = fresh_cli("pull", f"{name}:2")
     assert missing.returncode == 1
     assert f"no `pull/cli:2` in registry `{registry.host}`" in missing.stderr.decode()
+
+
+def test_on_a_terminal_there_are_bars(fresh_cli: Cli, registry: Registry) -> None:
+    packed = gzipped(layer("big", os.urandom(2 << 20)))
+    registry.put_image("pull/bars", "1", [packed])
+    with Interposed(registry.host, Rule("GET .*/blobs/.*", slow=0.02)) as server:
+        name = f"{server.host}/pull/bars:1"
+        master, slave = os.openpty()
+        command = [str(fresh_cli.program), "pull", name]
+        environment = {**fresh_cli.environment, "TERM": "xterm", "COLUMNS": "80"}
+        with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment) as process:
+            os.close(slave)
+            seen = b""
+            with contextlib.suppress(OSError):  # EIO: the other side is closed
+                while data := os.read(master, 1 << 16):
+                    seen += data
+        os.close(master)
+    assert process.returncode == 0
+    text = seen.decode()
+    short = digest(packed.data)[7:19]
+    assert re.search(rf"{short}: Downloading \[=*> *\] +[0-9.]+[kM]B/2.1MB", text)
+    assert f"{short}: Pull complete" in text
+    shown = [re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", line) for line in text.split("\r\n")]
+    assert shown[-2:] == [name, ""]
+    assert shown[-3] == f"Status: Downloaded newer image for {name}"
+    assert max(map(len, "\r".join(shown).split("\r"))) <= 80
 
 
 def test_all_tags(fresh: Engine, fresh_cli: Cli, registry: Registry) -> None:

@@ -16,7 +16,8 @@ __all__ = ["shown"]
 
 # of these there are many for each layer
 _MOVING = frozenset({"Downloading", "Pushing", "Compressing"})
-_BAR_WIDTH = 50
+_WIDEST_BAR = 50
+_BESIDE_BAR = 48  # layer, phase and bytes
 
 
 @contextlib.contextmanager
@@ -62,6 +63,7 @@ class _Bars:
             TextColumn("{task.fields[bar]}", markup=False),
             console=Console(file=stream, highlight=False, markup=False),
         )
+        self._width = max(1, min(_WIDEST_BAR, self._live.console.width - _BESIDE_BAR))
         self._tasks: dict[str, Any] = {}
         self._last: list[str] = []
 
@@ -79,7 +81,7 @@ class _Bars:
             # what comes after the layers is shown below them
             self._last.append(_line(progress)) if self._tasks else self._live.console.print(_line(progress))
             return
-        bar = _bar(progress) if progress.phase in {*_MOVING, "Retrying"} else ""
+        bar = _bar(progress, self._width) if progress.phase in {*_MOVING, "Retrying"} else ""
         if progress.layer not in self._tasks:
             self._tasks[progress.layer] = self._live.add_task(progress.layer, phase=progress.phase, bar=bar)
         self._live.update(self._tasks[progress.layer], phase=progress.phase, bar=bar)
@@ -89,9 +91,9 @@ def _line(progress: Progress) -> str:
     return f"{progress.layer}: {progress.phase}" if progress.layer else progress.phase
 
 
-def _bar(progress: Progress) -> str:
+def _bar(progress: Progress, width: int) -> str:
     from pycontain.cli.columns import size
 
-    full = _BAR_WIDTH * progress.done // max(progress.total, 1)
-    bar = ("=" * full + ">" * (full < _BAR_WIDTH)).ljust(_BAR_WIDTH)
+    full = width * progress.done // max(progress.total, 1)
+    bar = ("=" * full + ">" * (full < width)).ljust(width)
     return f"[{bar}] {size(progress.done):>7}/{size(progress.total)}"
