@@ -20,7 +20,8 @@ unexport PYTHONPATH PYTHONHOME
 
 RUST := $(shell find rust -name '*.rs' -o -name 'Cargo.toml' -o -path 'rust/*/data/*' 2>/dev/null) Cargo.toml Cargo.lock
 # Debian packages that tests use; without them those tests are skipped and say so.
-APT := busybox-static crun e2fsprogs iproute2 mmdebstrap skopeo uidmap umoci xz-utils zstd
+APT := apache2-utils busybox-static crun docker-registry e2fsprogs iproute2 mmdebstrap openssl podman skopeo uidmap umoci \
+    xz-utils zstd
 
 run: build
 	@$(BIN)/python tests/first_run.py
@@ -37,7 +38,7 @@ $(VENV)/.built: $(VENV)/.tools $(RUST) pyproject.toml
 $(VENV)/.tools: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv --without-pip $(VENV)
 	@$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check \
-	    pip 'maturin>=1.12.1,<2' 'msgspec>=0.20' 'typer>=0.28,<0.29'
+	    pip 'maturin>=1.12.1,<2' 'httpx2>=2.16,<3' 'msgspec>=0.20' 'rich>=13.8' 'typer>=0.28,<0.29'
 	@touch $@
 
 $(VENV)/.test-tools: $(VENV)/.tools
@@ -80,6 +81,8 @@ bench: build
 	$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check 'docker>=7.1' 'matplotlib>=3.10'
 	$(BIN)/python benches/start.py --quick
 	$(BIN)/python benches/unpack.py --quick
+	$(BIN)/python benches/pull.py --quick
+	$(BIN)/python benches/store.py --quick
 
 clean:
 	rm -rf target $(VENV) dist

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pycontain.cli.commands import COMMANDS, Commands, group
+from pycontain.cli.commands import COMMANDS, GROUPS, group
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +36,8 @@ the image.
 Without `--rm` the directory of the container stays below the root (`containers/<id>`); there is no command
 yet that starts it again, or removes it.
 
-There is no registry client yet: of `--pull` and `--platform` only the value is checked.
+An image that is not here is fetched from its registry, as by [pycontain pull](#pycontain-pull), unless
+`--pull never`; with `--pull always` its registry is asked each time.
 
 | exit code | meaning |
 |---|---|
@@ -55,8 +56,109 @@ pycontain: …not found in $PATH…
 exit code 127
 ```
 """,
+    "history": """\
+One line for each step, the last first. Sizes are of the layer that the step made, unpacked.
+
+```console
+$ mkdir tree && echo hello > tree/greeting
+$ tar -C tree -c . | pycontain import --message 'by hand' - hello:1 > /dev/null
+$ pycontain history --format '{{.Size}} {{.Comment}}' hello:1
+6B by hand
+```
+""",
     "images": """\
 The image `host` is not in the list: its content is the machine's, nothing is kept.
+
+A pattern may have `*`, `?` and `[a-z]`, which stop at a slash: `registry.lan/*/app`, `alpine:3.*`.
+Filters of different kinds must all hold, and all labels; of several references one has to fit:
+
+| filter | |
+|---|---|
+| `dangling=true` | without a tag |
+| `label=KEY`, `label=KEY=VALUE` | with this label |
+| `before=IMAGE`, `since=IMAGE` | made before or after this one |
+| `until=TIME` | made before this: `24h` ago, `2026-01-31`, RFC 3339 |
+| `reference=PATTERN` | with a name that fits |
+
+`--format` takes `json`, a Go template for each row, or `table` and a template whose columns are divided
+by `\\t`. Fields: `.ID .Repository .Tag .Digest .CreatedSince .CreatedAt .Size`. Functions: Go's, and
+`json join split title upper lower pad truncate`.
+
+```console
+$ mkdir tree && echo hello > tree/greeting
+$ tar -C tree -c . | pycontain import --change 'LABEL tier=front' - shop:1 > /dev/null
+$ pycontain images --filter label=tier=front --format 'table {{.Repository}}\\t{{.Size}}'
+REPOSITORY   SIZE
+shop         6B
+```
+""",
+    "inspect": """\
+JSON as `docker image inspect` prints it; `GraphDriver` has the directories of the layers. With
+`--format` a Go template for each. What is not found is told after what is, and the exit code is 1.
+""",
+    "image inspect": """\
+The same as [pycontain inspect](#pycontain-inspect), of images alone.
+
+```console
+$ mkdir tree && echo hello > tree/greeting
+$ tar -C tree -c . | pycontain import --change 'CMD ["sh"]' - hello:1 > /dev/null
+$ pycontain image inspect --format '{{json .Config.Cmd}} {{len .RootFS.Layers}}' hello:1
+["sh"] 1
+```
+""",
+    "image bootstrap": """\
+Makes an image without any registry: of `debian` or `ubuntu`, of the suite after the colon, by an
+installed mmdebstrap (as root, or as a user with subordinate ids) or debootstrap (as root). Packages come
+from the mirror that this machine's apt has for that suite, else from the distribution's own, and are
+checked with its keys.
+
+```console
+# not run by the tests: downloads 40 MB
+$ pycontain image bootstrap debian:bookworm
+sha256:…
+$ pycontain run --rm debian:bookworm cat /etc/debian_version
+12.…
+```
+""",
+    "image prune": """\
+Removes images without a tag, or with `--all` or `--keep-storage` images with one too; never one that a
+container is made from, running or not. Layers go when no other image has them. It asks first, unless
+`--force`.
+
+`--keep-storage 20GB` removes no more than it takes: the image that was least recently used goes first,
+until all layers, each counted once, unpacked and as they came, take no more than that. Used means: a
+container was made from it; before that, it was added.
+
+```console
+$ mkdir tree && echo hello > tree/greeting
+$ tar -C tree -c . | pycontain import - hello:1 > /dev/null
+$ pycontain image prune --all --force
+Deleted Images:
+untagged: hello:1
+deleted: sha256:…
+deleted: sha256:…
+
+Total reclaimed space: …kB
+```
+""",
+    "system df": """\
+The size of images is that of their layers, each counted once: unpacked, and as it came (the compressed
+bytes are kept for `push` and `save`). What no container uses is reclaimable. `--verbose` shows for each
+image what its layers take unpacked, shared with other images and not. Containers are counted by the
+files that they wrote.
+
+```console
+$ pycontain system df
+TYPE            TOTAL     ACTIVE    SIZE      RECLAIMABLE
+Images          0         0         0B        0B
+Containers      0         0         0B        0B
+Local Volumes   0         0         0B        0B
+Build Cache     0         0         0B        0B
+```
+""",
+    "system prune": """\
+Removes images as [pycontain image prune](#pycontain-image-prune) does, and what ended processes left
+unfinished. It asks first, unless `--force`.
 """,
     "commit": """\
 The new image has the configuration, the layers and the history of the container's image, and one layer more:
@@ -115,9 +217,83 @@ $ docker save alpine:3.20 | pycontain load
 Loaded image: alpine:3.20
 ```
 """,
+    "login": """\
+The registry is asked, then name and password, or the token that it gives in their place, are kept in
+docker's `config.json`, or by the credential helper that is set there; docker, podman and skopeo find them
+too. `SERVER` is docker.io when it is left out.
+
+```console
+# not run by the tests: needs a registry with accounts
+$ pycontain login --username me --password-stdin registry.lan:5000 < password
+Login Succeeded
+```
+""",
+    "logout": """\
+`SERVER` is docker.io when it is left out.
+
+```console
+$ pycontain logout registry.lan:5000
+Not logged in to registry.lan:5000
+```
+""",
+    "manifest inspect": """\
+As the registry has it, which is asked even when the image is here.
+""",
+    "pull": """\
+What is here already is not moved again, and a layer that another process is fetching is waited for. A broken
+connection is taken up where it broke. `docker.io` is meant where the name has no registry;
+[docs/registries.md](registries.md) tells how to change that, and of mirrors, certificates and plain HTTP.
+Progress is bars on a terminal, else a line for each step; the last line is the image's full name.
+
+```console
+# not run by the tests: needs a connection to docker.io
+$ pycontain pull alpine:3.20
+3.20: Pulling from library/alpine
+…
+Digest: sha256:…
+Status: Downloaded newer image for alpine:3.20
+docker.io/library/alpine:3.20
+```
+""",
+    "push": """\
+Layers that the registry has are not sent again, and those that it has in another repository are mounted
+from there. An image that came from a registry unchanged keeps its digest; any other gets an OCI manifest.
+
+```console
+# not run by the tests: needs a registry
+$ pycontain tag debian:13 registry.lan:5000/debian:13
+$ pycontain push registry.lan:5000/debian:13
+The push refers to repository [registry.lan:5000/debian]
+…: Pushed
+13: digest: sha256:… size: …
+```
+""",
     "rmi": """\
 A name that is not an image's last is taken away, no more. With the last name go the image and the layers
-that no other image has. An image that a container was made from stays.
+that no other image has. By id, or the beginning of one, all names of one repository go; of several
+repositories only with `--force`.
+
+An image that a container is made from stays. `--force` takes its last name away nevertheless.
+""",
+    "save": """\
+An archive as `docker save` writes it, which is an OCI layout as well: docker, podman and skopeo read it,
+as `docker-archive:FILE` or `oci-archive:FILE:TAG`. A name without a tag stands for all tags of its
+repository; an image that is given by its id has no name in the archive. The same images give the same
+bytes.
+
+Layers are written as they came, compressed or not. Those compressed by zstd are read by docker from
+version 23 on. `FILE` appears when all of it is written. An archive is not written to a terminal.
+
+```console
+$ mkdir tree && echo hello > tree/greeting
+$ tar -C tree -c . | pycontain import - hello:1 > /dev/null
+$ pycontain save hello:1 | tar -x -O manifest.json
+[{"Config":"blobs/sha256/…","RepoTags":["hello:1"],…
+```
+""",
+    "search": """\
+Of docker.io by its search; of other registries (`registry.lan:5000/TERM`) by their catalogue, whose names
+must contain the term. `REGISTRY` is docker.io when it is left out.
 """,
     "tag": """\
 An image that had the target's name before loses it.
@@ -138,15 +314,33 @@ def page() -> str:
     commands = group()
     parts = [_HEAD, "\n## Before any command\n\n", *_table(_options(commands))]
     for name in COMMANDS:
-        parts += _command(commands, name)
+        parts += _command(commands, name, COMMANDS[name][1])
+    for name in GROUPS:
+        parts += _group(commands, name)
     return "".join(parts).rstrip("\n") + "\n"
 
 
-def _command(commands: Commands, name: str) -> Iterator[str]:
+def _group(commands: Any, name: str) -> Iterator[str]:
+    """Its commands: the same as others, or with entries of their own after it."""
+    text, table = GROUPS[name]
+    same = {row: other for other, row in COMMANDS.items()}
+    yield f"\n## pycontain {name}\n\n{text}.\n\n| command | |\n|---|---|\n"
+    for command, row in table.items():
+        entry = f"pycontain {same[row]}" if row in same else f"pycontain {name} {command}"
+        what = "the same as" if row in same else f"{_cell(row[1])}:"
+        yield f"| `{command}` | {what} [{entry}](#{entry.replace(' ', '-')}) |\n"
     context: Any = commands.make_context("pycontain", [name], resilient_parsing=True)
-    command: Any = commands.get_command(context, name)
+    members: Any = commands.get_command(context, name)
+    for command, row in table.items():
+        if row not in same:
+            yield from _command(members, f"{name} {command}", row[1])
+
+
+def _command(commands: Any, name: str, text: str) -> Iterator[str]:
+    context: Any = commands.make_context("pycontain", [name], resilient_parsing=True)
+    command: Any = commands.get_command(context, name.rpartition(" ")[2])
     usage = " ".join(command.collect_usage_pieces(context))
-    yield f"\n## pycontain {name}\n\n{COMMANDS[name][1]}.\n\n"
+    yield f"\n## pycontain {name}\n\n{text}.\n\n"
     yield f"    pycontain {name} {usage}".rstrip() + "\n\n"
     yield _NOTES[name]
     options = _options(command)

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import containers
+import docker_daemon
 import leftovers
 import pytest
+import registries
 import root_filesystems
 from pycontain.images.store import Store
 from pycontain.paths import Paths
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from pycontain import Engine
     from pycontain._core import Launcher
+    from registries import Registry
 
 CGROUP2 = Path("/sys/fs/cgroup/cgroup.controllers")
 
@@ -158,3 +161,47 @@ def nothing_left(engine: Engine, engine_root: str, busybox: str) -> Iterator[lef
     watch = leftovers.Watch.begin(engine_root)
     yield watch
     watch.check()
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A registry without authentication, for the whole session."""
+    with registries.running(tmp_path_factory.mktemp("registry")) as registry:
+        yield registry
+
+
+@pytest.fixture
+def settings_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Settings and credentials of the test's own: quick to give up, nobody else's passwords."""
+    directory = tmp_path / "config" / "pycontain"
+    directory.mkdir(parents=True)
+    (directory / "registries.toml").write_text("timeout = 20\n")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    return directory
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, settings_directory: Path) -> Iterator[Engine]:
+    """An engine with an empty store."""
+    pytest.importorskip("pycontain._core", reason="the Rust core is not built")
+    from pycontain import Engine
+
+    with Engine(tmp_path / "root") as engine:
+        yield engine
+
+
+@pytest.fixture
+def fresh_cli(fresh: Engine, tmp_path: Path) -> containers.Cli:
+    """The installed command line on the same store."""
+    program = containers.installed()
+    if not program.exists():
+        pytest.skip(f"no `{program}`: the package is not installed")
+    return containers.Cli(program, str(tmp_path / "root"))
+
+
+@pytest.fixture(scope="session")
+def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """A docker client, whose daemon is the tests' own."""
+    with docker_daemon.running(tmp_path_factory.mktemp("docker")) as client:
+        yield client

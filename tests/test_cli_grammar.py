@@ -15,7 +15,7 @@ import pycontain
 import pytest
 from pycontain import RootFilesystem
 from pycontain.cli import main, options
-from pycontain.cli.commands import COMMANDS, group
+from pycontain.cli.commands import COMMANDS, GROUPS, group
 from pycontain.cli.run import request
 from pycontain.runtime import spec
 from pycontain.runtime.command import NoImage
@@ -103,6 +103,9 @@ def test_every_flag_reaches_the_configuration() -> None:
         (["nosuch"], 1, "no such command 'nosuch'"),
         (["--nosuch"], 125, "unknown flag `--nosuch`"),
         (["run", "--nosuch", "host"], 125, "unknown flag `--nosuch`"),
+        (["image", "nosuch"], 1, "no such command 'nosuch'"),
+        (["image", "--nosuch"], 125, "unknown flag `--nosuch`"),
+        (["image", "rm"], 1, "IMAGE... is missing"),
         (["run"], 1, "IMAGE is missing"),
         (["run", "--rm"], 1, "IMAGE is missing"),
         (["run", "-m"], 125, "requires an argument"),
@@ -123,11 +126,32 @@ def test_mistakes_have_dockers_exit_status(
 def test_help_lists_every_command_and_flag(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     listed = capsys.readouterr().out
-    assert all(f"\n  {name} " in listed for name in COMMANDS)
+    assert all(f"\n  {name} " in listed for name in [*COMMANDS, *GROUPS])
     assert main(["run", "--help"]) == 0
     text = capsys.readouterr().out
     assert "pycontain run [OPTIONS] IMAGE [COMMAND] [ARG...]" in text
     assert all(name in text for flag in options.FLAGS for name in flag.names.split())
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_group_alone_lists_its_commands_and_each_is_there(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([name]) == 0
+    listed = capsys.readouterr().out
+    assert main([name, "--help"]) == 0
+    assert capsys.readouterr().out == listed
+    for command, (_, text) in GROUPS[name][1].items():
+        assert f"\n  {command} " in listed
+        assert text in " ".join(listed.split())
+        assert main([name, command, "--help"]) == 0
+        assert f"Usage: pycontain {name} {command} " in capsys.readouterr().out
+
+
+def test_docker_calls_some_commands_by_other_names_too(capsys: pytest.CaptureFixture[str]) -> None:
+    for alias in ("list", "remove"):
+        assert main(["image", alias, "--help"]) == 0
+        assert f"Usage: pycontain image {alias} " in capsys.readouterr().out
 
 
 def test_messages_speak_of_flags() -> None:
@@ -179,6 +203,7 @@ def test_a_plain_command_imports_neither_rich_nor_asyncio_nor_another_command() 
     )
     modules = set(python(program).stderr.split())
     assert "pycontain.cli.run" in modules
+    assert not {name for name in modules if name.startswith("pycontain.cli.template")}
     assert (
         not {"rich", "asyncio", "ssl", "http", "dataclasses", "pydantic", "pycontain.cli.version"} & modules
     )

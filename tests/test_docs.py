@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from pycontain.cli.commands import COMMANDS
+from pycontain.cli.commands import COMMANDS, GROUPS
 from pycontain.options import ContainerOptions
 
 TOP = Path(__file__).resolve().parent.parent
@@ -170,7 +170,7 @@ def test_command_reference_is_up_to_date() -> None:
     assert written == module.page(), "run `python docs/generate_cli.py`"
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, *GROUPS])
 def test_every_command_has_an_entry_in_the_reference(command: str) -> None:
     text = (TOP / "docs/cli.md").read_text(encoding="utf-8")
     assert f"\n## pycontain {command}\n" in text

@@ -66,7 +66,7 @@ def test_load_list_tag_and_remove(pycontain: Pycontain, tmp_path: Path) -> None:
         ["registry.example/a/b", "c", ID[7:19]],
     ]
     assert rows[0].endswith(" 6B")
-    assert pycontain("images", "-q")[0] == [ID[7:19]]
+    assert pycontain("images", "-q")[0] == [ID[7:19]] * 2
     assert pycontain("images", "-q", "--no-trunc", "hello")[0] == [ID]
     assert pycontain("images", "-q", "missing")[0] == []
     assert "<none>" in pycontain("images", "--digests", "-a")[0][1]
@@ -143,5 +143,9 @@ def test_sizes_have_three_digits(count: int, text: str) -> None:
     assert columns.size(count) == text
 
 
-def test_columns_are_as_wide_as_their_widest_cell() -> None:
-    assert list(columns.table([("A", "B"), ("long", "x")])) == ["A      B", "long   x"]
+def test_columns_are_as_wide_as_dockers() -> None:
+    rows = [("A", "B", "C"), ("long", "longer and longer", "x")]
+    assert list(columns.table(rows)) == [
+        "A         B                   C",
+        "long      longer and longer   x",
+    ]

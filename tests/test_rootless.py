@@ -72,7 +72,7 @@ def test_exit_codes_come_back(engine: Engine, cli: Cli, busybox: str, nothing_le
     assert codes == [0, 1, 255]
     assert cli.run(busybox, "no-such-command").returncode == 127
     assert cli.run(busybox, "/etc/passwd").returncode == 126
-    assert cli.run("no-such-image", "true").returncode == 125
+    assert cli.run("--pull", "never", "no-such-image", "true").returncode == 125
 
 
 def test_streams_are_binary_and_separate(engine: Engine, busybox: str) -> None:

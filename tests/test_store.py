@@ -202,14 +202,56 @@ def test_image_of_several_names_is_removed_by_id_only_with_force(store: Store, p
 
 
 def test_image_in_use_is_not_removed(paths: Paths, launcher: Launcher) -> None:
-    store = Store(paths, launcher, users=lambda _image: ["c0ffee"])
-    add(store, HELLO)
+    store = Store(paths, launcher, users=lambda: {image.id: ["c0ffee"]})
+    image = add(store, HELLO)
     store.tag("hello", "again")
     assert store.remove("again").untagged == ("again:latest",)
+    for name, force in (("hello", False), (image.id, False), (image.id, True)):
+        with pytest.raises(StillInUse, match="c0ffee"):
+            store.remove(name, force=force)
+    assert store.get("hello").tags == ("hello:latest",)
+    removal = store.remove("hello", force=True)
+    assert (removal.untagged, removal.deleted) == (("hello:latest",), ())
+    assert store.get(image.id).tags == ()
+    store.close()
+
+
+def test_image_that_a_container_is_made_from_meanwhile_comes_back(paths: Paths, launcher: Launcher) -> None:
+    looked = []
+
+    def users() -> dict[str, list[str]]:
+        looked.append(True)
+        return {image.id: ["c0ffee"]} if len(looked) > 1 else {}
+
+    store = Store(paths, launcher, users=users)
+    image = add(store, HELLO)
     with pytest.raises(StillInUse, match="c0ffee"):
         store.remove("hello")
-    assert store.get("hello").tags == ("hello:latest",)
+    assert store.get("hello") == image
+    assert os.path.isfile(image.layers[0] + "/hello")
+    assert store.layers(image.id)[0].blob
     store.close()
+
+
+def test_id_removes_the_names_of_one_repository(store: Store, paths: Paths) -> None:
+    name = "docker.io/library/hello@sha256:" + "0" * 64
+    image = add(store, HELLO, name)
+    removal = store.remove(image.id)
+    assert removal.untagged == ("hello:latest", "hello@sha256:" + "0" * 64)
+    assert removal.deleted == (image.id, digest(layer()))
+    assert removal.reclaimed == image.size + len(layer())
+    image = add(store, HELLO, "other.lan/hello@sha256:" + "0" * 64)
+    with pytest.raises(Conflict, match=r"other\.lan"):
+        store.remove(image.id)
+    assert left_over(paths)
+
+
+def test_digest_is_a_name(store: Store, paths: Paths) -> None:
+    image = add(store, HELLO, "docker.io/library/hello@sha256:" + "0" * 64)
+    assert store.get("hello@sha256:" + "0" * 64) == image
+    assert store.remove("hello@sha256:" + "0" * 64).deleted == ()
+    assert store.remove("hello").deleted
+    assert left_over(paths) == []
 
 
 def test_layer_with_another_digest_than_promised_never_appears(store: Store, paths: Paths) -> None:

@@ -144,7 +144,7 @@ def test_command_that_cannot_be_executed_is_126(
 
 def test_what_never_started_is_125(cli: Cli, busybox: str, nothing_left: Watch) -> None:
     for words in (
-        ["no-such-image", "true"],
+        ["--pull", "never", "no-such-image", "true"],
         ["--no-such-flag", busybox],
         ["--memory", "many", busybox, "true"],
     ):

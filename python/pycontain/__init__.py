@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pycontain.engine import Engine  # type: ignore[import-not-found,unused-ignore]
     from pycontain.errors import (
         AddressInUse,
+        BadDigest,
         CommandNotExecutable,
         CommandNotFound,
         Conflict,
@@ -30,27 +31,33 @@ if TYPE_CHECKING:
         NotFound,
         PortInUse,
         PycontainError,
+        RateLimited,
         RegistryError,
+        RegistryUnreachable,
         StartError,
         StillInUse,
         StoreError,
         TimeoutExpired,
+        Unauthorized,
         Unsupported,
         VolumeNotFound,
     )
     from pycontain.options import ContainerOptions
-    from pycontain.types import Completed, Mount, RootFilesystem, Usage, bind, tmpfs_mount
+    from pycontain.registry.credentials import Credentials
+    from pycontain.types import Completed, Mount, Progress, RootFilesystem, Usage, bind, tmpfs_mount
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AddressInUse",
+    "BadDigest",
     "CommandNotExecutable",
     "CommandNotFound",
     "Completed",
     "Conflict",
     "ContainerNotFound",
     "ContainerOptions",
+    "Credentials",
     "Engine",
     "ExitError",
     "FileChange",
@@ -62,13 +69,17 @@ __all__ = [
     "NetworkNotFound",
     "NotFound",
     "PortInUse",
+    "Progress",
     "PycontainError",
+    "RateLimited",
     "RegistryError",
+    "RegistryUnreachable",
     "RootFilesystem",
     "StartError",
     "StillInUse",
     "StoreError",
     "TimeoutExpired",
+    "Unauthorized",
     "Unsupported",
     "Usage",
     "VolumeNotFound",
@@ -81,9 +92,11 @@ __all__ = [
 _MODULES = {
     "Completed": "types",
     "ContainerOptions": "options",
+    "Credentials": "registry.credentials",
     "Engine": "engine",
     "FileChange": "types",
     "Mount": "types",
+    "Progress": "types",
     "RootFilesystem": "types",
     "Usage": "types",
     "bind": "types",

@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 import threading
 
-from pycontain.errors import ExitError, TimeoutExpired, Unsupported
+from pycontain.errors import ExitError, ImageNotFound, TimeoutExpired
 from pycontain.images import Images, StartImage
 from pycontain.paths import Paths, find
 from pycontain.runtime import directory as directories
-from pycontain.runtime.command import NoImage
-from pycontain.runtime.spec import config
-from pycontain.runtime.template import Templates
 from pycontain.types import Completed, RootFilesystem, Usage
 
 TYPE_CHECKING = False
@@ -21,8 +18,12 @@ if TYPE_CHECKING:
 
     from pycontain._core import Exit, Launcher, Process, Unpacked
     from pycontain.containers import Containers
+    from pycontain.images.filters import PruneFilters
+    from pycontain.images.removal import Removal
     from pycontain.options import ContainerOptions
+    from pycontain.runtime.disk import DiskUsage
     from pycontain.runtime.spec import Prepared
+    from pycontain.runtime.template import Templates
 
 __all__ = ["Engine", "default"]
 
@@ -44,7 +45,7 @@ class Engine:
         self._launcher: Launcher | None = None
         self._pid = 0
         self._images = Images(self._paths, _Unpacker(self), self._users)
-        self._templates = Templates()
+        self._templates: Templates | None = None
 
     @property
     def images(self) -> Images:
@@ -150,6 +151,9 @@ class Engine:
         Raises:
             InvalidOption: an option's value is not one it takes.
         """
+        from pycontain.runtime.command import NoImage
+        from pycontain.runtime.spec import config
+
         root = RootFilesystem(("/",))
         container = config(
             ("true",), options, NoImage(), root, id="0" * 64, directory="/", scratch=self._paths.ephemeral
@@ -164,6 +168,25 @@ class Engine:
                 return self._get_launcher().explain(container.prepared.config)
             finally:
                 container.discard(self._get_launcher())
+
+    def disk_usage(self) -> DiskUsage:
+        """What is kept on disk, and how much of it nothing uses."""
+        from pycontain.runtime.disk import disk_usage
+
+        return disk_usage(self._paths, self._images.usage())
+
+    def prune(self, *, all: bool = False, **filters: Unpack[PruneFilters]) -> Removal:
+        """Remove images that nothing uses, and what ended processes left unfinished.
+
+        Args:
+            all: images with a tag too.
+            filters: see `PruneFilters`.
+
+        Raises:
+            InvalidOption: a filter is not valid.
+        """
+        directories.collect(self._paths, self._get_launcher())
+        return self._images.prune(all=all, **filters)
 
     def close(self) -> None:
         """End the launcher, and with it every container that this engine runs in the foreground."""
@@ -199,14 +222,19 @@ class Engine:
         id = os.urandom(32).hex()
         path = f"{self._paths.ephemeral if ephemeral else self._paths.containers}/{id}"
         scratch = self._paths.ephemeral if ephemeral and not options.get("name") else None
+        if self._templates is None:
+            from pycontain.runtime.template import Templates  # 18 ms that commands about images need not pay
+
+            self._templates = Templates()
         prepared = self._templates.config(
             args, options, start.config, start.root, id=id, directory=path, scratch=scratch
         )
         if scratch is not None and not prepared.directories:
             directories.fill((), prepared.missing_sources)
-            return _Container(self._paths, None, prepared, ephemeral)
+            return _Container(self._paths, None, prepared, ephemeral, self._images.hold(start.id))
         directory = directories.make(path)
         try:
+            self._use(directory, start)
             directories.fill(prepared.directories, prepared.missing_sources)
             if prepared.name is not None:
                 directories.take_name(self._paths, prepared.name, directory)
@@ -217,39 +245,60 @@ class Engine:
             raise
         return _Container(self._paths, directory, prepared, ephemeral)
 
+    def _use(self, directory: directories.Directory, start: StartImage) -> None:
+        """Keep the image from being removed, from now on and for as long as there is the directory."""
+        if not start.id.startswith("sha256:"):
+            return
+        directories.record_image(directory, start.id)
+        # in this order: a removal takes the image, and then looks for such records
+        if not self._images.has(start.id):
+            raise ImageNotFound(f"image `{start.id[7:19]}` has just been removed")
+
     def _start_image(self, image: str, options: ContainerOptions) -> StartImage:
         if "rootfs" in options:
             from pycontain.images.mount_points import mount_points
+            from pycontain.runtime.command import NoImage
             from pycontain.runtime.mounts import rootfs
 
             root = rootfs(os.fspath(options["rootfs"]), os.getcwd())
             if root.lower:
                 root = RootFilesystem((*root.lower, mount_points(self._paths)))
             return StartImage("", root, NoImage())
-        if options.get("pull") == "always":
-            raise Unsupported(
-                f"cannot pull `{image}`: there is no registry client yet",
-                hint="`pycontain load` and `pycontain import` bring images in",
-            )
-        return self._images.for_start(image, platform=options.get("platform"))
+        pull = options.get("pull", "missing")
+        if pull not in {"missing", "always", "never"}:
+            from pycontain.runtime.sizes import invalid
 
-    def _users(self, image: str) -> tuple[str, ...]:
-        return directories.users(self._paths, image)
+            raise invalid("pull", pull, "must be missing, always or never")
+        return self._images.for_start(image, platform=options.get("platform"), pull=pull)
+
+    def _users(self) -> dict[str, list[str]]:
+        from pycontain.images import use
+
+        users = directories.users(self._paths)
+        for image in use.held(self._paths):
+            users.setdefault(image, []).append("(running)")
+        return users
 
 
 class _Container:
     """What is being started; leaving it gives up the lock on its directory, which the launcher has too.
 
-    One that is removed in the end and keeps nothing in a directory of its own has none.
+    One that is removed in the end and keeps nothing in a directory of its own has none: it locks its image.
     """
 
     def __init__(
-        self, paths: Paths, directory: directories.Directory | None, prepared: Prepared, ephemeral: bool
+        self,
+        paths: Paths,
+        directory: directories.Directory | None,
+        prepared: Prepared,
+        ephemeral: bool,
+        image_lock: int | None = None,
     ) -> None:
         self._paths = paths
         self.directory = directory
         self.prepared = prepared
         self.ephemeral = ephemeral
+        self._image_lock = image_lock
 
     @property
     def path(self) -> str | None:
@@ -258,8 +307,8 @@ class _Container:
 
     @property
     def lock(self) -> int | None:
-        """The fd that holds the lock on it."""
-        return self.directory.lock if self.directory else None
+        """The fd that holds the lock on its directory, or on its image."""
+        return self.directory.lock if self.directory else self._image_lock
 
     def discard(self, launcher: Launcher) -> None:
         if self.directory is not None:
@@ -269,6 +318,8 @@ class _Container:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._image_lock is not None:
+            os.close(self._image_lock)
         if self.directory is None:
             return
         self.directory.close()

@@ -18,6 +18,10 @@
     ├── ExitError
     ├── TimeoutExpired (TimeoutError)
     ├── RegistryError
+    │   ├── RegistryUnreachable
+    │   ├── Unauthorized
+    │   ├── RateLimited
+    │   └── BadDigest
     ├── ImageInvalid
     ├── StoreError (OSError)
     └── Unsupported
@@ -165,7 +169,23 @@ class TimeoutExpired(PycontainError, TimeoutError):
 
 
 class RegistryError(PycontainError):
-    """A registry did not do what it was asked."""
+    """A registry did not do what it was asked; the message names the registry, the request and its answer."""
+
+
+class RegistryUnreachable(RegistryError):
+    """No connection to the registry, or none that lasted."""
+
+
+class Unauthorized(RegistryError):
+    """The registry wants a login, or does not let this one do that."""
+
+
+class RateLimited(RegistryError):
+    """The registry wants to be asked less often."""
+
+
+class BadDigest(RegistryError):
+    """What the registry sent is not what its digest promises."""
 
 
 class ImageInvalid(PycontainError):

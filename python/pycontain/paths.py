@@ -52,6 +52,11 @@ class Paths(Value):
         return self.root + "/staging"
 
     @property
+    def downloads(self) -> str:
+        """A file for each layer that is being downloaded, locked by who does it."""
+        return self.root + "/downloads"
+
+    @property
     def host(self) -> str:
         """Skeletons of the image `host`."""
         return self.root + "/host"

@@ -18,6 +18,7 @@ __all__ = [
     "ContainerOptions",
     "FileChange",
     "Mount",
+    "Progress",
     "RootFilesystem",
     "Usage",
     "Value",
@@ -195,6 +196,27 @@ class RootFilesystem(Value):
         if (directory is None) == (not lower):
             raise ValueError("a root file system has either layers or a directory")
         self._set(lower=lower, overlays=overlays, directory=directory, immutable=immutable)
+
+
+class Progress(Value):
+    """One step of a pull or a push, in docker's words.
+
+    Attributes:
+        layer: the first 12 digits of a layer's digest; a tag; empty: it is about the image as a whole.
+        phase: `Pulling fs layer`, `Waiting`, `Downloading`, `Retrying`, `Download complete`, `Pull complete`,
+            `Already exists`; `Preparing`, `Compressing`, `Pushing`, `Pushed`, `Layer already exists`,
+            `Mounted from …`; of the image: `Digest: sha256:…`, `Status: …`.
+        done, total: bytes of a layer, compressed; 0 where there are none to tell.
+    """
+
+    __slots__ = ("layer", "phase", "done", "total")  # noqa: RUF023 - the constructor's order
+    layer: str
+    phase: str
+    done: int
+    total: int
+
+    def __init__(self, layer: str, phase: str, done: int = 0, total: int = 0) -> None:
+        self._set(layer=layer, phase=phase, done=done, total=total)
 
 
 class Usage(Value):

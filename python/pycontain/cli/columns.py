@@ -6,7 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["age", "size", "table"]
+__all__ = ["age", "size", "table", "when"]
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _UNTIL = (
@@ -19,10 +19,13 @@ _UNTIL = (
 
 
 def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Lines, each column as wide as its widest cell and three spaces apart."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    """Lines, each column three spaces wider than its widest cell, and at least ten wide."""
+    widths = [0] * max(map(len, rows), default=0)
     for row in rows:
-        yield "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for column, cell in enumerate(row[:-1]):
+            widths[column] = max(widths[column], len(cell) + 3, 10)
+    for row in rows:
+        yield "".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
 
 
 def size(count: int) -> str:
@@ -48,3 +51,13 @@ def age(seconds: float) -> str:
         if seconds < until:
             return f"{seconds // unit if unit != _HOUR else round(seconds / unit):.0f} {name} ago"
     return f"{seconds // (365 * _DAY):.0f} years ago"
+
+
+def when(seconds: float | None) -> tuple[str, str]:
+    """How long ago, and when, as Go prints a time; both `N/A` where it is not known."""
+    if seconds is None:
+        return "N/A", "N/A"
+    import time
+
+    local = time.localtime(seconds)
+    return age(time.time() - seconds), time.strftime("%Y-%m-%d %H:%M:%S %z %Z", local)

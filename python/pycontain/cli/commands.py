@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -9,21 +10,67 @@ import typer
 from typer._click.core import Command, Context
 from typer._click.exceptions import BadOptionUsage, BadParameter, MissingParameter, NoSuchOption, UsageError
 from typer._click.formatting import HelpFormatter
+from typer._click.globals import get_current_context
 from typer.core import TyperCommand, TyperGroup
 
 # name: (module, what it does); the module has a function `command`, which typer makes the command of
 COMMANDS = {
     "run": ("run", "Create a container from an image and run a command in it"),
+    "history": ("history", "Show how an image was made"),
     "images": ("images", "List images"),
     "commit": ("commit", "Make an image of a container"),
     "diff": ("diff", "Show what a container changed in its image"),
     "export": ("export", "Write the files of a container as a tar"),
     "import": ("import_", "Make an image of a tar archive of files"),
+    "inspect": ("inspect", "Show all about images"),
     "load": ("load", "Load images from an archive"),
+    "login": ("login", "Log in to a registry"),
+    "logout": ("logout", "Log out of a registry"),
+    "pull": ("pull", "Fetch an image from its registry"),
+    "push": ("push", "Send an image to its registry"),
     "rmi": ("rmi", "Remove images"),
+    "save": ("save", "Write images to an archive"),
+    "search": ("search", "Look for images in a registry"),
     "tag": ("tag", "Give an image another name"),
     "version": ("version", "Show which versions are at work"),
 }
+# name: (what it is about, its commands); `pycontain image rm` is the same function as `pycontain rmi`
+GROUPS = {
+    "container": (
+        "Manage containers",
+        {name: COMMANDS[name] for name in ("commit", "diff", "export", "run")},
+    ),
+    "image": (
+        "Manage images",
+        {
+            "bootstrap": ("image_bootstrap", "Make a base image from a distribution's package mirror"),
+            "history": COMMANDS["history"],
+            "import": COMMANDS["import"],
+            "inspect": ("image_inspect", "Show all about images"),
+            "load": COMMANDS["load"],
+            "ls": COMMANDS["images"],
+            "prune": ("image_prune", "Remove images that nothing uses"),
+            "pull": COMMANDS["pull"],
+            "push": COMMANDS["push"],
+            "rm": COMMANDS["rmi"],
+            "save": COMMANDS["save"],
+            "tag": COMMANDS["tag"],
+        },
+    ),
+    "manifest": (
+        "Look at manifests in registries",
+        {"inspect": ("manifest_inspect", "Show the manifest or index of an image as its registry has it")},
+    ),
+    "system": (
+        "Manage what is kept on disk",
+        {
+            "df": ("system_df", "Show what is kept on disk"),
+            "prune": ("system_prune", "Remove what nothing uses"),
+        },
+    ),
+}
+# what else docker calls them
+_ALIASES = {"list": "ls", "remove": "rm"}
 _TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 _QUIET: Any = {"rich_markup_mode": None, "add_completion": False, "pretty_exceptions_enable": False}
 
@@ -74,30 +121,61 @@ class DockerCommand(TyperCommand):
         return result
 
 
-class Commands(TyperGroup):
-    """The commands; each one's module is imported when it is asked for."""
+class Group(TyperGroup):
+    """Commands below one name; each one's module is imported when it is asked for."""
 
-    invoked: str | None = None
+    table: Mapping[str, tuple[str, str]]
+
+    @classmethod
+    def of(cls, name: str) -> "Group":
+        """The group of this name; alone it shows its help, as docker's do."""
+        text, table = GROUPS[name]
+        group = cls(
+            name=name,
+            help=f"{text}.",
+            callback=_show_help,
+            invoke_without_command=True,
+            rich_markup_mode=None,
+            subcommand_metavar="COMMAND",
+        )
+        group.table = table
+        return group
 
     def list_commands(self, ctx: Context) -> list[str]:  # noqa: ARG002
         """All names."""
-        return list(COMMANDS)
+        return list(self.table)
 
     def get_command(self, ctx: Context, cmd_name: str) -> Command | None:  # noqa: ARG002
         """One command, made of its module's function `command`."""
-        if cmd_name not in COMMANDS:
-            return None
-        self.invoked = cmd_name
-        module = import_module(f"pycontain.cli.{COMMANDS[cmd_name][0]}")
-        app = typer.Typer(**_QUIET)
-        settings = {"allow_interspersed_args": getattr(module, "OPTIONS_ANYWHERE", True)}
-        app.command(cmd_name, cls=DockerCommand, context_settings=settings)(module.command)
-        return typer.main.get_command(app)
+        row = self.table.get(cmd_name) or self.table.get(_ALIASES.get(cmd_name, ""))
+        return _command(cmd_name, row[0]) if row else None
 
     def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:  # noqa: ARG002
         """The list in `--help`, for which no command has to be imported."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+            formatter.write_dl([(name, text) for name, (_, text) in self.table.items()])
+
+
+class Commands(Group):
+    """All commands, and the groups of further ones."""
+
+    table = COMMANDS
+    invoked: str | None = None
+
+    def list_commands(self, ctx: Context) -> list[str]:
+        """All names."""
+        return [*super().list_commands(ctx), *GROUPS]
+
+    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
+        """A command or a group."""
+        self.invoked = cmd_name
+        return Group.of(cmd_name) if cmd_name in GROUPS else super().get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
+        """The list in `--help`."""
+        super().format_commands(ctx, formatter)
+        with formatter.section("Groups of commands"):
+            formatter.write_dl([(name, text) for name, (text, _) in GROUPS.items()])
 
     def execute(self, args: list[str]) -> int:
         """Run one command and return its status; mistakes of the command line go to stderr."""
@@ -109,6 +187,20 @@ class Commands(TyperGroup):
             print("aborted", file=sys.stderr)
             return 1
         return status if isinstance(status, int) else 0
+
+
+def _command(name: str, module_name: str) -> Command:
+    module = import_module(f"pycontain.cli.{module_name}")
+    app = typer.Typer(**_QUIET)
+    settings = {"allow_interspersed_args": getattr(module, "OPTIONS_ANYWHERE", True)}
+    app.command(name, cls=DockerCommand, context_settings=settings)(module.command)
+    return typer.main.get_command(app)
+
+
+def _show_help() -> None:
+    context = get_current_context()
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 def _mistake(error: UsageError) -> int:

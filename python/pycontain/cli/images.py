@@ -4,68 +4,105 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pycontain.cli.formatting import FORMAT_HELP
+
 if TYPE_CHECKING:
-    from pycontain.images import Image, Images
+    from collections.abc import Iterator
+
+    from pycontain.images import Images
+    from pycontain.images.listing import Summary
 
 _NONE = "<none>"
+_HEADERS = {
+    "Repository": "REPOSITORY",
+    "Tag": "TAG",
+    "Digest": "DIGEST",
+    "ID": "IMAGE ID",
+    "CreatedSince": "CREATED",
+    "CreatedAt": "CREATED AT",
+    "Size": "SIZE",
+    "Containers": "CONTAINERS",
+    "VirtualSize": "SIZE",
+    "SharedSize": "SHARED SIZE",
+    "UniqueSize": "UNIQUE SIZE",
+}
+_USUAL = ("Repository", "Tag", "ID", "CreatedSince", "Size")
+_WITH_DIGESTS = ("Repository", "Tag", "Digest", "ID", "CreatedSince", "Size")
 
 
 def command(
     name: Annotated[
-        str | None, typer.Argument(metavar="[REPOSITORY[:TAG]]", show_default=False, help="Only these")
+        str | None,
+        typer.Argument(
+            metavar="[REPOSITORY[:TAG]]", show_default=False, help="Only these; a pattern may have * and ?"
+        ),
     ] = None,
     everything: Annotated[  # noqa: ARG001 - there are no hidden ones
         bool, typer.Option("--all", "-a", help="Show all images, those without a name too")
     ] = False,
     digests: Annotated[bool, typer.Option("--digests", help="Show digests")] = False,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter", "-f", metavar="KEY=VALUE", help="dangling, label, before, since, until, reference"
+        ),
+    ] = None,
+    template: Annotated[str, typer.Option("--format", metavar="FORMAT", help=FORMAT_HELP)] = "",
     no_trunc: Annotated[bool, typer.Option("--no-trunc", help="Show ids in full")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show only ids")] = False,
 ) -> None:
     """List images."""
-    from pycontain.cli.columns import table
+    from pycontain.cli import filters as flags
+    from pycontain.cli.formatting import fields, lines
     from pycontain.engine import default  # type: ignore[import-not-found,unused-ignore]
 
     images: Images = default().images
-    rows = [row for image in images.list() for row in _rows(image, name, no_trunc)]
-    if quiet:
-        for id in dict.fromkeys(row[3] for row in rows):
-            typer.echo(id)
+    chosen = flags.parsed(filters or (), flags.IMAGES)
+    if name is not None:
+        chosen.setdefault("references", []).append(name)
+    found = images.summaries(**chosen)
+    shows_digests = digests or "{{.Digest}}" in template
+    cells = [row for image in found for row in rows(image, digests=shows_digests, no_trunc=no_trunc)]
+    if quiet and not template:
+        typer.echo("".join(f"{row['ID']}\n" for row in cells), nl=False)
         return
-    header = ("REPOSITORY", "TAG", "DIGEST", "IMAGE ID", "CREATED", "SIZE")
-    shown = [header, *rows]
-    for line in table(shown if digests else [(*row[:2], *row[3:]) for row in shown]):
+    shown = [fields(row, "imageContext") for row in cells] if template else cells
+    for line in lines(shown, _HEADERS, _WITH_DIGESTS if digests else _USUAL, template):
         typer.echo(line)
 
 
-def _rows(image: "Image", name: str | None, no_trunc: bool) -> list[tuple[str, ...]]:
-    """A row for each name, and one for an image without any."""
-    from pycontain.cli.columns import size
-    from pycontain.images.reference import parse
+def rows(image: "Summary", *, digests: bool, no_trunc: bool) -> "Iterator[dict[str, str]]":
+    """What docker's fields have for each of its names."""
+    from pycontain.cli.columns import size, when
 
-    wanted = parse(name) if name is not None else None
-    tags = [parse(tag) for tag in image.tags]
-    digests = {parse(digest).repository: parse(digest).digest for digest in image.digests}
-    rest = (image.id if no_trunc else image.id[7:19], _created(image.created), size(image.size))
-    rows: list[tuple[str, ...]] = [
-        (tag.familiar_repository, tag.tag or _NONE, digests.get(tag.repository) or _NONE, *rest)
-        for tag in tags
-        if wanted is None
-        or (tag.repository == wanted.repository and wanted.tag in {None, tag.tag} and not wanted.digest)
-    ]
-    if not tags and wanted is None:
-        rows = [(_NONE, _NONE, _NONE, *rest)]
-    return rows
+    created_since, created_at = when(image.created)
+    rest = {
+        "ID": image.id if no_trunc else image.id[7:19],
+        "CreatedSince": created_since,
+        "CreatedAt": created_at,
+        "Size": size(image.size),
+        "VirtualSize": size(image.size),
+        "Containers": "N/A",
+        "SharedSize": "N/A",
+        "UniqueSize": "N/A",
+    }
+    for repository, tag, digest in _names(image, digests=digests):
+        yield {"Repository": repository, "Tag": tag, "Digest": digest, **rest}
 
 
-def _created(text: str) -> str:
-    import datetime
-
-    from pycontain.cli.columns import age
-
-    try:
-        created = datetime.datetime.fromisoformat(text)
-    except ValueError:
-        return "N/A"
-    if created.tzinfo is None or created.year < 1970:
-        return "N/A"
-    return age((datetime.datetime.now(datetime.UTC) - created).total_seconds())
+def _names(image: "Summary", *, digests: bool) -> "Iterator[tuple[str, str, str]]":
+    """A row for each tag; one for a repository in which it has only a digest; one if it has no name."""
+    known: dict[str, list[str]] = {}
+    for reference in image.digests:
+        known.setdefault(reference.familiar_repository, []).append(reference.digest or _NONE)
+    tagged = set()
+    for reference in image.tags:
+        repository = reference.familiar_repository
+        tagged.add(repository)
+        for digest in known.get(repository, [_NONE]) if digests else [_NONE]:
+            yield repository, reference.tag or _NONE, digest
+    for repository in known.keys() - tagged:
+        for digest in known[repository] if digests else [_NONE]:
+            yield repository, _NONE, digest
+    if not image.references:
+        yield _NONE, _NONE, _NONE

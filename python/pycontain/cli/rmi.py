@@ -11,7 +11,13 @@ if TYPE_CHECKING:
 def command(
     names: Annotated[list[str], typer.Argument(metavar="IMAGE...", show_default=False)],
     force: Annotated[
-        bool, typer.Option("--force", "-f", help="Remove an image by id although it has several names")
+        bool,
+        typer.Option(
+            "--force", "-f", help="Remove by id in spite of several names, by name in spite of containers"
+        ),
+    ] = False,
+    no_prune: Annotated[  # noqa: ARG001 - an image has no parents that are images too
+        bool, typer.Option("--no-prune", help="Keep untagged parents")
     ] = False,
 ) -> int:
     """Remove images; goes on after one that cannot be removed, and exits with 1 then."""

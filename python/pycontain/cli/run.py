@@ -1,6 +1,8 @@
 """`pycontain run`: a new container, one command in it, its streams and its exit status."""
 
 import inspect
+import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -18,12 +20,39 @@ def command(image: str, args: list[str] | None, explain: bool, **flags: Any) -> 
     from pycontain.engine import default  # type: ignore[import-not-found,unused-ignore]
 
     image, words, given = request(image, args, flags)
-    engine = default(spares=False)
-    if explain:
-        typer.echo(engine.explain(image, words, **given))
-        return 0
-    status: int = engine.run_foreground(image, words, **given)
-    return status
+
+    def start(**options: Any) -> int:
+        if explain:
+            typer.echo(default().explain(image, words, **options))
+            return 0
+        status: int = default().run_foreground(image, words, **options)
+        return status
+
+    return pulling(start, image, given)
+
+
+def pulling(start: Callable[..., int], image: str, given: dict[str, Any]) -> int:
+    """Start what `given` describes; an image that has to be fetched first is, with progress on stderr."""
+    from pycontain.errors import ImageNotFound
+
+    when = given.get("pull", "missing")
+    if when not in {"missing", "always"} or not image or image == "host":
+        return start(**given)
+    if when == "missing":
+        try:
+            return start(**{**given, "pull": "never"})
+        except ImageNotFound:
+            if image.startswith("sha256:"):
+                raise
+        from pycontain.images.reference import parse
+
+        print(f"Unable to find image '{parse(image).with_default_tag().familiar}' locally", file=sys.stderr)
+    from pycontain.cli.progress import shown
+    from pycontain.engine import default  # type: ignore[import-not-found,unused-ignore]
+
+    with shown(sys.stderr) as progress:
+        default().images.pull(image, platform=given.get("platform"), progress=progress)
+    return start(**{**given, "pull": "never"})
 
 
 def request(

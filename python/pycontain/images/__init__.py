@@ -2,133 +2,32 @@
 
 from __future__ import annotations
 
-from pycontain.errors import ImageNotFound, InvalidOption, Unsupported
-from pycontain.types import Value
+from pycontain.errors import ImageNotFound, InvalidOption
+from pycontain.images.handle import HOST, Image, StartImage, give_tag, not_host
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable
-    from typing import IO
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import IO, Unpack
 
-    from pycontain.images.config import HistoryEntry, ImageConfig
+    from pycontain.images.filters import ImageFilters, PruneFilters
+    from pycontain.images.listing import Summary
+    from pycontain.images.platforms import Platform
+    from pycontain.images.reference import Reference
+    from pycontain.images.removal import Removal
     from pycontain.images.stage import Unpacker
-    from pycontain.images.store import Removal, Store, StoredImage
+    from pycontain.images.store import Store, StoredImage
+    from pycontain.images.usage import StoreUsage
     from pycontain.paths import Paths
-    from pycontain.runtime.command import ImageConfig as Defaults
-    from pycontain.types import RootFilesystem
+    from pycontain.registry.credentials import Credentials
+    from pycontain.types import Progress
 
 __all__ = ["Image", "Images", "StartImage"]
 
-_HOST = "host"
 
-
-def _unused(_image: str) -> tuple[str, ...]:
-    return ()
-
-
-class StartImage(Value):
-    """What a container is made of.
-
-    Attributes:
-        id: the image's; `host` for the image `host`, whose content is the machine's.
-        root: its root file system.
-        config: defaults for the container.
-    """
-
-    __slots__ = ("id", "root", "config")  # noqa: RUF023 - the constructor's order
-    id: str
-    root: RootFilesystem
-    config: Defaults
-
-    def __init__(self, id: str, root: RootFilesystem, config: Defaults) -> None:
-        self._set(id=id, root=root, config=config)
-
-
-class Image:
-    """An image of an engine; equal and hashable by its id. Made by `Images` only."""
-
-    __slots__ = ("_store", "_stored")
-
-    def __init__(self, store: Store, stored: StoredImage) -> None:
-        self._store = store
-        self._stored = stored
-
-    @property
-    def id(self) -> str:
-        """`sha256:<hex>`."""
-        return self._stored.id
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        """Its names as they are now: `alpine:3.20`."""
-        return self._store.get(self.id).tags
-
-    @property
-    def digests(self) -> tuple[str, ...]:
-        """What registries know it by, as it is now: `alpine@sha256:…`."""
-        return self._store.get(self.id).digests
-
-    @property
-    def size(self) -> int:
-        """Bytes of its layers, unpacked."""
-        return self._stored.size
-
-    @property
-    def created(self) -> str:
-        """RFC 3339, as the image says; may be empty."""
-        return self._stored.created
-
-    @property
-    def os(self) -> str:
-        """`linux`, or empty where it does not say."""
-        return self._stored.os
-
-    @property
-    def architecture(self) -> str:
-        """`amd64`, `arm64`, …, or empty where it does not say."""
-        return self._stored.architecture
-
-    @property
-    def config(self) -> ImageConfig:
-        """Its defaults for containers."""
-        return self._stored.config
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """The diff ids of its layers, lowest first."""
-        return self._stored.diff_ids
-
-    @property
-    def history(self) -> tuple[HistoryEntry, ...]:
-        """How it was made, the first step first."""
-        return self._store.history(self.id)
-
-    def tag(self, name: str) -> None:
-        """Give it one more name; another image of that name loses it.
-
-        Raises:
-            InvalidOption: it is no name, or ends in a digest.
-        """
-        _tag(self._store, self.id, name)
-
-    def remove(self, *, force: bool = False) -> Removal:
-        """Remove it with its name, and with all its names if `force`.
-
-        Raises:
-            StillInUse: containers are made from it.
-            Conflict: it has several names.
-        """
-        return self._store.remove(self.id, force=force)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Image) and other.id == self.id
-
-    def __hash__(self) -> int:
-        return hash(self.id)
-
-    def __repr__(self) -> str:
-        return f"<Image {self.id[7:19]}>"
+def _unused() -> dict[str, tuple[str, ...]]:
+    return {}
 
 
 class Images:
@@ -137,11 +36,11 @@ class Images:
     Args:
         paths: where they are kept.
         launcher: unpacks layers and removes them.
-        users: gives the ids of the containers that are made from the image of an id.
+        users: gives the ids of the containers that are made from each image, by the image's id.
     """
 
     def __init__(
-        self, paths: Paths, launcher: Unpacker, users: Callable[[str], Iterable[str]] = _unused
+        self, paths: Paths, launcher: Unpacker, users: Callable[[], Mapping[str, Sequence[str]]] = _unused
     ) -> None:
         self._paths = paths
         self._launcher = launcher
@@ -163,7 +62,7 @@ class Images:
         Raises:
             ImageNotFound: there is none.
         """
-        return Image(self._store, self._store.get(_not_host(name)))
+        return Image(self._store, self._store.get(not_host(name)))
 
     def load(self, source: str | os.PathLike[str] | IO[bytes]) -> tuple[Image, ...]:
         """Add every image in an archive of `docker save`, in an OCI archive, or in an OCI layout directory.
@@ -178,6 +77,32 @@ class Images:
         from pycontain.images.archive import load
 
         return tuple(Image(self._store, stored) for stored in load(self._store, source))
+
+    def save(
+        self,
+        names: str | Iterable[str],
+        target: str | os.PathLike[str] | IO[bytes],
+        *,
+        platform: str | None = None,
+    ) -> None:
+        """Write an archive of images, as `docker save` does: `load`, docker, podman and skopeo read it.
+
+        >>> engine.images.save(["python:3.12"], "python.tar")
+
+        Args:
+            names: one or several; one without a tag stands for all tags of that repository.
+            target: a path, which appears when all of it is written; or something open to write to.
+            platform: `linux/amd64`: what the images must be for.
+
+        Raises:
+            ImageNotFound: one of them is not here.
+            Unsupported: one is for another platform.
+            StoreError: the archive cannot be written.
+        """
+        from pycontain.images.saving import save
+
+        given = [names] if isinstance(names, str) else names
+        save(self._store, [not_host(name) for name in given], target, platform=platform)
 
     def import_(
         self,
@@ -202,8 +127,139 @@ class Images:
         from pycontain.images.importing import import_file_system
 
         if name is not None:
-            _not_host(name)
+            not_host(name)
         stored = import_file_system(self._store, source, name, changes=changes, message=message)
+        return Image(self._store, stored)
+
+    def pull(
+        self,
+        name: str,
+        *,
+        platform: str | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        credentials: Credentials | None = None,
+    ) -> Image:
+        """Bring an image from its registry; what is here already is not moved again.
+
+        Args:
+            name: `alpine`, `registry.lan:5000/app:1`, `alpine@sha256:…`.
+            platform: `linux/arm64`; None: this machine's.
+            progress: is called at each step, by one thread at a time.
+            credentials: None: those of docker's `config.json`.
+
+        Raises:
+            ImageNotFound: the registry has none of this name.
+            Unauthorized: it wants a login, or another one.
+            RegistryUnreachable: there is no connection to it, or none that lasts.
+            RateLimited: it wants to be asked less often.
+            RegistryError: it did not do its part in another way.
+            ImageInvalid: what it has is not a valid image; nothing was added.
+            Unsupported: it has none for this platform.
+        """
+        from pycontain.images.pulling import Puller
+        from pycontain.registry import Client
+
+        reference, wanted = _reference(name), _platform(platform)
+        with Client(credentials=credentials) as client:
+            return Image(self._store, Puller(self._store, client, progress).pull(reference, wanted))
+
+    def pull_all(
+        self,
+        name: str,
+        *,
+        platform: str | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        credentials: Credentials | None = None,
+    ) -> tuple[Image, ...]:
+        """Bring every tag of the repository `name`; otherwise as `pull`."""
+        from pycontain.images.pulling import Puller
+        from pycontain.registry import Client
+
+        reference, wanted = _reference(name), _platform(platform)
+        with Client(credentials=credentials) as client:
+            stored = Puller(self._store, client, progress).pull_all(reference, wanted)
+            return tuple(Image(self._store, one) for one in stored)
+
+    def push(
+        self,
+        name: str,
+        *,
+        progress: Callable[[Progress], None] | None = None,
+        credentials: Credentials | None = None,
+    ) -> str:
+        """Send an image to the registry that its name names; layers that are there are not moved again.
+
+        Args:
+            name: `registry.lan:5000/app:1`.
+            progress: is called at each step, by one thread at a time.
+            credentials: None: those of docker's `config.json`.
+
+        Returns:
+            The digest that the registry knows it by now.
+
+        Raises:
+            ImageNotFound: there is no image `name` here.
+            Unauthorized: the registry wants a login, or another one.
+            RegistryUnreachable: there is no connection to it, or none that lasts.
+            RegistryError: it did not do its part in another way.
+        """
+        from pycontain.images.pushing import Pusher
+        from pycontain.registry import Client
+
+        reference = _reference(name)
+        with Client(credentials=credentials) as client:
+            return Pusher(self._store, client, progress).push(reference)
+
+    def push_all(
+        self,
+        name: str,
+        *,
+        progress: Callable[[Progress], None] | None = None,
+        credentials: Credentials | None = None,
+    ) -> tuple[str, ...]:
+        """Send every tag of the repository `name` that is here; otherwise as `push`."""
+        from pycontain.images.pushing import Pusher
+        from pycontain.registry import Client
+
+        reference = _reference(name)
+        with Client(credentials=credentials) as client:
+            return Pusher(self._store, client, progress).push_all(reference)
+
+    def bootstrap(
+        self,
+        distribution: str,
+        name: str | None = None,
+        *,
+        mirror: str | None = None,
+        variant: str = "minbase",
+        include: Iterable[str] = (),
+    ) -> Image:
+        """Make a base image from a distribution's package mirror, by an installed mmdebstrap or debootstrap.
+
+        >>> engine.images.bootstrap("debian:bookworm", include=["ca-certificates"])
+
+        Args:
+            distribution: `debian` or `ubuntu`, a colon, and the suite.
+            name: the image's; None: as `distribution`.
+            mirror: where packages come from; None: as this machine's apt has it, else the distribution's own.
+            variant: which packages it has.
+            include: further packages.
+
+        Raises:
+            InvalidOption: there is no such distribution or variant.
+            Unsupported: no such program is installed, or it failed; says why.
+        """
+        from pycontain.images.bootstrap import bootstrap
+
+        stored = bootstrap(
+            self._store,
+            self._launcher,
+            distribution,
+            name,
+            mirror=mirror,
+            variant=variant,
+            include=include,
+        )
         return Image(self._store, stored)
 
     def add(self, make: Callable[[Store], StoredImage]) -> Image:
@@ -217,51 +273,140 @@ class Images:
             ImageNotFound: there is no image `name`.
             InvalidOption: `target` is no name, or ends in a digest.
         """
-        _tag(self._store, _not_host(name), target)
+        give_tag(self._store, not_host(name), target)
 
     def remove(self, name: str, *, force: bool = False) -> Removal:
         """Take a name away; with its last name goes the image. By id: the image, with all names if `force`.
+
+        Args:
+            name: the image's, or its id.
+            force: by id, although it has several names; by its last name, although containers are made from
+                it: then it stays, without a name.
 
         Raises:
             ImageNotFound: there is none.
             StillInUse: containers are made from it.
             Conflict: it has several names.
         """
-        return self._store.remove(_not_host(name), force=force)
+        return self._store.remove(not_host(name), force=force)
 
-    def for_start(self, name: str, *, platform: str | None = None) -> StartImage:
-        """What a container of the image `name` is made of. Only reads the database.
+    def prune(
+        self,
+        *,
+        all: bool = False,
+        keep_storage: int | None = None,
+        **filters: Unpack[PruneFilters],
+    ) -> Removal:
+        """Remove images that no container is made from, and that have no tag.
+
+        Args:
+            all: those with a tag too.
+            keep_storage: with a tag too, but only as many as it takes for all images together to have no more
+                bytes than this, unpacked and as they came; the least recently used first.
+            filters: see `PruneFilters`.
+
+        Raises:
+            InvalidOption: a filter is not valid.
+        """
+        from pycontain.images.removal import prune
+
+        return prune(self._store, filters, everything=all, keep_storage=keep_storage)
+
+    def usage(self) -> StoreUsage:
+        """What the images take on disk."""
+        from pycontain.images.usage import usage
+
+        return usage(self._store)
+
+    def has(self, id: str) -> bool:
+        """Whether there is an image of this id."""
+        return self._store.has(id)
+
+    def hold(self, id: str) -> int | None:
+        """Keep the image from being removed, for as long as the fd that this returns is open; None: nobody can.
+
+        Raises:
+            ImageNotFound: it has just been removed.
+        """
+        import os
+
+        from pycontain.images import use
+
+        if not id.startswith("sha256:"):
+            return None
+        held = use.hold(self._paths, id)
+        # in this order: a removal takes the image, and then looks whether anybody holds it
+        if self._store.has(id):
+            return held
+        if held is not None:
+            os.close(held)
+        raise ImageNotFound(f"image `{id[7:19]}` has just been removed")
+
+    def for_start(self, name: str, *, platform: str | None = None, pull: str = "never") -> StartImage:
+        """What a container of the image `name` is made of. Only reads the database, unless it has to pull.
 
         Args:
             name: the image's, or its id.
             platform: `linux/amd64`: what the image must be for; None: this machine.
+            pull: `missing`, `always` or `never`.
 
         Raises:
-            ImageNotFound: there is none.
+            ImageNotFound: there is none, here or where it was asked for.
             Unsupported: its programs are for another kind of machine.
         """
-        from pycontain.images import use
         from pycontain.images.mount_points import mount_points
         from pycontain.types import RootFilesystem
 
-        if name == _HOST:
+        if name == HOST:
             from pycontain.images.host import host_image
 
             host = host_image(self._paths)
-            return StartImage(_HOST, host.root, host.config)
-        stored = self._store.resolve(name)
-        if platform is not None and not f"{stored.os}/{stored.architecture}".startswith(platform):
-            raise Unsupported(
-                f"image `{name}` is for {stored.os}/{stored.architecture}, not for `{platform}`",
-                hint="load an image for that platform",
-            )
-        use.note(self._paths, stored.id)
+            return StartImage(HOST, host.root, host.config)
+        if pull == "always":
+            self.pull(name, platform=platform)
+        try:
+            stored = self._for_platform(name, platform)
+        except ImageNotFound:
+            if pull != "missing" or name.startswith("sha256:"):  # no registry is asked for an id
+                raise
+            self.pull(name, platform=platform)
+            stored = self._for_platform(name, platform)
         lower = (*stored.layers, mount_points(self._paths))
         return StartImage(stored.id, RootFilesystem(lower, immutable=True), stored.config)
 
-    def list(self) -> tuple[Image, ...]:
-        """All images, the newest first."""
-        return tuple(Image(self._store, stored) for stored in self._store.list())
+    def _for_platform(self, name: str, platform: str | None) -> StoredImage:
+        stored = self._store.resolve(name)
+        wanted = _platform(platform)
+        if wanted is not None and not wanted.is_served_by(stored.os, stored.architecture):
+            raise ImageNotFound(
+                f"image `{name}` is here for {stored.os}/{stored.architecture}, not for `{wanted}`",
+                hint=f"`pycontain pull --platform {wanted} {name}` gets it where there is one",
+            )
+        return stored
+
+    def list(self, name: str | None = None, **filters: Unpack[ImageFilters]) -> tuple[Image, ...]:
+        """The images, the newest first.
+
+        >>> engine.images.list("python:3.*", labels=["tier=front"], until="24h")
+
+        Args:
+            name: a pattern for their names.
+            filters: see `ImageFilters`.
+
+        Raises:
+            ImageNotFound: there is no such image as `before` or `since` names.
+            InvalidOption: a filter is not valid.
+        """
+        if name is not None:
+            filters["references"] = [*filters.get("references", ()), name]
+        if not filters:
+            return tuple(Image(self._store, stored) for stored in self._store.list())
+        chosen = self._store.summaries(filters)
+        return tuple(Image(self._store, self._store.get(one.id)) for one in chosen)
+
+    def summaries(self, **filters: Unpack[ImageFilters]) -> tuple[Summary, ...]:
+        """As `list`, and of each image only what a table shows: much cheaper where there are many."""
+        return tuple(self._store.summaries(filters))
 
     def close(self) -> None:
         """Close the database; the next use opens it again."""
@@ -269,16 +414,15 @@ class Images:
             store.close()
 
 
-def _tag(store: Store, name: str, target: str) -> None:
-    if target == _HOST:
-        raise InvalidOption(f"cannot tag as `{_HOST}`: that is this machine's own image")
-    store.tag(name, target)
+def _reference(name: str) -> Reference:
+    from pycontain.images.reference import parse
+
+    if name == HOST:
+        raise InvalidOption(f"image `{HOST}` is this machine's own programs: no registry has it")
+    return parse(name)
 
 
-def _not_host(name: str) -> str:
-    if name == _HOST:
-        raise ImageNotFound(
-            f"image `{_HOST}` is not kept: it is this machine's own programs",
-            hint="`pycontain run host` runs them",
-        )
-    return name
+def _platform(text: str | None) -> Platform | None:
+    from pycontain.images.platforms import parse
+
+    return None if text is None else parse(text)

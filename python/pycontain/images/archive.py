@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 from pycontain.errors import ImageInvalid, InvalidOption, Unsupported
 from pycontain.images import documents
-from pycontain.images.committing import MOST_LAYERS
 from pycontain.images.config import machine_platform, runs_here
 from pycontain.images.documents import Descriptor, Index, Layout, Manifest
 from pycontain.images.entries import open_entries
@@ -128,7 +127,7 @@ def _docker(entries: Entries) -> Iterator[_Found]:
         _check_name(one.config, data)
         for descriptor in one.layer_sources.values():
             _check_layer_type(descriptor, "manifest.json")
-        diff_ids = _diff_ids(data, one.config, len(one.layers))
+        diff_ids = documents.diff_ids(data, one.config, len(one.layers))
         layers = [
             _Layer(entry, diff_id, _digest_in_name(entry) if entry.startswith("blobs/") else None)
             for entry, diff_id in zip(one.layers, diff_ids, strict=True)
@@ -207,7 +206,7 @@ def _image(entries: Entries, descriptor: Descriptor, references: list[str]) -> _
     for layer in manifest.layers:
         _check_layer_type(layer, _blob(descriptor.digest))
     configuration = _checked(entries, config)
-    diff_ids = _diff_ids(configuration, _blob(config.digest), len(manifest.layers))
+    diff_ids = documents.diff_ids(configuration, _blob(config.digest), len(manifest.layers))
     layers = [
         _Layer(_blob(layer.digest), diff_id, layer.digest, layer.size, layer.media_type)
         for layer, diff_id in zip(manifest.layers, diff_ids, strict=True)
@@ -244,15 +243,6 @@ def _check_name(entry: str, data: bytes) -> None:
 def _digest_in_name(entry: str) -> str | None:
     digest = "sha256:" + entry.rpartition("/")[2].removesuffix(".json").removesuffix(".tar")
     return digest if is_digest(digest) else None
-
-
-def _diff_ids(data: bytes, entry: str, layers: int) -> tuple[str, ...]:
-    diff_ids = documents.configuration(data, entry).rootfs.diff_ids
-    if len(diff_ids) != layers:
-        raise ImageInvalid(f"`{entry}` has {len(diff_ids)} diff ids for {layers} layers")
-    if layers > MOST_LAYERS:
-        raise ImageInvalid(f"`{entry}` has {layers} layers, overlayfs takes {MOST_LAYERS}")
-    return diff_ids
 
 
 def _blob(digest: str) -> str:

@@ -16,8 +16,17 @@ if TYPE_CHECKING:
 
     from pycontain.paths import Paths
 
-__all__ = ["Blob", "StoredLayer", "blob_path", "derived_media_type", "layer_path", "stored_layers"]
+__all__ = [
+    "MOST_LAYERS",
+    "Blob",
+    "StoredLayer",
+    "blob_path",
+    "derived_media_type",
+    "layer_path",
+    "stored_layers",
+]
 
+MOST_LAYERS = 500  # of an image: overlayfs takes no more lower directories (fs/overlayfs/params.h)
 _MEDIA_TYPES = {
     "none": "application/vnd.oci.image.layer.v1.tar",
     "gzip": "application/vnd.oci.image.layer.v1.tar+gzip",

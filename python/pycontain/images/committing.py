@@ -8,6 +8,7 @@ import threading
 
 from pycontain.errors import ImageInvalid, InvalidOption, PycontainError, Unsupported
 from pycontain.images import changes as instructions
+from pycontain.images.blobs import MOST_LAYERS
 from pycontain.images.reference import parse
 from pycontain.images.stage import NewImage
 
@@ -20,9 +21,7 @@ if TYPE_CHECKING:
     from pycontain.images.stage import Stage
     from pycontain.images.store import Store, StoredImage
 
-__all__ = ["MOST_LAYERS", "commit", "source_date_epoch"]
-
-MOST_LAYERS = 500  # overlayfs takes no more lower directories (fs/overlayfs/params.h)
+__all__ = ["commit", "source_date_epoch"]
 
 
 def commit(

@@ -172,14 +172,16 @@ class HistoryEntry(Value):
         created: RFC 3339, or empty.
         created_by, author, comment: as given, or empty.
         empty_layer: whether the step made no layer.
+        size: bytes of the layer that it made, unpacked.
     """
 
-    __slots__ = ("created", "created_by", "author", "comment", "empty_layer")  # noqa: RUF023
+    __slots__ = ("created", "created_by", "author", "comment", "empty_layer", "size")  # noqa: RUF023
     created: str
     created_by: str
     author: str
     comment: str
     empty_layer: bool
+    size: int
 
     def __init__(
         self,
@@ -188,9 +190,15 @@ class HistoryEntry(Value):
         author: str = "",
         comment: str = "",
         empty_layer: bool = False,
+        size: int = 0,
     ) -> None:
         self._set(
-            created=created, created_by=created_by, author=author, comment=comment, empty_layer=empty_layer
+            created=created,
+            created_by=created_by,
+            author=author,
+            comment=comment,
+            empty_layer=empty_layer,
+            size=size,
         )
 
 

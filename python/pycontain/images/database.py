@@ -58,6 +58,9 @@ _MIGRATIONS = (
     -- of the blob named by `digest`; NULL: the blob was not kept
     ALTER TABLE layers ADD COLUMN media_type TEXT;
     """,
+    """
+    ALTER TABLE names ADD COLUMN tagged REAL; -- when the image got it, seconds since the epoch; NULL: unknown
+    """,
 )
 
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from pycontain.errors import ImageInvalid
+from pycontain.images.blobs import MOST_LAYERS
 from pycontain.images.reference import is_digest
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Platform",
     "configuration",
     "decode",
+    "diff_ids",
     "kind_of",
 ]
 
@@ -154,6 +156,7 @@ class Configuration(msgspec.Struct, frozen=True):
     rootfs: _RootFilesystem
     architecture: str = ""
     os: str = ""
+    variant: str = ""
     created: str = ""
     config: _Defaults = _Defaults()
     history: tuple[_History, ...] = ()
@@ -185,6 +188,20 @@ def configuration(data: bytes, entry: str) -> Configuration:
         ImageInvalid: it is none.
     """
     return decode(data, Configuration, entry)
+
+
+def diff_ids(data: bytes, entry: str, layers: int) -> tuple[str, ...]:
+    """The diff ids in the image configuration `data`, of as many layers as its manifest has.
+
+    Raises:
+        ImageInvalid: they are not as many, or too many.
+    """
+    found = configuration(data, entry).rootfs.diff_ids
+    if len(found) != layers:
+        raise ImageInvalid(f"`{entry}` has {len(found)} diff ids for {layers} layers")
+    if layers > MOST_LAYERS:
+        raise ImageInvalid(f"`{entry}` has {layers} layers, overlayfs takes {MOST_LAYERS}")
+    return found
 
 
 def kind_of(data: bytes, entry: str) -> str:

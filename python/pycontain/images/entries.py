@@ -7,6 +7,7 @@ that comes through a pipe, or compressed, is first spooled to a file that has no
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import os
 import posixpath
@@ -19,6 +20,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import IO, Protocol
+
+    class Readable(Protocol):
+        """What can be piped; of a file with an offset also its fd is used."""
+
+        def read(self, size: int, /) -> bytes: ...
+        def fileno(self) -> int: ...
 
     class Entries(Protocol):
         """What an image is made from."""
@@ -69,9 +76,11 @@ def open_entries(source: str | os.PathLike[str] | IO[bytes], staging: str) -> It
 
 
 @contextlib.contextmanager
-def piped(source: IO[bytes], offset: int | None = None, size: int | None = None) -> Iterator[int]:
+def piped(source: Readable, offset: int | None = None, size: int | None = None) -> Iterator[int]:
     """The reading end of a pipe for `source`, from where it stands or for `size` bytes from `offset`."""
     reading, writing = os.pipe()
+    with contextlib.suppress(OSError):  # beyond the user's share of pipes' memory
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _CHUNK)
     failures: list[BaseException] = []
 
     def feed() -> None:
@@ -87,15 +96,21 @@ def piped(source: IO[bytes], offset: int | None = None, size: int | None = None)
     feeder = threading.Thread(target=feed, daemon=True)
     feeder.start()
     try:
-        yield reading
-    finally:
-        os.close(reading)
-        feeder.join()
+        try:
+            yield reading
+        finally:
+            os.close(reading)
+            feeder.join()
+    except Exception as error:
+        # what the reader makes of a source that broke off says less than why it did
+        if failures:
+            raise failures[0] from error
+        raise
     if failures:
         raise failures[0]
 
 
-def _copy(source: IO[bytes], offset: int | None, size: int | None, target: int) -> None:
+def _copy(source: Readable, offset: int | None, size: int | None, target: int) -> None:
     left = size
     while left is None or left > 0:
         wanted = _CHUNK if left is None else min(_CHUNK, left)

@@ -14,7 +14,7 @@ from pycontain.images.stage import NewImage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import IO, Any
 
     from pycontain.images.stage import Stage
@@ -30,6 +30,7 @@ def import_file_system(
     *,
     changes: Iterable[str] = (),
     message: str = "",
+    finish: Callable[[], None] | None = None,
 ) -> StoredImage:
     """Add an image of one layer.
 
@@ -39,6 +40,7 @@ def import_file_system(
         name: its name; None: it has none.
         changes: instructions of a Dockerfile for its configuration, such as `CMD ["sh"]`.
         message: goes into its history.
+        finish: asked when the tar has been read, before the image appears: raises if whoever wrote it failed.
 
     Raises:
         ImageInvalid: the tar is damaged; nothing was added.
@@ -51,7 +53,14 @@ def import_file_system(
     instructions.apply(config, changes)
     described = os.fspath(source) if isinstance(source, str | os.PathLike) else "-"
     with store.stage() as stage:
-        diff_id = _unpack(stage, source, described)
+        try:
+            diff_id = _unpack(stage, source, described)
+        except ImageInvalid:
+            if finish is not None:
+                finish()  # why it is damaged
+            raise
+        if finish is not None:
+            finish()
         document = _configuration(config, diff_id, message or f"Imported from {described}")
         image = NewImage(document, (diff_id,), (reference.key,) if reference else ())
         stage.commit([image])

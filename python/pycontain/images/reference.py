@@ -2,7 +2,7 @@
 
 reference   = name [":" tag] ["@" digest]
 name        = [domain "/"] path
-domain      = host [":" port]            docker.io when it is left out
+domain      = host [":" port]            docker.io when it is left out, or what registries.toml says
 path        = component ("/" component)* on docker.io, one component means library/<component>
 component   = [a-z0-9]+ (("." | "_" | "__" | "-"+) [a-z0-9]+)*
 tag         = [A-Za-z0-9_] [A-Za-z0-9_.-]{0,127}
@@ -62,8 +62,12 @@ class Reference(Value):
     @property
     def familiar_repository(self) -> str:
         """Without what docker leaves out: `alpine`."""
-        if self.domain != _DEFAULT_DOMAIN:
+        if self.domain != _default_domain():
             return self.repository
+        if self.domain != _DEFAULT_DOMAIN:
+            first, slash, _ = self.path.partition("/")
+            # as a whole it may look like a name with another registry: then it has to be given in full
+            return self.repository if slash and ("." in first or first == "localhost") else self.path
         official = self.path.removeprefix(_OFFICIAL)
         return self.path if "/" in official else official
 
@@ -78,6 +82,16 @@ class Reference(Value):
         if self.digest:
             return f"{self.repository}@{self.digest}"
         return f"{self.repository}:{self.tag or _DEFAULT_TAG}"
+
+    @classmethod
+    def of_key(cls, key: str) -> Reference:
+        """The reference of a key, which was parsed before: without the grammar, for lists of thousands."""
+        name, _, digest = key.partition("@")
+        tag = None
+        if not digest:
+            name, _, tag = name.rpartition(":")
+        domain, _, path = name.partition("/")
+        return cls(domain, path, tag, digest or None)
 
     def with_default_tag(self) -> Reference:
         """The same with the tag `latest`, unless it has a tag or a digest."""
@@ -126,14 +140,27 @@ def parse(text: str) -> Reference:
 def _split_domain(text: str) -> tuple[str, str]:
     first, slash, rest = text.partition("/")
     if not slash:
-        return _DEFAULT_DOMAIN, _OFFICIAL + text
+        return _completed(text)
     if first == _LEGACY_DOMAIN:
         first = _DEFAULT_DOMAIN
     elif not (first == "localhost" or "." in first or ":" in first or first.lower() != first):
-        return _DEFAULT_DOMAIN, text
+        return _completed(text)
     if first == _DEFAULT_DOMAIN and "/" not in rest:
         rest = _OFFICIAL + rest
     return first, rest
+
+
+def _completed(path: str) -> tuple[str, str]:
+    """The domain of a name that has none; on docker.io a path of one component is an official image's."""
+    domain = _default_domain()
+    return domain, _OFFICIAL + path if domain == _DEFAULT_DOMAIN and "/" not in path else path
+
+
+@functools.cache
+def _default_domain() -> str:
+    from pycontain.registry.settings import default_registry
+
+    return default_registry()
 
 
 @functools.cache

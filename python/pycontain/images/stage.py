@@ -18,13 +18,13 @@ import os
 
 from pycontain.errors import ImageInvalid, PycontainError, StoreError
 from pycontain.images import staging, use
-from pycontain.images.blobs import blob_path, derived_media_type, layer_path
+from pycontain.images.blobs import Blob, blob_path, derived_media_type, layer_path
 from pycontain.types import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Protocol
 
     from pycontain._core import Unpacked
@@ -172,15 +172,51 @@ class Stage:
                     " VALUES (?, ?, ?, ?, ?)",
                     (image.id, image.configuration, image.manifest, size, time.time()),
                 )
+                connection.execute(
+                    "UPDATE images SET manifest = ? WHERE id = ? AND manifest IS NULL",
+                    (image.manifest, image.id),
+                )
                 connection.executemany(
                     "INSERT OR IGNORE INTO image_layers VALUES (?, ?, ?)",
                     [(image.id, position, diff_id) for position, diff_id in enumerate(image.diff_ids)],
                 )
                 connection.executemany(
-                    "INSERT OR REPLACE INTO names VALUES (?, ?)",
-                    [(reference, image.id) for reference in image.references],
+                    "INSERT OR REPLACE INTO names (reference, image, tagged) VALUES (?, ?, ?)",
+                    [(reference, image.id, time.time()) for reference in image.references],
                 )
             self._drop_claims(connection)
+
+    def replace_blob(self, diff_id: str, blob: Blob) -> Blob:
+        """Keep `blob`, a file in this stage, as the bytes of a layer that is here, in place of what is kept.
+
+        Returns:
+            As it is kept: another process may have been quicker.
+
+        Whoever has the old one open goes on reading it.
+        """
+        with self._database.writing() as connection:
+            kept = "SELECT digest FROM layers WHERE diff_id = ?"
+            old = connection.execute(kept, (diff_id,)).fetchone()
+            path = blob_path(self._paths, blob.digest)
+            if old[0] == blob.digest:
+                return Blob(blob.digest, blob.size, blob.media_type, path)
+            os.rename(blob.path, path)
+            staging.sync_directory(self._paths.blobs)
+            connection.execute(
+                "UPDATE layers SET digest = ?, compressed_size = ?, media_type = ? WHERE diff_id = ?",
+                (blob.digest, blob.size, blob.media_type, diff_id),
+            )
+            self._take_away(blob_path(self._paths, old[0]))
+        return Blob(blob.digest, blob.size, blob.media_type, path)
+
+    def protect(self, connection: sqlite3.Connection, diff_ids: Iterable[str]) -> None:
+        """Within a transaction: claim layers, so that nobody discards them, unused as they are."""
+        for diff_id in diff_ids:
+            self._add_claim(connection, diff_id)
+
+    def unprotect(self, connection: sqlite3.Connection) -> None:
+        """Within a transaction: give up this stage's claims."""
+        self._drop_claims(connection)
 
     def discard(self, connection: sqlite3.Connection) -> list[str]:
         """Within a transaction: take layers that nothing refers to out of sight, to go with this stage.

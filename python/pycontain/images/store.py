@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pycontain.errors import Conflict, ImageNotFound, InvalidOption, StillInUse, Unsupported
+import time
+
+from pycontain.errors import ImageNotFound, InvalidOption, Unsupported
 from pycontain.images import stage as stages
 from pycontain.images import use
 from pycontain.images.blobs import layer_path, stored_layers
@@ -14,14 +16,17 @@ from pycontain.types import Value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from pycontain.images.blobs import StoredLayer
+    from pycontain.images.filters import ImageFilters
+    from pycontain.images.listing import Summary
+    from pycontain.images.removal import Removal
     from pycontain.images.stage import Stage, Unpacker
     from pycontain.paths import Paths
 
-__all__ = ["Removal", "Store", "StoredImage"]
+__all__ = ["Store", "StoredImage", "key"]
 
 _IMAGES = "SELECT id, configuration, size, added FROM images"
 _IMAGE_BY_NAME = f"{_IMAGES} WHERE id = (SELECT image FROM names WHERE reference = ?)"  # noqa: S608 - constants
@@ -108,24 +113,8 @@ class StoredImage(Value):
         return tuple(name.familiar for name in self.names if name.digest)
 
 
-class Removal(Value):
-    """What `remove` did.
-
-    Attributes:
-        untagged: names that are gone, as people write them.
-        deleted: the ids of the image and of the layers that went with it.
-    """
-
-    __slots__ = ("untagged", "deleted")  # noqa: RUF023 - the constructor's order
-    untagged: tuple[str, ...]
-    deleted: tuple[str, ...]
-
-    def __init__(self, untagged: Iterable[str] = (), deleted: Iterable[str] = ()) -> None:
-        self._set(untagged=tuple(untagged), deleted=tuple(deleted))
-
-
-def _unused(_image: str) -> tuple[str, ...]:
-    return ()
+def _unused() -> dict[str, tuple[str, ...]]:
+    return {}
 
 
 class Store:
@@ -134,29 +123,29 @@ class Store:
     Args:
         paths: where it is; nothing is made before the first use.
         launcher: unpacks layers and removes them.
-        users: gives the ids of the containers that are made from an image.
+        users: gives the ids of the containers that are made from each image, by the image's id.
     """
 
     def __init__(
-        self, paths: Paths, launcher: Unpacker, users: Callable[[str], Iterable[str]] = _unused
+        self, paths: Paths, launcher: Unpacker, users: Callable[[], Mapping[str, Sequence[str]]] = _unused
     ) -> None:
         self.paths = paths
+        self.users = users
+        self.database = Database(paths.database)
         self._launcher = launcher
-        self._users = users
-        self._database = Database(paths.database)
         self._seen: dict[str, StoredImage] = {}
 
     def close(self) -> None:
         """Close the database; the next use opens it again."""
-        self._database.close()
+        self.database.close()
 
     def stage(self) -> AbstractContextManager[Stage]:
         """A place to add images from; first, what ended processes left is collected."""
-        return stages.stage(self.paths, self._database, self._launcher)
+        return stages.stage(self.paths, self.database, self._launcher)
 
     def collect(self) -> None:
         """Remove what ended processes left unfinished."""
-        stages.collect(self.paths, self._database, self._launcher)
+        stages.collect(self.paths, self.database, self._launcher)
 
     def resolve(self, name: str) -> StoredImage:
         """The image of this name, id, or beginning of an id. Reads only: this is on the way of every start.
@@ -166,7 +155,7 @@ class Store:
             InvalidOption: the name is not one, or several ids begin with it.
             Unsupported: its programs are for another kind of machine.
         """
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             image = self._image(connection, self._find(connection, name))
         if not runs_here(image.os, image.architecture):
             here = "/".join(machine_platform())
@@ -178,28 +167,65 @@ class Store:
 
     def get(self, name: str) -> StoredImage:
         """As `resolve`, for any platform."""
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             return self._image(connection, self._find(connection, name))
 
     def list(self) -> list[StoredImage]:
         """All images, the newest first."""
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             rows = connection.execute(_IMAGES).fetchall()
             images = [self._image(connection, row) for row in rows]
         return sorted(images, key=lambda image: (image.created, image.added), reverse=True)
 
+    def summaries(self, filters: ImageFilters | None = None) -> Sequence[Summary]:
+        """What lists show of the images that the filters let through, the newest first.
+
+        Raises:
+            ImageNotFound: there is no such image as `before` or `since` names.
+            InvalidOption: a filter is not valid.
+        """
+        from pycontain.images import listing
+
+        with self.database.reading() as connection:
+            found = listing.summaries(connection)
+        return listing.select(found, filters) if filters else found
+
     def configuration(self, id: str) -> bytes:
         """The configuration document of the image `id`, to the byte."""
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             return bytes(self._find(connection, id)[1])
+
+    def manifest(self, id: str) -> bytes | None:
+        """The manifest that the image `id` came with, to the byte; None where it came without."""
+        with self.database.reading() as connection:
+            image = self._find(connection, id)[0]
+            row = connection.execute("SELECT manifest FROM images WHERE id = ?", (image,)).fetchone()
+            return None if row[0] is None else bytes(row[0])
 
     def layers(self, id: str) -> tuple[StoredLayer, ...]:
         """The layers of the image `id` and the blobs they came from, the lowest first.
 
         They stay for as long as the image does: whoever reads a blob meanwhile opens it, or claims the layer.
         """
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             return stored_layers(connection, self.paths, self._find(connection, id)[0])
+
+    def repositories(self, diff_id: str) -> tuple[Reference, ...]:
+        """Where registries are known to have this layer: the images with it that came from or went there."""
+        with self.database.reading() as connection:
+            rows = connection.execute(
+                "SELECT DISTINCT reference FROM names JOIN image_layers USING (image)"
+                " WHERE diff_id = ? AND reference LIKE '%@%' ORDER BY 1",
+                (diff_id,),
+            ).fetchall()
+        return tuple(parse(reference) for (reference,) in rows)
+
+    def last_tagged(self, id: str) -> float | None:
+        """When the image `id` got the latest of its tags, seconds since the epoch; None: not known."""
+        last = "SELECT MAX(tagged) FROM names WHERE image = ? AND reference NOT LIKE '%@%'"
+        with self.database.reading() as connection:
+            tagged: float | None = connection.execute(last, (id,)).fetchone()[0]
+        return tagged
 
     def last_used(self, id: str) -> float:
         """When a container was last made from the image `id`, else when it came; seconds since the epoch."""
@@ -211,8 +237,17 @@ class Store:
         import json
 
         entries = json.loads(self.configuration(id)).get("history") or ()
-        fields = HistoryEntry.__slots__
-        return tuple(HistoryEntry(**{name: e[name] for name in fields if e.get(name)}) for e in entries)
+        sizes = [layer.size for layer in self.layers(id)]
+        # an image may tell of fewer steps than it has layers, or of more
+        made = iter(sizes)
+        fields = [name for name in HistoryEntry.__slots__ if name != "size"]
+        return tuple(
+            HistoryEntry(
+                **{name: entry[name] for name in fields if entry.get(name)},
+                size=0 if entry.get("empty_layer") else next(made, 0),
+            )
+            for entry in entries
+        )
 
     def tag(self, name: str, target: str) -> str:
         """Give the image `name` one more name; another image of that name loses it. Returns the name.
@@ -224,68 +259,34 @@ class Store:
         reference = parse(target)
         if reference.digest:
             raise InvalidOption(f"cannot tag as `{target}`: a name with a digest is given by its registry")
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             image = self._find(connection, name)[0]
-            connection.execute("INSERT OR REPLACE INTO names VALUES (?, ?)", (reference.key, image))
+            connection.execute(
+                "INSERT OR REPLACE INTO names (reference, image, tagged) VALUES (?, ?, ?)",
+                (reference.key, image, time.time()),
+            )
         return reference.with_default_tag().familiar
 
     def remove(self, name: str, *, force: bool = False) -> Removal:
-        """Take the name away; with its last name goes the image, and every layer that no other image has.
+        """Take the name away; with its last name goes the image: see `images.removal`."""
+        from pycontain.images import removal
 
-        Args:
-            name: a name, or an id: that removes all names, of which there may be only one unless `force`.
-            force: remove an image by its id although it has several names.
+        return removal.remove(self, name, force=force)
 
-        Raises:
-            ImageNotFound: there is none.
-            StillInUse: containers are made from it.
-            Conflict: it has several names.
-        """
-        with self.stage() as stage:
-            with self._database.writing() as connection:
-                image, untagged, deleted = self._remove(connection, name, force)
-            if not deleted:
-                return Removal(untagged)
-            with self._database.writing() as connection:
-                gone = set(stage.discard(connection))
-        self._seen.pop(image.id, None)
-        use.forget(self.paths, image.id)
-        layers = [diff_id for diff_id in dict.fromkeys(reversed(image.diff_ids)) if diff_id in gone]
-        return Removal(untagged, [image.id, *layers])
+    def has(self, id: str) -> bool:
+        """Whether there is an image of this id."""
+        with self.database.reading() as connection:
+            return connection.execute("SELECT 1 FROM images WHERE id = ?", (id,)).fetchone() is not None
 
-    def _remove(
-        self, connection: sqlite3.Connection, name: str, force: bool
-    ) -> tuple[StoredImage, tuple[str, ...], bool]:
-        image = self._image(connection, self._find(connection, name))
-        key = _key(name)
-        named = key in image.references
-        if not named and len(image.names) > 1 and not force:
-            raise Conflict(
-                f"image `{name}` has the names {', '.join(n.familiar for n in image.names)}",
-                hint="remove it by these names, or use force",
-            )
-        going = (key,) if named and key is not None else image.references
-        connection.executemany("DELETE FROM names WHERE reference = ?", [(r,) for r in going])
-        untagged = tuple(parse(reference).familiar for reference in going)
-        digests = [reference for reference in image.references if reference not in going]
-        if not all("@" in reference for reference in digests):
-            return image, untagged, False
-        untagged += tuple(parse(reference).familiar for reference in digests)
-        users = sorted(self._users(image.id))
-        if users:
-            raise StillInUse(
-                f"image `{name}` is in use by container {', '.join(users)}",
-                hint=f"remove it first: `pycontain rm {users[0]}`",
-            )
-        connection.execute("DELETE FROM names WHERE image = ?", (image.id,))
-        connection.execute("DELETE FROM images WHERE id = ?", (image.id,))
-        return image, untagged, True
+    def found(self, connection: sqlite3.Connection, name: str) -> StoredImage:
+        """As `get`, within a transaction."""
+        return self._image(connection, self._find(connection, name))
 
     def _find(self, connection: sqlite3.Connection, name: str) -> tuple[str, bytes, int, float]:
-        key, prefix = _key(name), id_prefix(name)
+        filed, prefix = key(name), id_prefix(name)
         found: list[tuple[str, bytes, int, float]] = []
-        if key is not None:
-            found = connection.execute(_IMAGE_BY_NAME, (key,)).fetchall()
+        if filed is not None:
+            found = connection.execute(_IMAGE_BY_NAME, (filed,)).fetchall()
         if not found and prefix is not None:
             found = connection.execute(_IMAGES_BY_PREFIX, (prefix, prefix + "g")).fetchall()
         if not found:
@@ -330,7 +331,8 @@ class Store:
         )
 
 
-def _key(name: str) -> str | None:
+def key(name: str) -> str | None:
+    """What the image of this name is filed under; None for what can only be the beginning of an id."""
     try:
         return parse(name).key
     except InvalidOption:

@@ -1,6 +1,7 @@
-"""When an image was last used: the time of a file that each start touches, as a start writes to no database.
+"""Whether an image is used, and when it was last: a file that each start touches, as a start writes to no database.
 
-    <root>/used/<image id>      its modification time
+    <root>/used/<image id>      its modification time; locked (shared) for as long as a container runs that has
+                                no directory of its own to say of what it is made
 
 Not synced: after a loss of power an image may look older than it is.
 """
@@ -8,26 +9,64 @@ Not synced: after a loss of power an image may look older than it is.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from pycontain.paths import Paths
 
-__all__ = ["forget", "keep_only", "last_used", "note"]
+__all__ = ["forget", "held", "hold", "keep_only", "last_used", "note"]
 
 
 def note(paths: Paths, image: str) -> None:
     """The image of this id is used now. Nothing fails for want of this note: the store may be read-only."""
-    path = _path(paths, image)
     with contextlib.suppress(OSError):
-        try:
-            os.utime(path)
-        except FileNotFoundError:
-            os.makedirs(paths.used, mode=0o700, exist_ok=True)
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.close(_open(paths, image))
+
+
+def hold(paths: Paths, image: str) -> int | None:
+    """The same, for as long as the fd that this returns is open, here or elsewhere; None: it cannot be noted."""
+    with contextlib.suppress(OSError):
+        descriptor = _open(paths, image)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        return descriptor
+    return None
+
+
+def held(paths: Paths) -> Iterator[str]:
+    """The ids of the images that anybody holds."""
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(paths.used):
+            if _is_held(f"{paths.used}/{name}"):
+                yield f"sha256:{name}"
+
+
+def _is_held(path: str) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _open(paths: Paths, image: str) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+    try:
+        descriptor = os.open(_path(paths, image), flags, 0o600)
+    except FileNotFoundError:
+        os.makedirs(paths.used, mode=0o700, exist_ok=True)
+        descriptor = os.open(_path(paths, image), flags, 0o600)
+    os.utime(descriptor)
+    return descriptor
 
 
 def last_used(paths: Paths, image: str) -> float | None:

@@ -3,6 +3,7 @@
     <root>/ephemeral/<id>/     one that goes with its command; locked by flock(2) while that lives. Most
                                have none: what they write goes to a directory of the launcher's
     <root>/containers/<id>/    one that stays
+    .../<id>/image             a link that leads nowhere: the id of its image, which is not removed meanwhile
     <root>/names/<name>        a link to either: made exclusively, so a name is unique without a lock
 
 The launcher inherits the lock and removes an ephemeral directory; what a killed one left is not locked, and
@@ -131,20 +132,21 @@ def _write(path: str, content: bytes) -> None:
     os.rename(path + ".new", path)
 
 
-def users(paths: Paths, image: str) -> tuple[str, ...]:
-    """The ids of the containers that are made from the image of this id."""
-    import json
+def record_image(directory: Directory, image: str) -> None:
+    """Note which image a container is made of, by one system call: this is on the way of every start."""
+    os.symlink(image, f"{directory.path}/image")
 
-    found = []
+
+def users(paths: Paths) -> dict[str, list[str]]:
+    """The ids of the containers that are made from each image, by the image's id."""
+    found: dict[str, list[str]] = {}
     for parent in (paths.containers, paths.ephemeral):
         for id in staging.names(parent):
-            with (
-                contextlib.suppress(FileNotFoundError, ValueError),
-                open(f"{parent}/{id}/state.json", "rb") as file,
-            ):
-                if json.load(file).get("image_id") == image:
-                    found.append(id)
-    return tuple(found)
+            with contextlib.suppress(OSError):
+                image = os.readlink(f"{parent}/{id}/image")
+                if parent == paths.containers or staging.is_held(f"{parent}/{id}"):
+                    found.setdefault(image, []).append(id)
+    return found
 
 
 def take_name(paths: Paths, name: str, directory: Directory) -> None:

@@ -1,0 +1,43 @@
+"""`pycontain inspect`: whatever has the name."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pycontain.cli.image_inspect import image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# in the order in which a name is looked up
+_KINDS: "dict[str, Callable[[str], dict[str, Any]]]" = {"image": image}
+
+
+def command(
+    names: Annotated[list[str], typer.Argument(metavar="NAME|ID...", show_default=False)],
+    template: Annotated[
+        str, typer.Option("--format", "-f", metavar="FORMAT", help="json, or a Go template for each")
+    ] = "",
+    size: Annotated[  # noqa: ARG001 - images have their size without it
+        bool, typer.Option("--size", "-s", help="Show sizes of containers")
+    ] = False,
+    kind: Annotated[str, typer.Option("--type", metavar="TYPE", help="Only of this kind: image")] = "",
+) -> int:
+    """Show all about images, whichever has the name."""
+    from pycontain.cli.inspection import show
+    from pycontain.errors import ImageNotFound, InvalidOption, NotFound
+
+    if kind and kind not in _KINDS:
+        raise InvalidOption(f'unknown type: "{kind}": must be one of {", ".join(_KINDS)}')
+
+    def find(name: str) -> dict[str, Any]:
+        for lookup in [_KINDS[kind]] if kind else _KINDS.values():
+            try:
+                return lookup(name)
+            except (NotFound, InvalidOption) as error:
+                failure = error
+        if kind:
+            raise failure
+        raise ImageNotFound(f"no such object: `{name}`")
+
+    return show(names, find, template)

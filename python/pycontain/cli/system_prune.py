@@ -1,0 +1,48 @@
+"""`pycontain system prune`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pycontain.engine import Engine
+
+_UNFINISHED = "what ended processes left unfinished"
+
+
+def command(
+    everything: Annotated[
+        bool,
+        typer.Option("--all", "-a", help="Remove all images that no container uses, not only untagged ones"),
+    ] = False,
+    filters: Annotated[
+        list[str] | None, typer.Option("--filter", metavar="KEY=VALUE", help="until, label or label!")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Do not ask")] = False,
+    volumes: Annotated[  # noqa: ARG001 - there are no volumes that outlive their container
+        bool, typer.Option("--volumes", help="Remove anonymous volumes too")
+    ] = False,
+) -> None:
+    """Remove what nothing uses."""
+    from pycontain.cli import filters as flags
+    from pycontain.cli.confirmation import confirmed, print_reclaimed
+    from pycontain.engine import default  # type: ignore[import-not-found,unused-ignore]
+
+    chosen = flags.parsed(filters or (), flags.PRUNE)
+    if not force and not confirmed(_warning(everything, filters or [])):
+        return
+    engine: Engine = default()
+    removal = engine.prune(all=everything, **chosen)
+    print_reclaimed("Deleted Images", removal.untagged, removal.deleted, removal.reclaimed)
+
+
+def _warning(everything: bool, filters: list[str]) -> str:
+    images = (
+        "all images without at least one container associated to them"
+        if everything
+        else "all dangling images"
+    )
+    lines = ["This will remove:", f"  - {images}", f"  - {_UNFINISHED}", ""]
+    if filters:
+        lines += ["  Items to be pruned will be filtered with:", *(f"  - {text}" for text in filters), ""]
+    return "\n".join(lines)

@@ -1,0 +1,186 @@
+"""What is kept on disk: images by their layers, containers by the files that they wrote."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from pycontain.images import staging
+from pycontain.types import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
+
+    from pycontain.images.usage import ImageUsage, StoreUsage
+    from pycontain.paths import Paths
+
+__all__ = ["ContainerUsage", "DiskUsage", "Share", "disk_usage"]
+
+
+class ContainerUsage(Value):
+    """What one container takes.
+
+    Attributes:
+        id: 64 hexadecimal digits.
+        name: empty where it has none.
+        image: as it was given; empty for one that goes with its command.
+        args: its command.
+        created: seconds since the epoch.
+        running: whether its command runs.
+        size: bytes that it wrote.
+    """
+
+    __slots__ = ("id", "name", "image", "args", "created", "running", "size")  # noqa: RUF023 - the constructor's order
+    id: str
+    name: str
+    image: str
+    args: tuple[str, ...]
+    created: float
+    running: bool
+    size: int
+
+    def __init__(
+        self, id: str, name: str, image: str, args: tuple[str, ...], created: float, running: bool, size: int
+    ) -> None:
+        self._set(id=id, name=name, image=image, args=args, created=created, running=running, size=size)
+
+
+class Share(Value):
+    """What one kind of things takes on disk.
+
+    Attributes:
+        total, active: how many there are, and how many of them are in use.
+        size, reclaimable: bytes of all, and of what is not in use.
+    """
+
+    __slots__ = ("total", "active", "size", "reclaimable")  # noqa: RUF023 - the constructor's order
+    total: int
+    active: int
+    size: int
+    reclaimable: int
+
+    def __init__(self, total: int = 0, active: int = 0, size: int = 0, reclaimable: int = 0) -> None:
+        self._set(total=total, active=active, size=size, reclaimable=reclaimable)
+
+
+class DiskUsage(Value):
+    """What an engine keeps on disk.
+
+    Attributes:
+        images: their layers, each counted once: unpacked, and as it came.
+        containers: the files that they wrote; those of a running one are in use.
+        volumes, build_cache: nothing: there are none yet.
+        blobs: bytes of `images` that are layers as they came, kept for `push` and `save`.
+        per_image, per_container: each of them, the youngest first.
+    """
+
+    __slots__ = ("images", "containers", "volumes", "build_cache", "blobs", "per_image", "per_container")  # noqa: RUF023
+    images: Share
+    containers: Share
+    volumes: Share
+    build_cache: Share
+    blobs: int
+    per_image: tuple[ImageUsage, ...]
+    per_container: tuple[ContainerUsage, ...]
+
+    def __init__(
+        self,
+        images: Share,
+        containers: Share,
+        blobs: int,
+        per_image: Sequence[ImageUsage],
+        per_container: Sequence[ContainerUsage],
+    ) -> None:
+        self._set(
+            images=images,
+            containers=containers,
+            volumes=Share(),
+            build_cache=Share(),
+            blobs=blobs,
+            per_image=tuple(per_image),
+            per_container=tuple(per_container),
+        )
+
+
+def disk_usage(paths: Paths, images: StoreUsage) -> DiskUsage:
+    """Of the images as given, and of the containers as they are."""
+    made = containers(paths)
+    return DiskUsage(
+        Share(
+            len(images.images),
+            sum(image.containers > 0 for image in images.images),
+            images.layers + images.blobs,
+            images.reclaimable,
+        ),
+        Share(
+            len(made),
+            sum(one.running for one in made),
+            sum(one.size for one in made),
+            sum(one.size for one in made if not one.running),
+        ),
+        images.blobs,
+        images.images,
+        made,
+    )
+
+
+def containers(paths: Paths) -> tuple[ContainerUsage, ...]:
+    """Of all containers, the youngest first; one that goes away meanwhile is left out."""
+    found = [
+        usage
+        for parent in (paths.containers, paths.ephemeral)
+        for id in staging.names(parent)
+        if (usage := _usage(f"{parent}/{id}", kept=parent == paths.containers)) is not None
+    ]
+    return tuple(sorted(found, key=lambda one: one.created, reverse=True))
+
+
+def _usage(directory: str, *, kept: bool) -> ContainerUsage | None:
+    try:
+        created = os.stat(directory).st_mtime
+        running = staging.is_held(directory) if kept or os.path.islink(f"{directory}/image") else True
+        state = _state(directory) if kept else {}
+    except OSError:
+        return None
+    return ContainerUsage(
+        os.path.basename(directory),
+        state.get("name") or "",
+        state.get("image") or "",
+        tuple(state.get("args") or ()),
+        state.get("created") or created,
+        running,
+        sum(_sizes(f"{directory}/upper")),
+    )
+
+
+def _state(directory: str) -> dict[str, Any]:
+    try:
+        with open(f"{directory}/state.json", "rb") as file:
+            state: dict[str, Any] = json.load(file)
+    except FileNotFoundError:
+        return {}  # it is being made
+    return state
+
+
+def _sizes(directory: str) -> Iterator[int]:
+    """Of each file below, one of several names once."""
+    seen: set[tuple[int, int]] = set()
+    waiting = [directory]
+    while waiting:
+        try:
+            entries = list(os.scandir(waiting.pop()))
+        except OSError:
+            continue  # gone meanwhile
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(entry.path)
+                continue
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except OSError:
+                continue
+            if (status.st_dev, status.st_ino) not in seen:
+                seen.add((status.st_dev, status.st_ino))
+                yield status.st_size
