@@ -84,7 +84,7 @@ def test_failure_raises_with_both_streams(engine: Engine, busybox: str) -> None:
 
 def test_unknown_image_is_named(engine: Engine) -> None:
     with pytest.raises(errors.ImageNotFound, match="no/such:image"):
-        engine.run("no/such:image", "true")
+        engine.run("no/such:image", "true", pull="never")
     with pytest.raises(errors.InvalidOption):
         engine.run("No Such Image", "true")
 
@@ -213,10 +213,10 @@ def test_two_engines_at_once_keep_apart(
 
     with Engine(tmp_path / "second") as second:
         with pytest.raises(errors.ImageNotFound):
-            second.run(busybox, "true")
+            second.run(busybox, "true", pull="never")
         second.images.import_(BytesIO(busybox_layer), "other")
         with pytest.raises(errors.ImageNotFound):
-            engine.run("other", "true")
+            engine.run("other", "true", pull="never")
         with ThreadPoolExecutor(2) as pool:
             runs = [
                 pool.submit(one.run, name, ["echo", name])

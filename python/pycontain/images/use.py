@@ -1,7 +1,7 @@
-"""Whether an image is used, and when it was last: a file that each start touches, as a start writes to no database.
+"""Whether an image is used, and when it was last: a file that each start touches, for it writes to no database.
 
-    <root>/used/<image id>      its modification time; locked (shared) for as long as a container runs that has
-                                no directory of its own to say of what it is made
+    <root>/used/<image id>      its modification time; locked (shared) while a container runs that has no
+                                directory of its own to say what it is made of
 
 Not synced: after a loss of power an image may look older than it is.
 """
@@ -28,7 +28,7 @@ def note(paths: Paths, image: str) -> None:
 
 
 def hold(paths: Paths, image: str) -> int | None:
-    """The same, for as long as the fd that this returns is open, here or elsewhere; None: it cannot be noted."""
+    """The same, for as long as the fd that this returns is open anywhere; None: it cannot be noted."""
     with contextlib.suppress(OSError):
         descriptor = _open(paths, image)
         fcntl.flock(descriptor, fcntl.LOCK_SH)
