@@ -150,7 +150,9 @@ class Authenticator:
 
     def refused(self, endpoint: Endpoint, reason: str = "") -> Unauthorized:
         """The error of somebody who has shown what there is to show."""
-        who = "the login that is known is refused" if self._user(endpoint) else "it wants a login"
+        # registries answer so too where there is nothing, to tell nobody what there is
+        unknown = "it wants a login, or has nothing of this name"
+        who = "the login that is known is refused" if self._user(endpoint) else unknown
         why = f": {reason}" if reason else ""
         return Unauthorized(
             f"no access to registry `{endpoint.registry}`: {who}{why}",
