@@ -30,7 +30,7 @@ def files(engine: Engine, name: str) -> dict[str, bytes]:
     """The regular files of an image, by name."""
     found: dict[str, bytes] = {}
     start = engine.images.for_start(name)
-    for directory in reversed(start.root.lower):
+    for directory in reversed(start.root.lower[:-1]):  # below lie the mount points
         for entry in os.scandir(directory):
             found[entry.name] = Path(entry.path).read_bytes()
     return found

@@ -384,10 +384,10 @@ def test_image_is_used_when_a_container_is_made_from_it(
     assert store.last_used("hello") == image.added
     images = Images(paths, launcher)
     try:
-        images.for_start("hello")
+        os.close(images.hold(image.id) or 0)
         os.utime(f"{paths.used}/{image.id[7:]}", (0, image.added + 100))
         assert store.last_used("hello") == pytest.approx(image.added + 100)
-        images.for_start("hello")
+        os.close(images.hold(image.id) or 0)
         assert image.added <= store.last_used("hello") < image.added + 100
         store.remove("hello")
         assert os.listdir(paths.used) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 
-from pycontain.errors import ExitError, ImageNotFound, TimeoutExpired
+from pycontain.errors import ExitError, TimeoutExpired
 from pycontain.images import Images, StartImage
 from pycontain.paths import Paths, find
 from pycontain.runtime import directory as directories
@@ -250,9 +250,11 @@ class Engine:
         if not start.id.startswith("sha256:"):
             return
         directories.record_image(directory, start.id)
-        # in this order: a removal takes the image, and then looks for such records
-        if not self._images.has(start.id):
-            raise ImageNotFound(f"image `{start.id[7:19]}` has just been removed")
+        held = self._images.hold(
+            start.id
+        )  # after that: a removal takes the image, and then looks for records
+        if held is not None:
+            os.close(held)
 
     def _start_image(self, image: str, options: ContainerOptions) -> StartImage:
         if "rootfs" in options:

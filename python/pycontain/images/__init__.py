@@ -323,7 +323,7 @@ class Images:
         return self._store.has(id)
 
     def hold(self, id: str) -> int | None:
-        """Keep the image from being removed, for as long as the fd that this returns is open; None: nobody can.
+        """Keep the image from being removed while the fd that this returns is open; None: nobody removes it.
 
         Raises:
             ImageNotFound: it has just been removed.

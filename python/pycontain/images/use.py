@@ -1,6 +1,6 @@
-"""Whether an image is used, and when it was last: a file that each start touches, for it writes to no database.
+"""Whether an image is used, and when it was last: a file that each start touches; it writes to no database.
 
-    <root>/used/<image id>      its modification time; locked (shared) while a container runs that has no
+    <root>/used/<image id>      its modification time; locked while a container runs that has no
                                 directory of its own to say what it is made of
 
 Not synced: after a loss of power an image may look older than it is.

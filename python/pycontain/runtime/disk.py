@@ -127,7 +127,10 @@ def disk_usage(paths: Paths, images: StoreUsage) -> DiskUsage:
 
 
 def containers(paths: Paths) -> tuple[ContainerUsage, ...]:
-    """Of all containers, the youngest first; one that goes away meanwhile is left out."""
+    """Of all containers, the youngest first; one that goes away meanwhile is left out.
+
+    One that is removed in the end and has neither a name nor volumes counts when it has written something.
+    """
     found = [
         usage
         for parent in (paths.containers, paths.ephemeral)
@@ -139,6 +142,8 @@ def containers(paths: Paths) -> tuple[ContainerUsage, ...]:
 
 def _usage(directory: str, *, kept: bool) -> ContainerUsage | None:
     try:
+        if "-" in os.path.basename(directory) and not os.listdir(f"{directory}/upper"):
+            return None  # a launcher's, which no container has, or one that wrote nothing
         created = os.stat(directory).st_mtime
         running = staging.is_held(directory) if kept or os.path.islink(f"{directory}/image") else True
         state = _state(directory) if kept else {}
