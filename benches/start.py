@@ -65,7 +65,9 @@ class Bench:
         self._without = without
         self._resources = resources
         self.root = f"{place.scratch}/pycontain"
-        self.environment = {**os.environ, "PYCONTAIN_ROOT": self.root}
+        # as after any installation, Python finds its modules compiled
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+        self.environment = {**environment, "PYCONTAIN_ROOT": self.root}
 
     def ours(self, *options: str) -> Subject:
         """A warm Python process that runs containers by us."""

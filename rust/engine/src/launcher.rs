@@ -159,6 +159,7 @@ impl Launcher {
         fds.extend(start.lock);
         let request = Request::Start(pycontain_runtime::protocol::Start {
             root: plan.lasting_root().cloned(),
+            shares_mounts: plan.shares_mounts(),
             shape: plan.shape,
             ephemeral: start.ephemeral.clone(),
         });

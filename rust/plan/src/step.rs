@@ -25,6 +25,13 @@ impl Plan {
             _ => None,
         })
     }
+
+    /// Whether anything of the host is mounted but layers that nobody changes.
+    pub fn shares_mounts(&self) -> bool {
+        let outside = self.steps.iter().filter(|step| step.by == Process::Outside);
+        let mut others = outside.filter(|step| !matches!(step.act, Act::Limits(_) | Act::HandOver));
+        self.lasting_root().is_none() || others.nth(1).is_some()
+    }
 }
 
 /// What a container is made of before anything of it is known but this: the launcher keeps a spare of the last one.

@@ -152,7 +152,25 @@ fn writable_layer_of_the_launchers_is_part_of_the_shape_and_its_layers_are_not()
     assert_eq!(one.shape, other.shape);
     assert_eq!(one.shape.scratch, Some(PathBuf::from("/store/ephemeral")));
     assert!(one.lasting_root().is_some());
+    assert!(one.shares_mounts(), "the configuration has a bind");
     assert_ne!(one.lasting_root(), other.lasting_root());
+}
+
+#[test]
+fn only_layers_that_nobody_changes_may_be_unmounted_late() {
+    let with = |options: &[&str], bind: bool| {
+        let mut spec = spec();
+        spec.mounts[0].options = options.iter().map(|option| (*option).to_owned()).collect();
+        spec.mounts.retain(|mount| {
+            bind || mount.kind != "bind" && !mount.options.iter().any(|option| option == "rbind")
+        });
+        planned(&spec, &facts(Privilege::Root, version_1()), true).unwrap().shares_mounts()
+    };
+    let layers = ["lowerdir+=/store/layers/a", "scratch=/store/ephemeral", "volatile"];
+    let immutable = [layers[0], layers[1], layers[2], "immutable"];
+    assert!(!with(&immutable, false));
+    assert!(with(&immutable, true));
+    assert!(with(&layers, false));
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub(crate) enum Report {
     Cloned {
         pid: i32,
     },
+    /// With the mount namespace of init.
+    Mounts,
     /// With the overlay, mounted nowhere, that it is a clone of: another container may have one too.
     Root {
         overlay: Overlay,

@@ -235,6 +235,7 @@ impl Launcher {
                 );
             }
         };
+        let alone = self.containers.values().all(|other| other.handle.is_none());
         // The plan and the streams go to `outside`, which passes them on; it may not be ready for them yet.
         fds.insert(1, handle);
         let watched = fds.get(1).map(|handle| self.watch(handle, Source::Handle, number));
@@ -242,6 +243,9 @@ impl Launcher {
         let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
         // An `outside` that has failed already is seen by its pidfd.
         let _ = socket::send(container.control.as_fd(), b"s", &borrowed);
+        if start.shares_mounts || !alone {
+            container.mounts = None;
+        }
         container.ephemeral = start.ephemeral;
         container.lock = lock;
         container.handle = Some(fds.remove(1));
@@ -378,6 +382,9 @@ impl Launcher {
                     let _ = self.watch(init, Source::Init, number);
                 }
             }
+            // One that is started already decided without it.
+            Ok(Some((Report::Mounts, mut fds))) if container.handle.is_none() => container.mounts = fds.pop(),
+            Ok(Some((Report::Mounts, _))) => {}
             Ok(Some((Report::Root { overlay, layers }, mut fds))) => {
                 self.removals.watch(&overlay);
                 if let (Some(scratch), Some(mount)) = (&mut container.scratch, fds.pop()) {

@@ -119,6 +119,8 @@ fn prepare(order: &Order<'_>, control: &OwnedFd) -> Result<(Inside, OwnedFd), Fa
         .during(|| "report to the launcher".to_owned())?;
     write_maps(order, child)?;
     let inside = Inside::open(order, child)?;
+    channel::send(control.as_fd(), &Report::Mounts, &[inside.mount_namespace.as_fd()])
+        .during(|| "report to the launcher".to_owned())?;
     let devices = make_devices(order.shape, inside.root)?;
     let fds: Vec<_> = devices.iter().map(AsFd::as_fd).collect();
     socket::send(ours.as_fd(), b"m", &fds).during(|| "wake the first process inside".to_owned())?;

@@ -65,6 +65,8 @@ pub struct Start {
     pub ephemeral: Option<PathBuf>,
     /// Its root, if the next container of this shape may well have the same.
     pub root: Option<Overlay>,
+    /// Something of the host is mounted in it, which is to be free when the end is reported.
+    pub shares_mounts: bool,
 }
 
 /// To the engine, on a handle.
