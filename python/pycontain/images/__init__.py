@@ -334,9 +334,9 @@ class Images:
 
         if not id.startswith("sha256:"):
             return None
-        held = use.hold(self._paths, id)
+        held, is_there = use.hold(self._paths, id)
         # in this order: a removal takes the image, and then looks whether anybody holds it
-        if self._store.has(id):
+        if is_there or self._store.has(id):
             return held
         if held is not None:
             os.close(held)

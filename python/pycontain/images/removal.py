@@ -10,6 +10,8 @@ takes the image, and then looks for marks. Whichever comes first, one of them se
 
 from __future__ import annotations
 
+import contextlib
+import os
 from typing import cast
 
 from pycontain.errors import Conflict, StillInUse
@@ -173,25 +175,35 @@ def _take(stage: Stage, connection: sqlite3.Connection, id: str) -> _Taken:
 
 
 def _finish(store: Store, stage: Stage, taken: list[_Taken]) -> Removal:
-    with store.database.writing() as connection:
-        used = store.users()
-        for image in taken:
-            if image.id in used:
-                image.bring_back(connection)
-        stage.unprotect(connection)
-    going = [image for image in taken if image.id not in used]
-    with store.database.writing() as connection:
-        sizes = dict(connection.execute(f"SELECT diff_id, {_BYTES} FROM layers"))  # noqa: S608 - constants
-        gone = set(stage.discard(connection))
-    reclaimed = sum(sizes[diff_id] for diff_id in gone)
-    untagged, deleted = [], []
-    for image in going:
-        use.forget(store.paths, image.id)
-        untagged += image.names
-        deleted.append(image.id)
-        deleted += [diff_id for diff_id in dict.fromkeys(image.diff_ids) if diff_id in gone]
-        gone -= {*image.diff_ids}
+    # closed in the end: then whoever began to hold one of them meanwhile finds that it is gone
+    with contextlib.ExitStack() as excluded:
+        with store.database.writing() as connection:
+            used = store.users()
+            going = [image for image in taken if image.id not in used and _exclude(store, image.id, excluded)]
+            for image in taken:
+                if image not in going:
+                    image.bring_back(connection)
+            stage.unprotect(connection)
+        with store.database.writing() as connection:
+            sizes = dict(connection.execute(f"SELECT diff_id, {_BYTES} FROM layers"))  # noqa: S608 - constants
+            gone = set(stage.discard(connection))
+        reclaimed = sum(sizes[diff_id] for diff_id in gone)
+        untagged, deleted = [], []
+        for image in going:
+            use.forget(store.paths, image.id)
+            untagged += image.names
+            deleted.append(image.id)
+            deleted += [diff_id for diff_id in dict.fromkeys(image.diff_ids) if diff_id in gone]
+            gone -= {*image.diff_ids}
     return Removal(untagged, deleted, reclaimed)
+
+
+def _exclude(store: Store, image: str, excluded: contextlib.ExitStack) -> bool:
+    """Whether nobody holds the image, and nobody can until `excluded` ends."""
+    descriptor = use.exclude(store.paths, image)
+    if descriptor is not None:
+        excluded.callback(os.close, descriptor)
+    return descriptor is not None
 
 
 def _beyond(

@@ -18,22 +18,45 @@ if TYPE_CHECKING:
 
     from pycontain.paths import Paths
 
-__all__ = ["forget", "held", "hold", "keep_only", "last_used", "note"]
+__all__ = ["exclude", "forget", "held", "hold", "keep_only", "last_used", "note"]
 
 
 def note(paths: Paths, image: str) -> None:
     """The image of this id is used now. Nothing fails for want of this note: the store may be read-only."""
     with contextlib.suppress(OSError):
-        os.close(_open(paths, image))
-
-
-def hold(paths: Paths, image: str) -> int | None:
-    """The same, for as long as the fd that this returns is open anywhere; None: it cannot be noted."""
-    with contextlib.suppress(OSError):
         descriptor = _open(paths, image)
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-        return descriptor
-    return None
+        os.utime(descriptor)
+        os.close(descriptor)
+
+
+def hold(paths: Paths, image: str) -> tuple[int | None, bool]:
+    """The same, for as long as the fd is open anywhere; None where it cannot be noted.
+
+    Returns:
+        The fd, and whether the image is certainly there: this was its file, and whoever removes it would have
+        had to wait for us, or we for them.
+    """
+    try:
+        try:
+            descriptor, is_new = os.open(_path(paths, image), os.O_WRONLY | os.O_CLOEXEC), False
+        except FileNotFoundError:
+            descriptor, is_new = _open(paths, image), True
+    except OSError:
+        return None, False
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    os.utime(descriptor)
+    return descriptor, not is_new and os.fstat(descriptor).st_nlink > 0
+
+
+def exclude(paths: Paths, image: str) -> int | None:
+    """While the fd is open nobody holds the image; whoever begins to, waits. None: somebody does."""
+    descriptor = _open(paths, image)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def held(paths: Paths) -> Iterator[str]:
@@ -61,12 +84,10 @@ def _is_held(path: str) -> bool:
 def _open(paths: Paths, image: str) -> int:
     flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
     try:
-        descriptor = os.open(_path(paths, image), flags, 0o600)
+        return os.open(_path(paths, image), flags, 0o600)
     except FileNotFoundError:
         os.makedirs(paths.used, mode=0o700, exist_ok=True)
-        descriptor = os.open(_path(paths, image), flags, 0o600)
-    os.utime(descriptor)
-    return descriptor
+        return os.open(_path(paths, image), flags, 0o600)
 
 
 def last_used(paths: Paths, image: str) -> float | None:
