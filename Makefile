@@ -38,7 +38,7 @@ $(VENV)/.built: $(VENV)/.tools $(RUST) pyproject.toml
 $(VENV)/.tools: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv --without-pip $(VENV)
 	@$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check \
-	    pip 'maturin>=1.12.1,<2' 'httpx2>=2.16,<3' 'msgspec>=0.20' 'rich>=13.8' 'typer>=0.28,<0.29'
+	    pip 'maturin>=1.12.1,<2' 'msgspec>=0.20' 'rich>=13.8' 'typer>=0.28,<0.29'
 	@touch $@
 
 $(VENV)/.test-tools: $(VENV)/.tools

@@ -51,7 +51,7 @@ class Pulls:
     def ours(self, directory: str) -> None:
         """`pycontain pull`."""
         program = f"{os.path.dirname(sys.executable)}/pycontain"
-        _run([program, "--root", f"{directory}/root", "pull", "--quiet", self.name])
+        _run([program, "pull", "--quiet", self.name], {"PYCONTAIN_ROOT": f"{directory}/root"})
 
     def warm(self, directory: str) -> None:
         """The same by a Python process that has everything imported."""

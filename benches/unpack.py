@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from harness import Contestant, Report, SampleError, say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pycontain._core import Launcher
 
@@ -110,6 +110,15 @@ class FreshFileSystem:
         os.unlink(self._image)
 
 
+@contextlib.contextmanager
+def _directory(path: str) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
 def _quiet(command: list[str]) -> None:
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode != 0:
@@ -134,8 +143,11 @@ class Ours:
 
     def extract(self, directory: str) -> None:
         """Extract, with digests and a syncfs."""
-        with open(self._archive, "rb") as source:
+        from pycontain._core import sync_file_system
+
+        with open(self._archive, "rb") as source, _directory(directory) as target:
             unpacked = self._launcher.unpack(source.fileno(), directory)
+            sync_file_system(target)
         digests = (unpacked.digest, unpacked.diff_id)
         assert self._seen in {None, digests}, "the digests of one archive differ"
         self._seen = digests

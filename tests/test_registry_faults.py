@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import subprocess
 import tarfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -306,6 +307,25 @@ def test_hostile_entry_is_refused_by_name(fresh: Engine, registry: Registry, tmp
     with pytest.raises(pycontain.ImageInvalid, match="leads-out"):
         fresh.images.pull(f"{registry.host}/fault/hostile:1")
     nothing_here(fresh, tmp_path / "root")
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("size", ["1m", "3m"])
+def test_full_disk_is_told_and_leaves_nothing(behind: str, tmp_path: Path, size: str) -> None:
+    """The first has no room for the compressed layer, the second none for its files."""
+    root, name = tmp_path / "root", f"{behind}/{NAME}:1"
+    root.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", root], check=True)
+    try:
+        with pycontain.Engine(root) as engine:
+            with pytest.raises(pycontain.StoreError, match=r"(?i)no space left on device"):
+                engine.images.pull(name)
+            nothing_here(engine, root)
+            subprocess.run(["mount", "-o", "remount,size=32m", root], check=True)
+            engine.images.pull(name)
+            assert files(engine, name)["big"] == BIG.plain[512 : 512 + (2 << 20)]
+    finally:
+        subprocess.run(["umount", root], check=True)
 
 
 def test_wrong_member_of_an_index_is_refused(fresh: Engine, registry: Registry, tmp_path: Path) -> None:

@@ -346,6 +346,34 @@ def test_layer_without_a_blob_gets_one_when_it_comes_again(store: Store, paths: 
     assert blobs(paths) == {only.blob.digest: layer()}
 
 
+def test_layer_of_before_a_loss_of_power_counts_only_if_it_was_synced(store: Store, paths: Paths) -> None:
+    """What the disk may have of one that was not: a directory, empty files, and the row."""
+    add(store, HELLO)
+    low, top = layer(), layer("top")
+    with store.stage() as stage:
+        assert stage.claim(digest(low))
+        unpack(stage, top)
+        with sqlite3.connect(paths.database) as connection:
+            unsynced = connection.execute("SELECT diff_id FROM layers WHERE boot IS NOT NULL").fetchall()
+            connection.execute("UPDATE layers SET boot = 'another' WHERE boot IS NOT NULL")
+        connection.close()
+        assert unsynced == [(digest(top),)]
+        for path in (f"{paths.layers}/{digest(top)[7:]}/top", f"{paths.blobs}/{digest(top)[7:]}"):
+            os.truncate(path, 0)
+        assert not stage.claim(digest(top))
+        unpack(stage, top)
+        assert stage.claim(digest(top))
+        config = configuration([low, top])
+        stage.commit([NewImage(config, [digest(low), digest(top)], ["docker.io/library/both:1"])])
+    upper, lower = store.get("both:1").layers
+    for path in (f"{upper}/top", f"{lower}/hello"):
+        with open(path, "rb") as file:
+            assert file.read() == b"hello\n"
+    assert blobs(paths) == {digest(low): low, digest(top): top}
+    with contextlib.closing(sqlite3.connect(paths.database)) as connection:
+        assert connection.execute("SELECT count(boot) FROM layers").fetchone() == (0,)
+
+
 def test_blob_and_layer_without_a_row_are_collected(store: Store, paths: Paths) -> None:
     image = add(store, HELLO)
     before = blobs(paths)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
-__all__ = ["Exit", "Launcher", "Packed", "Process", "Unpacked"]
+__all__ = ["Exit", "Launcher", "Packed", "Process", "Unpacked", "sync_file_system"]
 
 @final
 class Unpacked:
@@ -127,3 +127,5 @@ class Launcher:
     def facts(self) -> str: ...  # the probed facts of the host, JSON
     def explain(self, config: bytes) -> str: ...
     def close(self) -> None: ...
+
+def sync_file_system(fd: int) -> None: ...  # syncfs(2)

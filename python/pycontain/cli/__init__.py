@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status, and never raises for what a user did."""
     words = sys.argv[1:] if args is None else list(args)
-    if words[:1] == ["run"]:
+    if words and words[0] in {"load", "pull", "run"}:
         from pycontain.cli import ahead
 
-        ahead.begin()
+        ahead.begin(words[0])
     from pycontain.cli.commands import group
 
     commands = group()

@@ -61,6 +61,10 @@ _MIGRATIONS = (
     """
     ALTER TABLE names ADD COLUMN tagged REAL; -- when the image got it, seconds since the epoch; NULL: unknown
     """,
+    """
+    -- the boot of the machine in which it was published, as long as nobody synced it; NULL: it is on disk
+    ALTER TABLE layers ADD COLUMN boot TEXT;
+    """,
 )
 
 

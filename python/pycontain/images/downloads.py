@@ -15,7 +15,7 @@ from pycontain.registry.retries import Passing, Stopped
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Iterator
 
     from pycontain.registry.repository import Repository
 
@@ -27,10 +27,10 @@ _WORTH_NEW_TRIES = 1 << 20
 
 
 class Download:
-    """The bytes of a blob, to be read once, from the beginning to the end.
+    """The bytes of a blob, from the beginning to the end.
 
-    A connection that breaks is taken up again where it broke. What is read is as long as was promised, or an
-    exception; the digest is for the reader to check.
+    A connection that breaks is taken up again where it broke. What comes is as long as was promised, or there
+    is an exception; the digest is for the reader to check.
 
     Args:
         repository: where it is.
@@ -52,30 +52,17 @@ class Download:
         self._size = size
         self._report = report
         self._stop = stop
-        self._chunks = self._all()
 
-    def read(self, _size: int = -1) -> bytes:
-        """Some more of it; empty at its end."""
-        return next(self._chunks, b"")
-
-    def fileno(self) -> int:
-        """There is none: the bytes come through several connections."""
-        raise OSError("a download has no fd")
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._chunks.close()
-
-    def _all(self) -> Generator[bytes, None, None]:
+    def pour(self, pipe: int) -> None:
+        """Write all of it into a pipe, once."""
         retries = self._repository.transport.retries()
         done = reported = broken_at = 0
         while done < self._size:
             try:
-                for chunk in self._from(done):
+                for count in self._from(done, pipe):
                     if self._stop.is_set():
                         raise Stopped
-                    done += len(chunk)
-                    yield chunk
+                    done += count
                     if done - reported >= _REPORT_EVERY:
                         reported = done
                         self._report("Downloading", done)
@@ -87,23 +74,19 @@ class Download:
                 retries.wait(passing)
         self._report("Download complete", done)
 
-    def _from(self, offset: int) -> Iterator[bytes]:
-        """As much as one connection gives."""
-        with self._repository.download(self._digest, offset) as (begin, length, chunks):
+    def _from(self, offset: int, pipe: int) -> Iterator[int]:
+        """As much as one connection gives; how many bytes each time."""
+        with self._repository.download(self._digest, offset) as (begin, length, exchange):
             if length is not None and begin + length != self._size:
                 raise BadDigest(
                     f"layer {self._digest} has {begin + length} bytes, its manifest promises {self._size}"
                 )
-            passed_over = offset - begin
-            came = begin
-            for chunk in chunks:
-                came += len(chunk)
+            came = offset
+            for count in exchange.pour(pipe, skip=offset - begin):
+                came += count
                 if came > self._size:
                     raise BadDigest(f"layer {self._digest} has more than the {self._size} bytes promised")
-                kept = chunk[passed_over:] if passed_over else chunk
-                passed_over = max(0, passed_over - len(chunk))
-                if kept:
-                    yield kept
+                yield count
             if came < self._size:
                 raise BadDigest(f"layer {self._digest} has {came} bytes, its manifest promises {self._size}")
 

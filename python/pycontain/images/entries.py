@@ -18,7 +18,7 @@ from pycontain.errors import ImageInvalid, ImageNotFound, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import IO, Protocol
 
     class Readable(Protocol):
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
             """An fd to read it from."""
 
 
-__all__ = ["Entries", "open_entries", "piped"]
+__all__ = ["Entries", "fed", "open_entries", "piped"]
 
 _CHUNK = 1 << 20
 # Documents are kilobytes. A header, of a name say, that claims more than this is an attack on memory.
@@ -75,9 +75,16 @@ def open_entries(source: str | os.PathLike[str] | IO[bytes], staging: str) -> It
         yield _Tar(file)
 
 
-@contextlib.contextmanager
-def piped(source: Readable, offset: int | None = None, size: int | None = None) -> Iterator[int]:
+def piped(
+    source: Readable, offset: int | None = None, size: int | None = None
+) -> contextlib.AbstractContextManager[int]:
     """The reading end of a pipe for `source`, from where it stands or for `size` bytes from `offset`."""
+    return fed(lambda pipe: _copy(source, offset, size, pipe))
+
+
+@contextlib.contextmanager
+def fed(pour: Callable[[int], None]) -> Iterator[int]:
+    """The reading end of a pipe, into whose other end `pour` writes in a thread."""
     reading, writing = os.pipe()
     with contextlib.suppress(OSError):  # beyond the user's share of pipes' memory
         fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _CHUNK)
@@ -85,7 +92,7 @@ def piped(source: Readable, offset: int | None = None, size: int | None = None) 
 
     def feed() -> None:
         try:
-            _copy(source, offset, size, writing)
+            pour(writing)
         except BrokenPipeError:
             pass  # the reader has had enough, and says why
         except BaseException as error:  # noqa: BLE001, RUF100 - raised again by the reader's thread

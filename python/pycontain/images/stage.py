@@ -1,14 +1,18 @@
 """Adding images: layers are unpacked out of sight, appear by a rename, and then the image appears.
 
-    1  claim or unpack   staging/<random>/<n>/, <n>.blob   nobody else looks there; synced to disk
+    1  claim or unpack   staging/<random>/<n>/, <n>.blob   nobody else looks there
     2  verify                                              the digests that the image promises
     3  publish           layers/<diff id>/ and             two renames in one transaction, with the layer's
                          blobs/sha256/<digest>             row and this stage's claim
-    4  commit            rows of images and names          one transaction; the claims go
+    4  sync                                                once, for all layers and their names
+    5  commit            rows of images and names          one transaction; the claims go
 
 Killed before 3: a directory that the next stage removes. Killed within 3: a layer, or a blob, without a row.
-Killed between 3 and 4: a layer that no image refers to and whose claim is dead. The next stage removes these
+Killed between 3 and 5: a layer that no image refers to and whose claim is dead. The next stage removes these
 too. Claims keep what is still needed from being removed meanwhile.
+
+Until 4 the layer's row says in which boot of the machine it was published: in another one, after a loss of
+power, nobody knows what of it is on disk, and it counts as missing. An image never refers to such a layer.
 """
 
 from __future__ import annotations
@@ -99,9 +103,7 @@ class Stage:
     def claim(self, diff_id: str) -> bool:
         """Whether this layer is there; it stays there until this stage ends."""
         with self._database.writing() as connection:
-            known = connection.execute("SELECT 1 FROM layers WHERE diff_id = ?", (diff_id,)).fetchone()
-            # no directory: its removal was cut off, and nothing refers to it
-            if not known or not os.path.isdir(layer_path(self._paths, diff_id)):
+            if not self._is_whole(connection, diff_id):
                 return False
             self._add_claim(connection, diff_id)
             return True
@@ -164,7 +166,9 @@ class Stage:
         """Add the images and their names, all at once; a name that another image has moves over."""
         import time
 
+        synced = self._sync(images)
         with self._database.writing() as connection:
+            connection.executemany("UPDATE layers SET boot = NULL WHERE diff_id = ?", synced)
             for image in images:
                 size = sum(self._size(connection, diff_id) for diff_id in set(image.diff_ids))
                 connection.execute(
@@ -265,28 +269,68 @@ class Stage:
         for parent in (self._paths.layers, os.path.dirname(self._paths.blobs), self._paths.blobs):
             os.makedirs(parent, mode=0o700, exist_ok=True)
         with self._database.writing() as connection:
-            target = layer_path(self._paths, unpacked.diff_id)
+            whole = self._is_whole(connection, unpacked.diff_id)
+            kept = connection.execute(
+                "SELECT digest FROM layers WHERE diff_id = ? AND media_type IS NOT NULL", (unpacked.diff_id,)
+            ).fetchone()
             # already there when another process was quicker: this one's copy goes with the stage
-            if not os.path.isdir(target):
-                os.rename(directory, target)
-                staging.sync_directory(self._paths.layers)
-            blob_kept = "SELECT 1 FROM layers WHERE diff_id = ? AND media_type IS NOT NULL"
-            if not connection.execute(blob_kept, (unpacked.diff_id,)).fetchone():
-                os.rename(blob, blob_path(self._paths, unpacked.digest))
-                staging.sync_directory(self._paths.blobs)
+            if not (whole and kept):
+                target = blob_path(self._paths, unpacked.digest)
+                if whole:  # the blob alone was missing, of a layer that images may refer to
+                    _sync_file(blob)
+                else:
+                    self._take_away(layer_path(self._paths, unpacked.diff_id))
+                    os.rename(directory, layer_path(self._paths, unpacked.diff_id))
+                    if kept:
+                        self._take_away(blob_path(self._paths, kept[0]))
+                os.rename(blob, target)
+                if whole:
+                    staging.sync_directory(self._paths.blobs)
                 connection.execute(
-                    "INSERT INTO layers (diff_id, digest, compressed_size, size, media_type)"
-                    " VALUES (?, ?, ?, ?, ?) ON CONFLICT (diff_id) DO UPDATE SET digest = excluded.digest,"
-                    " compressed_size = excluded.compressed_size, media_type = excluded.media_type",
+                    "INSERT INTO layers (diff_id, digest, compressed_size, size, media_type, boot)"
+                    " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (diff_id) DO UPDATE SET digest = excluded.digest,"
+                    " compressed_size = excluded.compressed_size, media_type = excluded.media_type,"
+                    " boot = excluded.boot",
                     (
                         unpacked.diff_id,
                         unpacked.digest,
                         unpacked.compressed_size,
                         unpacked.size,
                         media_type,
+                        None if whole else staging.boot(),
                     ),
                 )
             self._add_claim(connection, unpacked.diff_id)
+
+    def _is_whole(self, connection: sqlite3.Connection, diff_id: str) -> bool:
+        """Whether this layer is here, and all of it."""
+        row = connection.execute("SELECT boot FROM layers WHERE diff_id = ?", (diff_id,)).fetchone()
+        # no directory: its removal was cut off, and nothing refers to it
+        return (
+            row is not None
+            and row[0] in {None, staging.boot()}
+            and os.path.isdir(layer_path(self._paths, diff_id))
+        )
+
+    def _sync(self, images: Sequence[NewImage]) -> list[tuple[str]]:
+        """Write the layers of the images to disk, also those that others published; which were not yet."""
+        wanted = {diff_id for image in images for diff_id in image.diff_ids}
+        with self._database.reading() as connection:
+            rows = connection.execute("SELECT diff_id FROM layers WHERE boot IS NOT NULL").fetchall()
+        unsynced = [row for row in rows if row[0] in wanted]
+        if unsynced:
+            from pycontain._core import sync_file_system
+
+            try:
+                # opened before anything was written: it is told of whatever could not be written since
+                sync_file_system(self._held.descriptor)
+            except OSError as error:
+                raise StoreError(
+                    f"cannot write layers to disk: {error.strerror}",
+                    errno=error.errno,
+                    filename=self._paths.layers,
+                ) from error
+        return unsynced
 
     def _size(self, connection: sqlite3.Connection, diff_id: str) -> int:
         row = connection.execute("SELECT size FROM layers WHERE diff_id = ?", (diff_id,)).fetchone()
@@ -356,3 +400,11 @@ def remove(held: staging.Held, launcher: Unpacker) -> None:
             os.rmdir(held.path)
         except OSError:
             launcher.remove_tree(held.path)
+
+
+def _sync_file(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

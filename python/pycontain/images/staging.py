@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Held", "abandoned", "hold", "is_held", "lock", "locked", "names", "sync_directory"]
+__all__ = ["Held", "abandoned", "boot", "hold", "is_held", "lock", "locked", "names", "sync_directory"]
 
 
 class Held:
@@ -115,3 +116,13 @@ def sync_directory(path: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@functools.cache
+def boot() -> str:
+    """The current boot of the machine: what is written in it is seen by all until it ends, synced or not."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
+    except OSError:
+        return os.urandom(16).hex()  # of this process alone: others do without what it has not synced

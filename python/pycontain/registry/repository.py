@@ -128,8 +128,8 @@ class Repository:
         return self._first(ask, what)
 
     @contextlib.contextmanager
-    def download(self, digest: str, offset: int = 0) -> Iterator[tuple[int, int | None, Iterator[bytes]]]:
-        """The bytes of a blob from `offset` on: where they begin, how many are announced, they themselves.
+    def download(self, digest: str, offset: int = 0) -> Iterator[tuple[int, int | None, Exchange]]:
+        """The bytes of a blob from `offset` on: where they begin, how many are announced, and the answer.
 
         They begin at 0 where the registry does not know ranges. Nothing is tried again here.
 
@@ -153,7 +153,7 @@ class Repository:
             if exchange.status == 206:
                 _check_range(exchange, offset)
             length = exchange.headers.get("content-length", "")
-            yield begin, int(length) if length.isdigit() else None, exchange.chunks()
+            yield begin, int(length) if length.isdigit() else None, exchange
 
     def tags(self) -> list[str]:
         """All tags, sorted.

@@ -7,13 +7,13 @@ blobs, no credentials go along, and no answer of that host is taken for a challe
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import ssl
 import threading
 
-import httpx2
-
 from pycontain.errors import RateLimited, RegistryError, RegistryUnreachable, Unauthorized
+from pycontain.registry.connections import BadAddress, Pool, ProxyError, SourceError, Unconnected, Url, words
 from pycontain.registry.endpoints import HUB_HOSTS, Endpoint, is_loopback
 from pycontain.registry.retries import Passing, Retries, seconds_of
 from pycontain.types import Value
@@ -22,6 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from pycontain.registry.connections import Answer
     from pycontain.registry.settings import Settings
 
     Body = bytes | Callable[[], Iterator[bytes]] | None
@@ -32,8 +33,8 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 10
 _PASSING_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 _LONGEST_REASON = 300
+_WITH_BODY = frozenset({"PATCH", "POST", "PUT"})
 _LONGEST_ERROR = 64 << 10
-_CONNECT_SECONDS = 15.0
 _FIRST_TRIES = 2
 
 
@@ -66,14 +67,15 @@ class Exchange:
         own: whether that was the host that was asked, so that its challenges count.
     """
 
-    def __init__(self, response: httpx2.Response, asked: str, settings: Settings, *, own: bool) -> None:
-        self._response = response
-        self._asked = asked
+    def __init__(self, answer: Answer, method: str, url: Url, settings: Settings, *, own: bool) -> None:
+        self._answer = answer
+        self._method = method
+        self._place = url
         self._settings = settings
-        self.status = response.status_code
-        self.headers = {name.lower(): value for name, value in response.headers.items()}
-        self.challenges = tuple(response.headers.get_list("www-authenticate"))
-        self.url = str(response.url)
+        self.status = answer.status
+        self.headers = answer.headers
+        self.challenges = answer.all_of("www-authenticate")
+        self.url = str(url)
         self.own = own
 
     def chunks(self) -> Iterator[bytes]:
@@ -82,8 +84,34 @@ class Exchange:
         Raises:
             Passing: the connection broke, or nothing came for too long.
         """
-        with _told(self._asked, self._settings):
-            yield from self._response.iter_raw()
+        while True:
+            with _told(self._place, self._settings):
+                chunk = self._answer.read()
+            if not chunk:
+                return
+            yield chunk
+
+    def pour(self, pipe: int, skip: int = 0) -> Iterator[int]:
+        """Write the body into a pipe as it comes, without the first `skip` bytes; how many each time.
+
+        Raises:
+            Passing: as `chunks`.
+            BrokenPipeError: nobody reads from the pipe any more.
+        """
+        for chunk in self.chunks():
+            kept = memoryview(chunk)[skip:]
+            skip -= len(chunk) - len(kept)
+            count = len(kept)
+            while kept:
+                kept = kept[os.write(pipe, kept) :]
+            yield count
+            # from here on Python need not see the bytes
+            while skip == 0 and self._answer.can_splice:
+                with _told(self._place, self._settings):
+                    count = self._answer.splice(pipe)
+                if count == 0:
+                    raise BrokenPipeError
+                yield count
 
     def read(self, limit: int, what: str) -> bytes:
         """The body, of at most `limit` bytes.
@@ -92,7 +120,7 @@ class Exchange:
             RegistryError: it is longer.
             Passing: as `chunks`.
         """
-        if self._response.request.method == "HEAD":
+        if self._method == "HEAD":
             return b""
         announced = self.headers.get("content-length", "")
         data = bytearray()
@@ -104,7 +132,7 @@ class Exchange:
             else:
                 return bytes(data)
         raise RegistryError(
-            f"{what} from `{_host(self.url)}` has more than {limit} bytes, which is too large"
+            f"{what} from `{self._place.place}` has more than {limit} bytes, which is too large"
         )
 
     def reply(self, limit: int, what: str) -> Reply:
@@ -134,16 +162,13 @@ class Transport:
         self.settings = settings
         self.stop = stop or threading.Event()
         self._lock = threading.Lock()
-        self._clients: dict[tuple[str, bool], httpx2.Client] = {}
+        self._pool = Pool(settings)
         self._schemes: dict[Endpoint, str] = {}
         self._answered: set[str] = set()
 
     def close(self) -> None:
         """Close all connections."""
-        with self._lock:
-            for client in self._clients.values():
-                client.close()
-            self._clients.clear()
+        self._pool.close()
 
     def retries(self) -> Retries:
         """Tries for one thing."""
@@ -173,51 +198,64 @@ class Transport:
     ) -> Iterator[Exchange]:
         """One request, redirects followed.
 
+        Args:
+            method: `GET` and so on.
+            url: absolute.
+            headers: as they are.
+            body: all of it, or what makes its pieces, whose headers have the `Content-Length`.
+            verified: whether the certificate of the host that is asked must be valid.
+
         Raises:
             Passing: no connection, or a broken one.
             RegistryError: a certificate that is not valid, or a redirect that is not to be followed.
         """
         sent = {"Accept-Encoding": "identity", "User-Agent": _user_agent(), **headers}
-        asked = httpx2.URL(url)
-        target, own = asked, True
+        if isinstance(body, bytes) or (body is None and method in _WITH_BODY):
+            sent["Content-Length"] = str(len(body or b""))
+        with _told(url, self.settings):
+            asked = target = Url.parse(url)
+        own = True
         for _ in range(_MOST_REDIRECTS):
-            client = self._client(target, verified=verified or not own)
-            content = body() if callable(body) else body
-            response = self._sent(client, client.build_request(method, target, headers=sent, content=content))
+            pieces = body() if callable(body) else iter([body] if body else [])
+            answer = self._sent(method, target, sent, pieces, verified=verified or not own)
             try:
-                if response.status_code not in _REDIRECTS or "location" not in response.headers:
-                    yield Exchange(response, str(target), self.settings, own=own)
+                location = answer.headers.get("location")
+                if answer.status not in _REDIRECTS or location is None:
+                    yield Exchange(answer, method, target, self.settings, own=own)
                     return
-                following = target.join(response.headers["location"])
+                with _told(target, self.settings):
+                    following = target.join(location)
             finally:
-                response.close()
+                answer.close()
             if following.scheme == "http" and target.scheme == "https" and not self._may_be_plain(following):
                 raise RegistryError(
-                    f"registry `{asked.netloc.decode()}` redirects to `http://{following.netloc.decode()}`,"
+                    f"registry `{asked.place}` redirects to `{following.origin}`,"
                     " away from HTTPS, which is not followed"
                 )
-            if _origin(following) != _origin(asked):
+            if following.origin != asked.origin:
                 own = False
                 sent = {name: value for name, value in sent.items() if name.lower() != "authorization"}
             target = following
-        raise RegistryError(f"registry `{asked.netloc.decode()}` redirects more than {_MOST_REDIRECTS} times")
+        raise RegistryError(f"registry `{asked.place}` redirects more than {_MOST_REDIRECTS} times")
 
-    def _sent(self, client: httpx2.Client, request: httpx2.Request) -> httpx2.Response:
-        host = request.url.netloc.decode()
+    def _sent(
+        self, method: str, url: Url, headers: Mapping[str, str], pieces: Iterator[bytes], *, verified: bool
+    ) -> Answer:
         try:
-            with _told(str(request.url), self.settings):
-                response = client.send(request, stream=True)
+            with _told(url, self.settings):
+                answer = self._pool.send(method, url, headers, pieces, verified=verified)
         except Passing as passing:
             # one that has never answered is rather a wrong name than a registry in trouble
-            if host not in self._answered:
+            if url.place not in self._answered:
                 passing.tries = _FIRST_TRIES
             raise
-        self._answered.add(host)
-        return response
+        except SourceError as error:
+            raise error.__cause__ or error from None
+        self._answered.add(url.place)
+        return answer
 
-    def _may_be_plain(self, url: httpx2.URL) -> bool:
-        host = url.netloc.decode()
-        return is_loopback(host) or host in self.settings.insecure
+    def _may_be_plain(self, url: Url) -> bool:
+        return is_loopback(url.place) or url.place in self.settings.insecure
 
     def _probed(self, endpoint: Endpoint) -> str:
         """Which of its protocols an endpoint speaks; it is asked without credentials."""
@@ -238,53 +276,21 @@ class Transport:
                 return endpoint.schemes[0]
             retries.wait(passing)
 
-    def _client(self, url: httpx2.URL, *, verified: bool) -> httpx2.Client:
-        host = url.netloc.decode()
-        key = (f"{url.scheme}://{host}", verified)
-        with self._lock:
-            client = self._clients.get(key)
-            if client is None:
-                timeout = httpx2.Timeout(
-                    self.settings.timeout, connect=min(_CONNECT_SECONDS, self.settings.timeout), pool=None
-                )
-                client = self._clients[key] = httpx2.Client(
-                    verify=self._context(host, verified=verified) if url.scheme == "https" else False,
-                    # as Go's: never by a proxy to this machine itself
-                    trust_env=not is_loopback(host),
-                    timeout=timeout,
-                    follow_redirects=False,
-                )
-            return client
-
-    def _context(self, host: str, *, verified: bool) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        if not verified:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        for directory in self.settings.certificates:
-            _add_certificates(context, f"{directory}/{host}")
-        return context
-
 
 def failure(
     status: int, headers: Mapping[str, str], reason: str, method: str, url: str
 ) -> Passing | RegistryError:
     """The error that an answer is, or what may pass."""
-    import http
-
     try:
         phrase = http.HTTPStatus(status).phrase.lower()
     except ValueError:
         phrase = "unknown"
-    parts = httpx2.URL(url)
+    asked = Url.parse(url)
+    path = asked.target.partition("?")[0]
     why = f": {reason}" if reason else ""
-    message = (
-        f"registry `{parts.netloc.decode()}` answered {status} ({phrase}) to `{method} {parts.path}`{why}"
-    )
+    message = f"registry `{asked.place}` answered {status} ({phrase}) to `{method} {path}`{why}"
     if status in {401, 403}:
-        return Unauthorized(
-            message, hint=f"`{login_command(parts.netloc.decode())}` with an account that may"
-        )
+        return Unauthorized(message, hint=f"`{login_command(asked.place)}` with an account that may")
     after = seconds_of(headers.get("retry-after"))
     if status == 429:
         wait = f"try again in {after:.0f} s" if after else "try again later"
@@ -299,66 +305,48 @@ def login_command(host: str) -> str:
 
 
 @contextlib.contextmanager
-def _told(url: str, settings: Settings) -> Iterator[None]:
+def _told(url: Url | str, settings: Settings) -> Iterator[None]:
     """Failures of the connection, as what may pass; those of certificates, as what does not."""
-    host = _host(url)
+    host = url if isinstance(url, str) else url.place
     try:
         yield
-    except (httpx2.ReadTimeout, httpx2.WriteTimeout) as error:
+    except Unconnected as error:
+        cause = error.__cause__
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            raise RegistryError(
+                f"registry `{host}` has a certificate that is not valid: {cause.verify_message}",
+                hint=f"put the CA's certificate into /etc/docker/certs.d/{host}/ca.crt",
+            ) from error
+        raise Passing(_unreachable(host, str(url), cause or error)) from error
+    except ProxyError as error:
+        raise Passing(
+            RegistryUnreachable(f"the proxy refuses to reach registry `{host}`: {error}")
+        ) from error
+    except (BadAddress, http.client.InvalidURL) as error:
+        raise RegistryError(f"registry `{host}` sent or has an address that is not valid: {error}") from error
+    except TimeoutError as error:
         raise Passing(
             RegistryUnreachable(
                 f"connection to registry `{host}` stalled: nothing for {settings.timeout:g} s",
                 hint="try again: what is complete is kept; `timeout` in registries.toml gives it more time",
             )
         ) from error
-    except httpx2.ConnectTimeout as error:
-        raise Passing(RegistryUnreachable(f"cannot reach registry `{host}`: no answer")) from error
-    except httpx2.ConnectError as error:
-        cause = _os_error(error)
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            raise RegistryError(
-                f"registry `{host}` has a certificate that is not valid: {cause.verify_message}",
-                hint=f"put the CA's certificate into /etc/docker/certs.d/{host}/ca.crt",
-            ) from error
-        raise Passing(_unreachable(host, url, cause or error)) from error
-    except httpx2.ProxyError as error:
-        raise Passing(
-            RegistryUnreachable(f"the proxy refuses to reach registry `{host}`: {error}")
-        ) from error
-    except (httpx2.UnsupportedProtocol, httpx2.InvalidURL, httpx2.LocalProtocolError) as error:
-        raise RegistryError(f"registry `{host}` sent or has an address that is not valid: {error}") from error
-    except httpx2.TransportError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise Passing(
             RegistryUnreachable(
-                f"connection to registry `{host}` broke off: {_words(_os_error(error) or error)}",
+                f"connection to registry `{host}` broke off: {words(error)}",
                 hint="try again: layers that are complete are kept as long as something needs them",
             )
         ) from error
 
 
 def _unreachable(host: str, url: str, error: BaseException) -> RegistryUnreachable:
+    if isinstance(error, TimeoutError):
+        return RegistryUnreachable(f"cannot reach registry `{host}`: no answer")
     hint = f"is `{host}` its address, and does it run?"
     if url.startswith("https:") and isinstance(error, ssl.SSLError):
         hint = f'if it speaks plain HTTP, allow that in registries.toml: [registry."{host}"] insecure = true'
-    return RegistryUnreachable(f"cannot reach registry `{host}`: {_words(error)}", hint=hint)
-
-
-def _os_error(error: BaseException) -> OSError | None:
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError):
-            return seen
-        seen = seen.__cause__ or seen.__context__
-    return None
-
-
-def _words(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        words = error.strerror
-    else:
-        words = str(error) or type(error).__name__
-    words = " ".join(words.split())[:_LONGEST_REASON].rstrip(".")
-    return words[:1].lower() + words[1:]
+    return RegistryUnreachable(f"cannot reach registry `{host}`: {words(error)}", hint=hint)
 
 
 def _reason(body: bytes) -> str:
@@ -373,30 +361,6 @@ def _reason(body: bytes) -> str:
         return ""
     text = ", ".join(dict.fromkeys(filter(None, texts)))
     return "".join(c for c in " ".join(text.split()) if c.isprintable())[:_LONGEST_REASON]
-
-
-def _add_certificates(context: ssl.SSLContext, directory: str) -> None:
-    try:
-        names = sorted(os.listdir(directory))
-    except OSError:
-        return
-    for name in names:
-        path = f"{directory}/{name}"
-        try:
-            if name.endswith(".crt"):
-                context.load_verify_locations(path)
-            elif name.endswith(".cert"):
-                context.load_cert_chain(path, path.removesuffix(".cert") + ".key")
-        except (OSError, ssl.SSLError) as error:
-            raise RegistryError(f"cannot use certificate `{path}`: {_words(error)}") from error
-
-
-def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
-    return url.scheme, url.host, url.port or {"http": 80, "https": 443}.get(url.scheme)
-
-
-def _host(url: str) -> str:
-    return httpx2.URL(url).netloc.decode()
 
 
 def _user_agent() -> str:

@@ -176,7 +176,7 @@ impl Launcher {
         }
     }
 
-    /// Unpacks an archive into a directory, with the ids that the launcher can give, and syncs it. `layer`: whiteouts
+    /// Unpacks an archive into a directory, with the ids that the launcher can give; not synced. `layer`: whiteouts
     /// become what overlayfs understands. `copy`: a file on the same file system that gets the archive's bytes.
     /// `lock`: held until nothing is written any more, even when this process is killed.
     pub fn unpack(

@@ -39,4 +39,4 @@ pub use error::Error;
 pub use name::EntryName;
 pub use options::{Devices, Limits, Options, OverlayXattr, Ownership, Whiteouts};
 pub use pack::{Content, PackOptions, Packed, pack};
-pub use unpack::{Unpacked, sync, unpack, unpack_and_keep};
+pub use unpack::{Unpacked, unpack, unpack_and_keep};

@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 
+use crossbeam_channel::Sender;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat, futimens, makedev, mkdirat, mknodat};
@@ -29,6 +30,8 @@ use crate::whiteout::{
 const OWNER_ALL: u32 = 0o700;
 /// Directories at most that wait for a mode without these; more come from hostile layers only, and take 16 MB.
 const RESTRICTED: usize = 4096;
+/// Bytes of files after which the disk begins to write them.
+const FLUSHED: u64 = 32 << 20;
 
 #[derive(Default)]
 pub(crate) struct Totals {
@@ -46,10 +49,12 @@ pub(crate) struct Placer<'r> {
     restricted: HashMap<Vec<u8>, u32>,
     brought: Brought,
     has_aufs_links: bool,
+    flush: Sender<()>,
+    flushed: u64,
 }
 
 impl<'r> Placer<'r> {
-    pub(crate) fn new(root: BorrowedFd<'r>, options: Options) -> Self {
+    pub(crate) fn new(root: BorrowedFd<'r>, options: Options, flush: Sender<()>) -> Self {
         Self {
             tree: Tree::new(root),
             options,
@@ -57,6 +62,8 @@ impl<'r> Placer<'r> {
             restricted: HashMap::new(),
             brought: Brought::default(),
             has_aufs_links: false,
+            flush,
+            flushed: 0,
         }
     }
 
@@ -67,6 +74,9 @@ impl<'r> Placer<'r> {
                 return Err(Error::TooManyEntries { limit: self.options.limits.entries });
             }
             self.place(&entry, archive)?;
+            if self.totals.size - self.flushed >= FLUSHED && self.flush.try_send(()).is_ok() {
+                self.flushed = self.totals.size;
+            }
         }
         self.finish().map_err(|fault| match fault {
             Fault::Call(action, errno) => Error::Root { action, errno },

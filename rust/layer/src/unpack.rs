@@ -4,6 +4,8 @@ use std::io::{Cursor, Read, Write};
 use std::os::fd::BorrowedFd;
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 
+use crossbeam_channel::{Receiver, bounded};
+
 use crate::archive::{Archive, End};
 use crate::compression::{Compression, Decoder, MAGIC_LENGTH};
 use crate::digest::Digest;
@@ -36,7 +38,7 @@ pub struct Unpacked {
 /// Unpacks the layer `source` beneath the directory `root`.
 ///
 /// On an error the directory holds a part of the layer; nothing outside of it has been touched.
-/// Nothing is written to disk for good before [`sync`].
+/// Nothing is certain to be on disk before the caller syncs the file system; the disk begins on it meanwhile.
 pub fn unpack(source: impl Read + Send, root: BorrowedFd<'_>, options: &Options) -> Result<Unpacked, Error> {
     run(source, None, root, options)
 }
@@ -84,7 +86,9 @@ fn run(
         };
         let end = if compression == Compression::None { End::Marked } else { End::Any };
         let mut archive = Archive::new(Tape::new(outlet, options.limits.archive_bytes), end);
-        let totals = Placer::new(root, *options).place_all(&mut archive)?;
+        let (wake, woken) = bounded(1);
+        spawn(scope, "layer-flush", move || flush(root, &woken))?;
+        let totals = Placer::new(root, *options, wake).place_all(&mut archive)?;
 
         let source = join(reader);
         Ok(Unpacked {
@@ -100,11 +104,13 @@ fn run(
     })
 }
 
-/// Writes the file system of `root` to disk: one call after all layers, before they are renamed into place.
-pub fn sync(root: BorrowedFd<'_>) -> Result<(), Error> {
+/// Has the disk write time and again what is there, while more is unpacked: for the end there is little left.
+fn flush(root: BorrowedFd<'_>, woken: &Receiver<()>) {
     // `root` may be open with O_PATH, which syncfs does not take.
-    let sync = || nix::unistd::syncfs(open_component(root, b".")?);
-    sync().map_err(|errno| Error::Root { action: "write everything to disk", errno })
+    let Ok(directory) = open_component(root, b".") else { return };
+    for () in woken {
+        let _ = nix::unistd::syncfs(&directory); // the caller's own is told of what could not be written
+    }
 }
 
 pub(crate) fn spawn<'scope, T: Send + 'scope>(

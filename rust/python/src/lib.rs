@@ -10,6 +10,7 @@
 mod doorway;
 mod launcher;
 mod process;
+mod sync;
 mod unpack;
 
 use pyo3::prelude::*;
@@ -20,6 +21,8 @@ mod _core {
     use crate::launcher::Launcher;
     #[pymodule_export]
     use crate::process::{Exit, Process};
+    #[pymodule_export]
+    use crate::sync::sync_file_system;
     #[pymodule_export]
     use crate::unpack::{Packed, Unpacked};
 }

@@ -20,7 +20,7 @@ pub(crate) struct Fds {
     pub held: Vec<OwnedFd>,
 }
 
-/// Unpacks, syncs, and tells the engine. `layer`: `.wh.` entries are whiteouts.
+/// Unpacks, and tells the engine. `layer`: `.wh.` entries are whiteouts.
 pub(crate) fn run(privilege: Privilege, fds: Fds, layer: bool, handle: &OwnedFd) {
     let options = options(privilege, layer);
     let (archive, root) = (File::from(fds.archive), fds.directory.as_fd());
@@ -28,7 +28,6 @@ pub(crate) fn run(privilege: Privilege, fds: Fds, layer: bool, handle: &OwnedFd)
         None => pycontain_layer::unpack(archive, root, &options),
         Some(copy) => pycontain_layer::unpack_and_keep(archive, File::from(copy), root, &options),
     };
-    let unpacked = unpacked.and_then(|unpacked| pycontain_layer::sync(root).map(|()| unpacked));
     let event = match unpacked {
         Ok(unpacked) => Event::Unpacked(Unpacked {
             digest: unpacked.digest.to_string(),
