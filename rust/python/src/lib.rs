@@ -9,6 +9,7 @@
 
 mod doorway;
 mod launcher;
+mod monitor;
 mod process;
 mod sync;
 mod unpack;
@@ -19,6 +20,8 @@ use pyo3::prelude::*;
 mod _core {
     #[pymodule_export]
     use crate::launcher::Launcher;
+    #[pymodule_export]
+    use crate::monitor::{Monitor, Waiting};
     #[pymodule_export]
     use crate::process::{Exit, Process};
     #[pymodule_export]
