@@ -54,6 +54,8 @@ class ContainerOptions(TypedDict, total=False):
     """How long a stop waits before it kills. Default: 10 s."""
     remove: bool
     """Remove the container when it ends; always so with `run`."""
+    cidfile: Path
+    """A file that is made, and gets the container's id."""
 
     # --- names and labels
     name: str

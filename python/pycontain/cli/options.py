@@ -92,6 +92,7 @@ FLAGS = tuple(
         ("userns", "--userns", "text", "MODE", "User namespace: auto or host"),
         ("cgroupns", "--cgroupns", "text", "MODE", "Cgroup namespace: private or host"),
         ("cgroup_parent", "--cgroup-parent", "text", "CGROUP", "Cgroup to be made below"),
+        ("cidfile", "--cidfile", "text", "FILE", "Make a file with its id"),
         ("stop_signal", "--stop-signal", "text", "SIGNAL", "Signal that asks it to stop"),
         ("stop_timeout", "--stop-timeout", "text", "SECONDS", "Time to stop before it is killed"),
     )

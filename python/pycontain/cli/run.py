@@ -66,20 +66,27 @@ def request(
     return image, words, given
 
 
-def _parameters() -> list[inspect.Parameter]:
+def parameters() -> list[inspect.Parameter]:
+    """The image, the command, and the options of a container."""
     kind = inspect.Parameter.KEYWORD_ONLY
     image = Annotated[str, typer.Argument(metavar="IMAGE", show_default=False)]
     args = Annotated[list[str] | None, typer.Argument(metavar="[COMMAND] [ARG...]", show_default=False)]
-    explain = Annotated[bool, typer.Option("--explain", help="Print what would be done, and do nothing")]
     return [
         inspect.Parameter("image", kind, annotation=image),
         inspect.Parameter("args", kind, default=None, annotation=args),
         *options.parameters(),
+    ]
+
+
+def _of_run() -> list[inspect.Parameter]:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    explain = Annotated[bool, typer.Option("--explain", help="Print what would be done, and do nothing")]
+    return [
         inspect.Parameter("explain", kind, default=False, annotation=explain),
     ]
 
 
 # typer reads the table through these two
-_SIGNATURE = inspect.Signature(_parameters(), return_annotation=int)
+_SIGNATURE = inspect.Signature([*parameters(), *_of_run()], return_annotation=int)
 command.__signature__ = _SIGNATURE  # type: ignore[attr-defined]
 command.__annotations__ = {name: parameter.annotation for name, parameter in _SIGNATURE.parameters.items()}

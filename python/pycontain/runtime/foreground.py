@@ -120,7 +120,7 @@ def _signals_to(process: Process, *, init: bool) -> Iterator[list[int]]:
     ended_by: list[int] = []
 
     def pass_on(number: int, _frame: object) -> None:
-        if number in _ENDING and not init and not _handles(process.pid, number):
+        if number in _ENDING and not init and not handles(process.pid, number):
             ended_by.append(number)
             number = signal.SIGKILL
         process.kill(number)
@@ -138,7 +138,7 @@ def _signals_to(process: Process, *, init: bool) -> Iterator[list[int]]:
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
 
-def _handles(pid: int, number: int) -> bool:
+def handles(pid: int, number: int) -> bool:
     """Whether the process does something about the signal: catches, ignores, or waits for it (proc(5))."""
     mask = 0
     try:

@@ -49,7 +49,7 @@ OPTIONS = (
     | limits.OPTIONS
     | frozenset(
         (
-            "cap_add cap_drop cgroup_parent cgroupns device_cgroup_rules devices domainname "
+            "cap_add cap_drop cgroup_parent cgroupns cidfile device_cgroup_rules devices domainname "
             "entrypoint env env_file group_add hostname ipc label_file labels mounts name network "
             "oom_score_adj pid platform pull rootfs security_opt shm_size stop_signal stop_timeout "
             "sysctls tmpfs ulimits user userns uts volumes workdir"
