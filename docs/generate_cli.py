@@ -28,7 +28,8 @@ This page is made by `docs/generate_cli.py`; a test fails when it is out of date
 
 _NOTES = {
     "run": """\
-The command runs in the foreground, with the streams, the terminal and the signals of `pycontain run`.
+The command runs in the foreground, with the streams, the terminal and the signals of `pycontain run`; with
+`--detach` in the background: the container's id goes to stdout, and what it writes to its log.
 `IMAGE` is the name or the id of an image that is here, or `host`: this machine's own programs below a
 writable layer. With `--rootfs DIR` there is no image: all words belong to the command. Flags come before
 the image.
@@ -127,8 +128,8 @@ Total reclaimed space: 0B
 """,
     "events": """\
 By whatever process: what happens is written down below the root. Without `--since` and `--until` it begins
-now; it ends at `--until`, or is interrupted. Actions are `create`, `start`, `die`, `oom`, `kill`, `rename`,
-`destroy` and `prune`.
+now; it ends at `--until`, or is interrupted. Actions are `create`, `start`, `die`, `oom`, `kill`, `stop`,
+`pause`, `unpause`, `attach`, `detach`, `rename`, `destroy` and `prune`.
 
 Of filters of different kinds all must hold, and all labels; of several values of one kind, one.
 
@@ -179,9 +180,48 @@ does not notice. `SIGNAL` is `TERM`, `SIGTERM` or 15.
     "stop": """\
 By its stop signal, and by SIGKILL after its stop timeout. One that does not handle the signal is killed at
 once: as process 1 it would not even notice.
+
+```console
+$ pycontain run --detach --name sleeper host sleep inf > /dev/null
+$ pycontain stop sleeper
+sleeper
+$ pycontain ps --all --format '{{.Names}}: {{.State}}'
+sleeper: exited
+```
 """,
     "wait": """\
 Prints the exit codes, in the order of the names.
+
+```console
+$ pycontain run --detach --name short host sh -c 'sleep 0.1; exit 3' > /dev/null
+$ pycontain wait short
+3
+```
+""",
+    "attach": """\
+To one that was started in the background. It reads what is typed if it was made with `--interactive`. The
+exit code is the container's; when the detach keys are typed in a terminal it is left, and goes on.
+""",
+    "pause": """\
+They can still be stopped and killed.
+""",
+    "unpause": """\
+They go on where they were.
+""",
+    "restart": """\
+Those that do not run are started. The flags are those of [pycontain stop](#pycontain-stop).
+""",
+    "start": """\
+In the background, with the files that they left. With `--attach` or `--interactive` one container, on the
+streams of this process; the exit code is the container's.
+
+```console
+$ pycontain create --name greeter host echo hello > /dev/null
+$ pycontain start --attach greeter
+hello
+$ pycontain logs greeter
+hello
+```
 """,
     "rename": """\
 It may be running.

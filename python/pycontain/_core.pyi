@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
-__all__ = ["Exit", "Launcher", "Packed", "Process", "Unpacked"]
+__all__ = ["Exit", "Launcher", "Monitor", "Packed", "Process", "Unpacked", "Waiting"]
 
 @final
 class Unpacked:
@@ -73,6 +73,36 @@ class Process:
     def close(self) -> None: ...
 
 @final
+class Waiting:
+    """The answer of a monitor that will come."""
+
+    def fileno(self) -> int: ...  # readable when it is there
+    # None: not after `timeout` s. ConnectionError: the monitor was killed, or ended just before it was asked
+    def wait(self, timeout: float | None = None) -> Exit | None: ...
+
+@final
+class Monitor:
+    """The monitor of a detached container that runs, or waits to be started again.
+
+    Everything raises ConnectionError when there is none (any more): then `state.json` says how the container
+    ended.
+    """
+
+    def __new__(cls, directory: str) -> Monitor: ...  # the container's
+    def signal(self, signal: int) -> None: ...
+    # `timeout` in seconds before all is killed; None: as the container was started with; `math.inf`: never.
+    # The Exit comes when all of the container is gone and its directory is unlocked.
+    def stop(self, signal: int | None = None, timeout: float | None = None) -> Waiting: ...
+    def pause(self) -> None: ...
+    def unpause(self) -> None: ...
+    def resize(self, rows: int, columns: int) -> None: ...
+    # stdin, stdout, stderr, each a pipe or socket, or None; they are made non-blocking, and close with the
+    # run
+    def attach(self, streams: tuple[int | None, int | None, int | None]) -> None: ...
+    def set_restart(self, policy: bytes) -> None: ...  # JSON, as `restart` in `Launcher.start_detached`
+    def end(self) -> Waiting: ...  # of the present run, even if there is another after it
+
+@final
 class Launcher:
     """The launcher process of this process. Closing it kills all containers that it started."""
 
@@ -87,6 +117,25 @@ class Launcher:
         ephemeral: str | None = None,
         lock: int | None = None,
     ) -> Process: ...
+    # Returns pid and notes when the command has been executed. `directory`: the container's, an fd with the
+    # lock on it; the caller closes theirs. `streams`: attached from the beginning, as by `Monitor.attach`.
+    # `detached`: JSON, each key optional,
+    #   stdin: bool, stdin_once: bool     stdin is a pipe; closed when the first who is attached closes theirs
+    #   log: {"max_size": bytes | null, "max_files": int}   `log/container.log`, docker's json-file; absent:
+    #     no log
+    #   restart: "no" | "always" | "unless-stopped" | {"on-failure": {"most": int}}   0: as often as it fails
+    #   stop_signal: int (15), stop_timeout: seconds (10) | null: as long as it takes
+    #   remove: {"directory": path, "name": path | null}    what goes in the end: directory, link
+    # and `state.json` in the directory follows: status, pid, started, finished, exit_code, oom_killed, error,
+    # restart_count, stopped_by_user, cgroup, cpu_nanoseconds, memory_peak
+    def start_detached(
+        self,
+        config: bytes,
+        detached: bytes,
+        directory: int,
+        *,
+        streams: tuple[int | None, int | None, int | None] | None = None,
+    ) -> tuple[int, list[str]]: ...
     # Exit is None after a timeout: everything inside was killed
     def run(
         self,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 
-from pycontain.errors import ExitError, StartError, TimeoutExpired
+from pycontain.errors import ContainerNotFound, ExitError, StartError, TimeoutExpired
 from pycontain.images import Images, StartImage
 from pycontain.paths import Paths, find
 from pycontain.runtime import directory as directories
@@ -80,6 +81,35 @@ class Engine:
         """
         with self._prepare(image, args, options, keep=True) as made:
             return self.containers.get(made.id)
+
+    def start(
+        self, image: str, args: str | Sequence[str] = (), **options: Unpack[ContainerOptions]
+    ) -> Container:
+        """Run a command in a new container that goes on without this process.
+
+        >>> web = engine.start("nginx", name="web", restart="on-failure:3")
+
+        Args:
+            image: its name; `host` stands for this machine's own programs.
+            args: the command; a str is split as a shell would split words; empty: the image's.
+            options: see `ContainerOptions`.
+
+        Raises:
+            ImageNotFound: no such image, here or in its registry.
+            InvalidOption: an option's value is not one it takes.
+            NameInUse: another container has the name.
+            StartError: it could not be started; the container is there nevertheless, but with `remove`.
+        """
+        with self._prepare(image, args, options, attached=False) as made:
+            container = self.containers.get(made.id)
+        try:
+            container.start()
+        except BaseException:
+            if options.get("remove"):
+                with contextlib.suppress(ContainerNotFound):  # its monitor removes it, if it got one
+                    container.remove(force=True)
+            raise
+        return container
 
     def run(
         self,
@@ -273,19 +303,31 @@ class Engine:
             return self._launcher
 
     def _prepare(
-        self, image: str, args: str | Sequence[str], options: ContainerOptions, *, keep: bool = True
+        self,
+        image: str,
+        args: str | Sequence[str],
+        options: ContainerOptions,
+        *,
+        keep: bool = True,
+        attached: bool = True,
     ) -> _Container:
         if options.get("cidfile") is None:
-            return self._make(image, args, options, keep=keep)
+            return self._make(image, args, options, keep=keep, attached=attached)
         from pycontain.runtime import id_file
 
         with id_file.made(options["cidfile"]) as write:
-            made = self._make(image, args, options, keep=keep)
+            made = self._make(image, args, options, keep=keep, attached=attached)
             write(made.id)
             return made
 
     def _make(
-        self, image: str, args: str | Sequence[str], options: ContainerOptions, *, keep: bool
+        self,
+        image: str,
+        args: str | Sequence[str],
+        options: ContainerOptions,
+        *,
+        keep: bool,
+        attached: bool,
     ) -> _Container:
         start = self._start_image(image, options)
         if keep:  # read twice: for the configuration, and for the record
@@ -320,7 +362,7 @@ class Engine:
             if keep and name is not None:
                 from pycontain.runtime.recording import record_of
 
-                record = record_of(directory.id, name, image, start, prepared, options)
+                record = record_of(directory.id, name, image, start, prepared, options, attached=attached)
                 directories.record(directory, record, prepared.config)
         except BaseException:
             directories.remove(directory)

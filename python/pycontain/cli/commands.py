@@ -16,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 # name: (module, what it does); the module has a function `command`, which typer makes the command of
 COMMANDS = {
     "run": ("run", "Create a container from an image and run a command in it"),
+    "attach": ("attach", "Show what a container writes, and let it read what is typed"),
     "commit": ("commit", "Make an image of a container"),
     "create": ("create", "Make a container, and start nothing"),
     "diff": ("diff", "Show what a container changed in its image"),
@@ -30,20 +31,26 @@ COMMANDS = {
     "login": ("login", "Log in to a registry"),
     "logout": ("logout", "Log out of a registry"),
     "logs": ("logs", "Show what a container wrote"),
+    "pause": ("pause", "Let nothing in containers run"),
     "ps": ("ps", "List containers"),
     "pull": ("pull", "Fetch an image from its registry"),
     "push": ("push", "Send an image to its registry"),
     "rename": ("rename", "Give a container another name"),
+    "restart": ("restart", "Stop containers and start them"),
     "rm": ("rm", "Remove containers"),
     "rmi": ("rmi", "Remove images"),
     "save": ("save", "Write images to an archive"),
     "search": ("search", "Look for images in a registry"),
+    "start": ("start", "Start containers"),
     "stop": ("stop", "Stop containers"),
     "tag": ("tag", "Give an image another name"),
+    "unpause": ("unpause", "Let paused containers go on"),
     "version": ("version", "Show which versions are at work"),
     "wait": ("wait", "Wait until containers do not run"),
 }
-_OF_CONTAINERS = "commit create diff export kill logs rename rm run stop wait".split()
+_OF_CONTAINERS = (
+    "attach commit create diff export kill logs pause rename restart rm run start stop unpause wait"
+).split()
 # name: (what it is about, its commands); `pycontain image rm` is the same function as `pycontain rmi`
 GROUPS = {
     "container": (

@@ -12,7 +12,7 @@ from pycontain.cli import options
 OPTIONS_ANYWHERE = False  # what follows the image belongs to the command
 
 
-def command(image: str, args: list[str] | None, explain: bool, **flags: Any) -> int:
+def command(image: str, args: list[str] | None, explain: bool, detach: bool, **flags: Any) -> int:
     """Create a container from an image and run a command in it.
 
     The image `host` is this machine's own programs and files, below a writable layer.
@@ -24,6 +24,9 @@ def command(image: str, args: list[str] | None, explain: bool, **flags: Any) -> 
     def start(**options: Any) -> int:
         if explain:
             typer.echo(default().explain(image, words, **options))
+            return 0
+        if detach:
+            typer.echo(default().start(image, words, **options).id)
             return 0
         status: int = default().run_foreground(image, words, **options)
         return status
@@ -80,8 +83,12 @@ def parameters() -> list[inspect.Parameter]:
 
 def _of_run() -> list[inspect.Parameter]:
     kind = inspect.Parameter.KEYWORD_ONLY
+    detach = Annotated[
+        bool, typer.Option("--detach", "-d", help="Start it in the background, and print its id")
+    ]
     explain = Annotated[bool, typer.Option("--explain", help="Print what would be done, and do nothing")]
     return [
+        inspect.Parameter("detach", kind, default=False, annotation=detach),
         inspect.Parameter("explain", kind, default=False, annotation=explain),
     ]
 

@@ -93,6 +93,18 @@ class Container:
 
         return entries(self._paths, self._kept, follow=follow, since=since, until=until, tail=tail)
 
+    def start(self) -> None:
+        """Start it; it goes on without this process. Nothing is done if it runs.
+
+        Raises:
+            Conflict: it is paused.
+            ContainerNotFound: it is gone.
+            StartError: it could not be started; `CommandNotFound` when there is no such command.
+        """
+        from pycontain.containers import keeping
+
+        keeping.start(self._paths, self._kept, self._launcher())
+
     def stop(self, *, signal: str | int | None = None, timeout: Duration | None = None) -> None:
         """Ask it to end, and kill it if it does not; at once, if it does not handle the signal.
 
@@ -113,6 +125,42 @@ class Container:
             patience = float("inf") if timeout in {-1, "-1"} else seconds("timeout", timeout)
         keeping.stop(self._paths, self._kept, number=number, timeout=patience)
 
+    def show(
+        self,
+        *,
+        start: bool = False,
+        stdin: bool = True,
+        detach_keys: str = "ctrl-p,ctrl-q",
+        pass_signals: bool = True,
+    ) -> int | None:
+        """Pass its streams to and from those of this process until it ends. Only for the main thread.
+
+        Args:
+            start: start it first, so that nothing is missed.
+            stdin: pass on what this process reads, if it was made to read.
+            detach_keys: leave it when these are typed in a terminal.
+            pass_signals: send it the signals that this process gets.
+
+        Returns:
+            Its exit code; None: it was left, and goes on.
+
+        Raises:
+            Conflict: it does not run, or is paused, or runs in another's foreground.
+            ContainerNotFound: it is gone.
+            StartError: it could not be started.
+        """
+        from pycontain.containers.showing import show
+
+        launcher = self._launcher if start else None
+        return show(
+            self._paths, self._kept, launcher, stdin=stdin, keys=detach_keys, pass_signals=pass_signals
+        )
+
+    def restart(self, *, signal: str | int | None = None, timeout: Duration | None = None) -> None:
+        """`stop`, if it runs, and `start`."""
+        self.stop(signal=signal, timeout=timeout)
+        self.start()
+
     def kill(self, signal: str | int = "KILL") -> None:
         """Send a signal to its first process.
 
@@ -125,6 +173,29 @@ class Container:
         from pycontain.runtime.sizes import signal_number
 
         keeping.kill(self._paths, self._kept, signal_number("signal", signal))
+
+    def pause(self) -> None:
+        """Let nothing in it run, until `unpause`.
+
+        Raises:
+            Conflict: it does not run, or is paused.
+            ContainerNotFound: it is gone.
+            Unsupported: it has no control group of its own, or is in a foreground.
+        """
+        from pycontain.containers import keeping
+
+        keeping.freeze(self._paths, self._kept, frozen=True)
+
+    def unpause(self) -> None:
+        """Let it go on.
+
+        Raises:
+            Conflict: it is not paused.
+            ContainerNotFound: it is gone.
+        """
+        from pycontain.containers import keeping
+
+        keeping.freeze(self._paths, self._kept, frozen=False)
 
     def wait(self, timeout: float | None = None) -> int:
         """Until it does not run and is not to be started again; its exit code.

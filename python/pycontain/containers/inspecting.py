@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from pycontain.containers.logs import path_of
-from pycontain.runtime import records
+from pycontain.runtime import lifecycle, records
 from pycontain.runtime.disk import size_of
 
 TYPE_CHECKING = False
@@ -91,7 +91,6 @@ def _health(health: Health) -> dict[str, Any]:
 
 def _config(record: Record, config: Mapping[str, Any]) -> dict[str, Any]:
     options, process = record.options, config["process"]
-    stdin = bool(options.get("stdin"))
     return {
         "Hostname": record.hostname,
         "Domainname": config.get("domainname", ""),
@@ -100,8 +99,8 @@ def _config(record: Record, config: Mapping[str, Any]) -> dict[str, Any]:
         "AttachStdout": False,
         "AttachStderr": False,
         "Tty": bool(process.get("terminal")),
-        "OpenStdin": stdin,
-        "StdinOnce": stdin,
+        "OpenStdin": bool(options.get("stdin")),
+        "StdinOnce": record.stdin_once,
         "Env": process["env"],
         "Cmd": list(record.command) or None,
         "Image": record.image,
@@ -132,13 +131,14 @@ def _host_config(record: Record, config: Mapping[str, Any]) -> dict[str, Any]:
     def shared(kind: str) -> str:
         return "private" if kind in namespaces else "host"
 
+    log, restart = lifecycle.log(options), lifecycle.restart(options)
     return {
         "Binds": [_bind(mount) for mount in record.mounts if mount.type == "bind"] or None,
         "ContainerIDFile": options.get("cidfile", ""),
-        "LogConfig": {"Type": "json-file", "Config": {}},
+        "LogConfig": {"Type": log.driver, "Config": log.options},
         "NetworkMode": record.network,
         "PortBindings": {},
-        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "RestartPolicy": {"Name": restart.policy, "MaximumRetryCount": restart.most},
         "AutoRemove": bool(options.get("remove")),
         "VolumeDriver": "",
         "VolumesFrom": None,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Start = Callable[[tuple[int, int, int]], Process]
 
-_NOT_PASSED_ON = {
+NOT_PASSED_ON = {
     *(signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGPIPE, signal.SIGURG),
     *(signal.SIGWINCH, signal.SIGTTIN, signal.SIGTTOU, signal.SIGTSTP, signal.SIGCONT),
     *(signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGPROF, signal.SIGVTALRM),
@@ -126,7 +126,7 @@ def _signals_to(process: Process, *, init: bool) -> Iterator[list[int]]:
         process.kill(number)
 
     before = {}
-    for number in signal.valid_signals() - _NOT_PASSED_ON:
+    for number in signal.valid_signals() - NOT_PASSED_ON:
         with contextlib.suppress(OSError, ValueError):  # the C library keeps some for itself
             before[number] = signal.signal(number, pass_on)
     # any handler at all: the window's size is looked at when a wait is interrupted

@@ -211,7 +211,7 @@ class Stopped(Value):
         lock: the fd that holds the lock.
     """
 
-    __slots__ = ("state", "lock")  # noqa: RUF023 - the constructor's order
+    __slots__ = ("lock", "state")
     state: State
     lock: int
 

@@ -25,7 +25,14 @@ _NOT_ASKED_FOR = {"/dev/mqueue", "/dev/shm"}  # noqa: S108 - no file is made the
 
 
 def record_of(
-    id: str, name: str, image: str, start: StartImage, prepared: Prepared, options: Mapping[str, Any]
+    id: str,
+    name: str,
+    image: str,
+    start: StartImage,
+    prepared: Prepared,
+    options: Mapping[str, Any],
+    *,
+    attached: bool,
 ) -> Record:
     """The record of a container that is made now."""
     entrypoint = _entrypoint(options, start.config)
@@ -43,6 +50,7 @@ def record_of(
         mounts=tuple(_mounts(prepared.config)),
         stop_signal=prepared.stop_signal,
         stop_timeout=None if endless else prepared.stop_timeout,
+        stdin_once=attached and bool(options.get("stdin")),
         options={key: _plain(value) for key, value in options.items() if value is not None},
     )
 

@@ -54,7 +54,8 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a container is.
 
     `image` is as it was given, `image_id` empty without one; `entrypoint` and `command` make the command
-    together; `stop_timeout` is None where a stop waits for ever; `options` are those that were given.
+    together; `stop_timeout` is None where a stop waits for ever; with `stdin_once` its standard input ends
+    with that of the first who is attached; `options` are those that were given.
     """
 
     id: str
@@ -69,6 +70,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     mounts: tuple[MountRecord, ...] = ()
     stop_signal: int = 15
     stop_timeout: float | None = 10.0
+    stdin_once: bool = False
     options: dict[str, Any] = {}
 
     @property

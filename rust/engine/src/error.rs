@@ -11,6 +11,8 @@ pub enum Error {
     Failed(Failure),
     #[error("the launcher ended without a word")]
     LauncherDied,
+    #[error("the container is not running")]
+    NoMonitor,
     #[error("{what}: {errno}")]
     System { what: &'static str, errno: nix::errno::Errno },
     /// A handler of the caller (Python's, for Ctrl-C) wants to stop the waiting.

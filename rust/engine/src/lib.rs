@@ -7,16 +7,19 @@
 mod error;
 mod files;
 mod launcher;
+mod monitor;
 mod process;
 mod streams;
 mod terminal;
 
 pub use error::Error;
 pub use launcher::{Launcher, Start};
+pub use monitor::{Monitor, Streams, Waiting};
 pub use process::Interrupted;
 pub use process::{Ended, Process};
 pub use pycontain_runtime::protocol::{
-    Change, ChangeKind, Compression, Exited, Failure, Packed, Reason, Unpacked, Usage,
+    Change, ChangeKind, Compression, Detached, Exited, Failure, Packed, Reason, Timeout, Unpacked, Usage,
 };
+pub use pycontain_runtime::restart::Policy;
 pub use streams::{Captured, Outcome, Passage};
 pub use terminal::Raw;

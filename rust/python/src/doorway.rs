@@ -3,7 +3,7 @@
 use std::os::fd::{OwnedFd, RawFd};
 
 use pycontain_engine::{Error, Failure, Reason};
-use pyo3::exceptions::{PyKeyboardInterrupt, PyOSError, PyValueError};
+use pyo3::exceptions::{PyConnectionError, PyKeyboardInterrupt, PyOSError, PyValueError};
 use pyo3::prelude::*;
 
 mod python {
@@ -50,6 +50,7 @@ pub(crate) fn exception(python: Python<'_>, error: Error) -> PyErr {
             python::PycontainError::new_err("the launcher process ended unexpectedly"),
             Some("was it killed? every container of this engine has ended with it"),
         ),
+        Error::NoMonitor => PyConnectionError::new_err(error.to_string()),
         Error::System { errno, .. } => PyOSError::new_err((errno as i32, error.to_string())),
         Error::Interrupted => PyKeyboardInterrupt::new_err(()),
     }
@@ -107,6 +108,7 @@ pub(crate) fn failed(python: Python<'_>, failure: &Failure) -> PyErr {
         Reason::Pack if failure.errno == 0 => return python::Unsupported::new_err(message),
         Reason::Archive | Reason::Pack => python::StoreError::new_err(message),
         Reason::Step | Reason::UnknownUser => python::StartError::new_err(message),
+        Reason::State => python::PycontainError::new_err(message),
     };
     let number = (failure.errno != 0).then_some(failure.errno);
     let _ = error.value(python).setattr("errno", number);

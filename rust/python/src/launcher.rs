@@ -7,12 +7,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use pycontain_engine::{Captured, ChangeKind, Compression, Start};
+use pycontain_engine::{Captured, ChangeKind, Compression, Detached, Start};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::doorway::{duplicate, enter, failed};
+use crate::monitor::Ends;
 use crate::process::{Exit, Process};
 use crate::unpack::{Packed, Unpacked};
 
@@ -90,6 +91,26 @@ impl Launcher {
             PyBytes::new(python, &outcome.stderr),
             outcome.notes,
         ))
+    }
+
+    /// Starts a container that goes on without this process: its pid, and the planner's notes.
+    #[pyo3(signature = (config, detached, directory, *, streams=None))]
+    fn start_detached(
+        &self,
+        python: Python<'_>,
+        config: &[u8],
+        detached: &[u8],
+        directory: i32,
+        streams: Option<(Option<i32>, Option<i32>, Option<i32>)>,
+    ) -> PyResult<(i32, Vec<String>)> {
+        let launcher = self.get()?;
+        let detached: Detached =
+            serde_json::from_slice(detached).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let directory = duplicate(directory)?;
+        let streams = Ends::new(streams.unwrap_or_default())?;
+        enter(python, |interrupted| {
+            launcher.start_detached(config, detached, directory.as_fd(), streams.borrow(), interrupted)
+        })
     }
 
     /// Whether it still serves: it may have been killed.

@@ -9,6 +9,7 @@
 
 mod doorway;
 mod launcher;
+mod monitor;
 mod process;
 mod unpack;
 
@@ -18,6 +19,8 @@ use pyo3::prelude::*;
 mod _core {
     #[pymodule_export]
     use crate::launcher::Launcher;
+    #[pymodule_export]
+    use crate::monitor::{Monitor, Waiting};
     #[pymodule_export]
     use crate::process::{Exit, Process};
     #[pymodule_export]

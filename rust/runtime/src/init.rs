@@ -50,7 +50,7 @@ pub(crate) fn run(order: &Order<'_>, channel: OwnedFd, control: &OwnedFd) -> ! {
     let status = match failure.reason {
         Reason::CommandNotFound => 127,
         Reason::CommandNotExecutable => 126,
-        Reason::Step | Reason::UnknownUser | Reason::Archive | Reason::Pack => 125,
+        Reason::Step | Reason::UnknownUser | Reason::Archive | Reason::Pack | Reason::State => 125,
     };
     channel::tell(&init.handle, &Event::Failed(failure), &[]);
     process::exit(status)

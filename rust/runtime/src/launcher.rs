@@ -12,7 +12,7 @@ use pycontain_cgroup::{Group, Parent};
 use pycontain_plan::HostFacts;
 use pycontain_plan::step::{Cgroup, Ids, Overlay, Shape};
 use pycontain_runtime::protocol::{Command, Event, Exited, Failure, Reason, Request, Start};
-use pycontain_sys::process::{self, Side};
+use pycontain_sys::process;
 use pycontain_sys::socket;
 
 use crate::channel::{self, Report};
@@ -25,6 +25,7 @@ use crate::scratch::{Pool, Root, Scratch};
 use crate::tokens::Token;
 use crate::{probe, sweeper};
 
+mod detached;
 mod errands;
 
 /// What an event of the loop is about: an fd of a container, or of the launcher.
@@ -40,9 +41,11 @@ enum Source {
     Errand,
     Removals,
     Abandoned,
+    Monitor,
+    Detaching,
 }
 
-const SOURCES: [Source; 9] = [
+const SOURCES: [Source; 11] = [
     Source::Channel,
     Source::Control,
     Source::Outside,
@@ -52,6 +55,8 @@ const SOURCES: [Source; 9] = [
     Source::Errand,
     Source::Removals,
     Source::Abandoned,
+    Source::Monitor,
+    Source::Detaching,
 ];
 
 type Number = u64;
@@ -73,6 +78,12 @@ struct Launcher {
     containers: BTreeMap<Number, Container>,
     /// Forks that remove something for the engine, and the handles to tell.
     errands: BTreeMap<Number, (OwnedFd, OwnedFd)>,
+    /// Of detached containers, which outlive the launcher.
+    monitors: BTreeMap<Number, OwnedFd>,
+    /// The other ends of those that start one, and of which shape it is.
+    detaching: BTreeMap<Number, (Shape, OwnedFd)>,
+    /// One that waits for a container to be started.
+    monitor: Option<(Number, Shape, OwnedFd)>,
     parents: BTreeMap<String, Parent>,
     scratches: Pool,
     removals: Removals,
@@ -127,6 +138,9 @@ impl Launcher {
             run_directory,
             containers: BTreeMap::new(),
             errands: BTreeMap::new(),
+            monitors: BTreeMap::new(),
+            detaching: BTreeMap::new(),
+            monitor: None,
             parents: BTreeMap::new(),
             scratches: Pool::default(),
             removals: Removals::new().during(|| "make an inotify".to_owned())?,
@@ -167,6 +181,8 @@ impl Launcher {
                     Source::Errand => self.on_errand_end(number),
                     Source::Removals => self.on_removal(),
                     Source::Abandoned => self.on_abandoned(number),
+                    Source::Monitor => self.on_monitor_end(number),
+                    Source::Detaching => self.on_detached(number),
                 }
             }
         }
@@ -188,6 +204,9 @@ impl Launcher {
                 self.make_spare();
             }
             Request::Start(start) => self.start(start, handle, fds),
+            Request::Detach { shape, detached, attached } => {
+                self.detach(&shape, &(detached, attached), handle, fds);
+            }
             Request::ProbeIdmap => {
                 let answer = fds.first().is_some_and(|path| probe::idmap(path, self.user_namespace.as_ref()));
                 channel::tell(&handle, &Event::Idmap(answer), &[]);
@@ -307,7 +326,6 @@ impl Launcher {
                 Some(made.map_err(|error| failure(format!("make the cgroup: {error}"), Reason::Step))?)
             }
         };
-        let (control, theirs) = socket::pair().during(|| "make a socket pair".to_owned())?;
         let order = Order {
             shape,
             group: group.as_ref(),
@@ -318,8 +336,7 @@ impl Launcher {
             run_directory: &self.run_directory,
             launcher: self.pid,
         };
-        let side = process::clone3(0, None).during(|| "fork".to_owned())?;
-        let Side::Parent { pidfd, .. } = side else { outside::run(&order, &theirs) };
+        let (control, pidfd) = outside::fork(&order)?;
         let watched = self
             .watch(&control, Source::Control, number)
             .and_then(|()| self.watch(&pidfd, Source::Outside, number));
@@ -490,10 +507,7 @@ impl Launcher {
 impl Drop for Launcher {
     fn drop(&mut self) {
         self.scratches.clear();
-        for hierarchy in self.facts.cgroups.hierarchies.iter().filter(|hierarchy| hierarchy.writable) {
-            // Not while another launcher has containers in it.
-            let _ = std::fs::remove_dir(hierarchy.directory.join(pycontain_plan::CGROUP_PARENT));
-        }
+        sweeper::remove_empty_parent(&self.facts);
         let _ = std::fs::remove_file(self.run_directory.join("launchers").join(&self.token.name));
     }
 }

@@ -8,6 +8,7 @@
 //!   the host's privileges the mounts that only the host can make, and ends;
 //! * `init` (and `file_tree`, `execute`): the first process inside, cloned by `outside` as a child of the launcher; ends in
 //!   the container's command;
+//! * monitors (`monitor`): forks that outlive the launcher, each the parent of one detached container's init;
 //! * errands (`sweeper`, `unpack`, `pack`, `view`): forks that remove what is large or was left behind, and that unpack,
 //!   pack and compare layers.
 
@@ -23,6 +24,7 @@ mod file_tree;
 mod init;
 mod launcher;
 mod layers;
+mod monitor;
 mod outside;
 mod pack;
 mod probe;

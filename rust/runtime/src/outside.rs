@@ -45,7 +45,7 @@ use crate::failure::{During, failure};
 use crate::scratch::Scratch;
 use crate::{devices, init, ranges, tree};
 
-/// What the launcher gives to a new `outside`.
+/// What the launcher, or a monitor, gives to a new `outside`.
 pub(crate) struct Order<'a> {
     pub shape: &'a Shape,
     pub group: Option<&'a Group>,
@@ -69,7 +69,15 @@ pub(crate) struct Inside {
     pub root: u32,
 }
 
-pub(crate) fn run(order: &Order<'_>, control: &OwnedFd) -> ! {
+/// A new `outside`: the other end of its control, and its pidfd.
+pub(crate) fn fork(order: &Order<'_>) -> Result<(OwnedFd, OwnedFd), Failure> {
+    let (control, theirs) = socket::pair().during(|| "make a socket pair".to_owned())?;
+    let side = process::clone3(0, None).during(|| "fork".to_owned())?;
+    let Side::Parent { pidfd, .. } = side else { run(order, &theirs) };
+    Ok((control, pidfd))
+}
+
+fn run(order: &Order<'_>, control: &OwnedFd) -> ! {
     let status = match prepare(order, control) {
         Ok((inside, channel)) => start(order, inside, control, &channel),
         Err(failure) => {
@@ -215,7 +223,7 @@ fn write_maps(order: &Order<'_>, pid: Pid) -> Result<(), Failure> {
 }
 
 /// Closes all fds but 0 to 2 and `kept`: no copy of a launcher's fd may keep the launcher's peers from seeing its end.
-fn close_others(kept: impl Iterator<Item = i32>) -> nix::Result<()> {
+pub(crate) fn close_others(kept: impl Iterator<Item = i32>) -> nix::Result<()> {
     let mut kept: Vec<u32> = kept.map(i32::cast_unsigned).collect();
     kept.sort_unstable();
     let mut first = 3;

@@ -19,12 +19,35 @@
 //! any thread writes to it. A handle is one per container: a socket pair of which the engine sends one end along.
 //! When the engine closes its end, or dies, the launcher kills that container. When the channel closes, the launcher
 //! kills all, cleans up and exits.
+//!
+//! A detached container has a monitor, a fork of the launcher that outlives it:
+//!
+//! ```text
+//!  engine                     launcher                monitor                        outside, init
+//!    │ Request::Detach           │ Detached, plan, …     │                                 │
+//!    ├──────────────────────────►├──────────────────────►│ control: plan, streams          │
+//!    │                           │                       ├────────────────────────────────►│
+//!    │  handle: Event::Started                           │ Event::Terminal, Event::Failed, │
+//!    │◄──────────────────────────────────────────────────┤ or its end: execve              │
+//!    │                                                   │◄────────────────────────────────┤
+//!    ┆                                                   ┆
+//!  any process
+//!    │  <directory>/monitor.sock: Instruction            │
+//!    ├──────────────────────────────────────────────────►│
+//!    │  Event::Done, Event::Exited                       │
+//!    │◄──────────────────────────────────────────────────┤
+//! ```
+//!
+//! A connection to a monitor is for one instruction. Where it closes without an answer, the monitor is gone: then the
+//! container's `state.json` says how it ended.
 
 use std::path::PathBuf;
 
 use pycontain_plan::HostFacts;
 use pycontain_plan::step::{Overlay, Shape};
 use serde::{Deserialize, Serialize};
+
+use crate::restart::Policy;
 
 /// The fd of the channel in a new launcher.
 pub const CHANNEL: i32 = 3;
@@ -42,6 +65,10 @@ pub enum Request {
     Prepare { shape: Shape },
     /// fds: handle, memfd of the plan, stdin, stdout, stderr, and the locked directory of the container, if any.
     Start(Start),
+    /// fds: handle, memfd of the plan, the locked directory of the container, and the streams of whoever is attached from
+    /// the beginning. Answered by [`Event::Started`] when the command has been executed; else by [`Event::Failed`] and
+    /// [`Event::Exited`].
+    Detach { shape: Shape, detached: Detached, attached: Ends },
     /// fds: handle, a path on the file system in question. Answered by [`Event::Idmap`].
     ProbeIdmap,
     /// fds: handle, the archive (a file or pipe), the directory; with `copy` a file on the same file system to keep the
@@ -65,6 +92,93 @@ pub struct Start {
     pub ephemeral: Option<PathBuf>,
     /// Its root, if the next container of this shape may well have the same.
     pub root: Option<Overlay>,
+}
+
+/// Which of stdin, stdout and stderr there is an fd for: each a pipe or socket. They close at the end of the run.
+pub type Ends = [bool; 3];
+
+/// What a monitor is told of its container, besides the plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Detached {
+    pub terminal: bool,
+    /// Stdin is open although nobody may be attached.
+    pub stdin: bool,
+    /// It is closed when the first who was attached to it closes theirs.
+    pub stdin_once: bool,
+    pub log: Option<Log>,
+    pub restart: Policy,
+    /// The signal that asks the command to end, and how many seconds it gets for that; none: as long as it takes.
+    pub stop_signal: i32,
+    pub stop_timeout: Option<u32>,
+    /// Both are removed after the end: the directory, and the link to it that is the container's name.
+    pub remove: Option<Remains>,
+}
+
+impl Default for Detached {
+    fn default() -> Self {
+        Self {
+            terminal: false,
+            stdin: false,
+            stdin_once: false,
+            log: None,
+            restart: Policy::No,
+            stop_signal: 15,
+            stop_timeout: Some(10),
+            remove: None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remains {
+    pub directory: PathBuf,
+    pub name: Option<PathBuf>,
+}
+
+/// `log/container.log` in the container's directory, in docker's format `json-file`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// A file that has so many bytes becomes `container.log.1`.
+    pub max_size: Option<u64>,
+    /// So many files are kept in all; at least one.
+    pub max_files: u32,
+}
+
+/// To a monitor.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Instruction {
+    /// To the first process inside.
+    Signal {
+        signal: i32,
+    },
+    /// Ends the container: by a signal, if that is handled, and by killing all inside. Answered by [`Event::Exited`].
+    Stop {
+        signal: Option<i32>,
+        timeout: Timeout,
+    },
+    Pause,
+    Unpause,
+    /// Of the terminal.
+    Resize {
+        rows: u16,
+        columns: u16,
+    },
+    /// fds: those of the ends.
+    Attach(Ends),
+    /// Answered by [`Event::Exited`] at the end of the run, even if there is another after it.
+    Wait,
+    Restart(Policy),
+}
+
+/// How long a command that was asked to end is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Timeout {
+    /// As [`Detached`] has it.
+    Usual,
+    Milliseconds(u64),
+    Never,
 }
 
 /// To the engine, on a handle.
@@ -184,6 +298,8 @@ pub enum Reason {
     Archive,
     /// Files cannot be packed or compared: the step says why.
     Pack,
+    /// The container is not in the state for it: the step says which it is in.
+    State,
 }
 
 /// The end of a container: everything of it is gone when this is sent.

@@ -1,4 +1,4 @@
-//! Directory trees: copied into fresh volumes, removed when a container has ended.
+//! What is copied, and what is removed when a container has ended: directory trees, the last empty cgroup.
 
 use std::ffi::{CString, OsStr};
 use std::fs::File;
@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstatat, mkdirat, mknodat};
 use nix::unistd::{ForkResult, Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
+use pycontain_plan::HostFacts;
 use pycontain_sys::process;
 
 /// Copies what is in `from` to `to`, and its owner and mode, without following links.
@@ -129,6 +130,13 @@ pub(crate) fn remove_tree(directory: &Path) -> io::Result<()> {
     match std::fs::remove_dir_all(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
+    }
+}
+
+/// Removes the cgroup that those of containers are in, unless somebody has containers in it.
+pub(crate) fn remove_empty_parent(facts: &HostFacts) {
+    for hierarchy in facts.cgroups.hierarchies.iter().filter(|hierarchy| hierarchy.writable) {
+        let _ = std::fs::remove_dir(hierarchy.directory.join(pycontain_plan::CGROUP_PARENT));
     }
 }
 

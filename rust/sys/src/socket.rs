@@ -6,9 +6,10 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg,
-    socketpair,
+    AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
+    recvmsg, sendmsg, socketpair,
 };
+use nix::sys::stat::{Mode, umask};
 
 use crate::Result;
 
@@ -18,6 +19,40 @@ pub const MOST_FDS: usize = 128;
 /// A connected pair: message boundaries are kept, both ends see it when the other closes.
 pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
     socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+}
+
+/// Listens at `name` in `directory`, for this user alone.
+pub fn listen(directory: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let listener = nix::sys::socket::socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
+    let address = address(directory, name)?;
+    // The calling process has one thread: nothing else is made under this mask.
+    let mask = umask(Mode::from_bits_truncate(0o177));
+    let bound = nix::sys::socket::bind(listener.as_raw_fd(), &address);
+    umask(mask);
+    bound?;
+    nix::sys::socket::listen(&listener, Backlog::MAXCONN)?;
+    Ok(listener)
+}
+
+/// The next who connects to a listener; `EAGAIN`: nobody.
+pub fn accept(listener: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let fd = nix::sys::socket::accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC)?;
+    // SAFETY: a new fd of ours.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Connects to the socket `name` in `directory`.
+pub fn connect(directory: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
+    let socket =
+        nix::sys::socket::socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
+    nix::sys::socket::connect(socket.as_raw_fd(), &address(directory, name)?)?;
+    Ok(socket)
+}
+
+/// An address holds 108 bytes, which is less than a path may have.
+fn address(directory: BorrowedFd<'_>, name: &str) -> Result<UnixAddr> {
+    UnixAddr::new(format!("/proc/self/fd/{}/{name}", directory.as_raw_fd()).as_str())
 }
 
 /// Sends one message; `EPIPE` instead of a signal when the other end is gone.

@@ -1,0 +1,183 @@
+//! Detached containers: their start, and what is asked of their monitors afterwards, by any process.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::stat::Mode;
+use pycontain_plan::step::Act;
+use pycontain_runtime::protocol::{Detached, Event, Exited, Instruction, Request, Timeout};
+use pycontain_runtime::restart::Policy;
+use pycontain_sys::{memfd, socket};
+
+use crate::error::{During, Error};
+use crate::launcher::{Launcher, receive, send};
+use crate::process::{Interrupted, pause};
+
+const SOCKET: &str = "monitor.sock";
+
+/// Stdin, stdout, stderr of somebody, as far as they want them; pipes or sockets.
+pub type Streams<'a> = [Option<BorrowedFd<'a>>; 3];
+
+impl Launcher {
+    /// Starts a container that outlives the launcher: the pid of its first process, and the planner's notes. `directory`
+    /// is the container's, locked; the lock is the monitor's when the caller closes it.
+    pub fn start_detached(
+        &self,
+        config: &[u8],
+        detached: Detached,
+        directory: BorrowedFd<'_>,
+        attached: Streams<'_>,
+        interrupted: Interrupted<'_>,
+    ) -> Result<(i32, Vec<String>), Error> {
+        let plan = self.plan(config)?;
+        let bytes = postcard::to_stdvec(&plan).map_err(|_| Error::LauncherDied)?;
+        let plan_fd = memfd::message(c"plan", &bytes).during("make a memfd")?;
+        let (handle, theirs) = socket::pair().during("make a socket pair")?;
+        let mut fds = vec![theirs.as_fd(), plan_fd.as_fd(), directory];
+        fds.extend(attached.into_iter().flatten());
+        let terminal = plan.steps.iter().any(|step| matches!(step.act, Act::Console { .. }));
+        let request = Request::Detach {
+            shape: plan.shape,
+            detached: Detached { terminal, ..detached },
+            attached: attached.map(|end| end.is_some()),
+        };
+        send(self.channel(), &request, &fds)?;
+        drop(fds);
+        drop(theirs);
+        Ok((self.observe(started(&handle, interrupted))?, plan.notes))
+    }
+}
+
+/// The pid, when the command has been executed.
+fn started(handle: &OwnedFd, interrupted: Interrupted<'_>) -> Result<i32, Error> {
+    let mut why = None;
+    loop {
+        let mut polled = [PollFd::new(handle.as_fd(), PollFlags::POLLIN)];
+        pause(&mut polled, None, interrupted)?;
+        if !polled[0].any().unwrap_or(false) {
+            continue;
+        }
+        match receive::<Event>(handle.as_fd())? {
+            Some((Event::Started { pid }, _)) => return Ok(pid),
+            // Of several the first is the cause of the others.
+            Some((Event::Failed(failure), _)) => why = why.or(Some(failure)),
+            _ => return Err(why.map_or(Error::LauncherDied, Error::Failed)),
+        }
+    }
+}
+
+/// The monitor of a container that runs, or is about to be started again.
+#[derive(Debug)]
+pub struct Monitor {
+    directory: OwnedFd,
+}
+
+/// An answer that will come.
+#[derive(Debug)]
+pub struct Waiting {
+    connection: OwnedFd,
+}
+
+impl Monitor {
+    /// Of the container with this directory; an error when it has none.
+    pub fn new(directory: &Path) -> Result<Self, Error> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let directory = open(directory, flags, Mode::empty()).during("open the container's directory")?;
+        let monitor = Self { directory };
+        monitor.connect().map(|_| monitor)
+    }
+
+    fn connect(&self) -> Result<OwnedFd, Error> {
+        socket::connect(self.directory.as_fd(), SOCKET).map_err(|errno| match errno {
+            Errno::ENOENT | Errno::ECONNREFUSED => Error::NoMonitor,
+            errno => Error::System { what: "connect to the container's monitor", errno },
+        })
+    }
+
+    fn ask(&self, instruction: &Instruction, fds: &[BorrowedFd<'_>]) -> Result<Waiting, Error> {
+        let connection = self.connect()?;
+        send(connection.as_fd(), instruction, fds).map_err(|_| Error::NoMonitor)?;
+        Ok(Waiting { connection })
+    }
+
+    fn order(
+        &self,
+        instruction: &Instruction,
+        fds: &[BorrowedFd<'_>],
+        interrupted: Interrupted<'_>,
+    ) -> Result<(), Error> {
+        self.ask(instruction, fds)?.wait(None, interrupted).map(drop)
+    }
+
+    pub fn signal(&self, signal: i32, interrupted: Interrupted<'_>) -> Result<(), Error> {
+        self.order(&Instruction::Signal { signal }, &[], interrupted)
+    }
+
+    /// Ends the container. Its monitor goes on doing so when nobody waits for the answer.
+    pub fn stop(&self, signal: Option<i32>, timeout: Timeout) -> Result<Waiting, Error> {
+        self.ask(&Instruction::Stop { signal, timeout }, &[])
+    }
+
+    pub fn pause(&self, interrupted: Interrupted<'_>) -> Result<(), Error> {
+        self.order(&Instruction::Pause, &[], interrupted)
+    }
+
+    pub fn unpause(&self, interrupted: Interrupted<'_>) -> Result<(), Error> {
+        self.order(&Instruction::Unpause, &[], interrupted)
+    }
+
+    pub fn resize(&self, rows: u16, columns: u16, interrupted: Interrupted<'_>) -> Result<(), Error> {
+        self.order(&Instruction::Resize { rows, columns }, &[], interrupted)
+    }
+
+    /// From now on the container's streams are also the caller's, until the end of the run.
+    pub fn attach(&self, streams: Streams<'_>, interrupted: Interrupted<'_>) -> Result<(), Error> {
+        let fds: Vec<_> = streams.into_iter().flatten().collect();
+        self.order(&Instruction::Attach(streams.map(|end| end.is_some())), &fds, interrupted)
+    }
+
+    pub fn set_restart(&self, policy: Policy, interrupted: Interrupted<'_>) -> Result<(), Error> {
+        self.order(&Instruction::Restart(policy), &[], interrupted)
+    }
+
+    /// The end of the present run.
+    pub fn end(&self) -> Result<Waiting, Error> {
+        self.ask(&Instruction::Wait, &[])
+    }
+}
+
+impl Waiting {
+    /// Readable when the answer is there.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.connection.as_fd()
+    }
+
+    /// The outer nothing: no answer after `timeout`; the inner: it is done.
+    pub fn wait(
+        &self,
+        timeout: Option<Duration>,
+        interrupted: Interrupted<'_>,
+    ) -> Result<Option<Option<Exited>>, Error> {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut polled = [PollFd::new(self.connection.as_fd(), PollFlags::POLLIN)];
+        loop {
+            pause(&mut polled, deadline, interrupted)?;
+            if polled[0].any().unwrap_or(false) {
+                break;
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Ok(None);
+            }
+        }
+        match receive::<Event>(self.connection.as_fd())? {
+            Some((Event::Done(None), _)) => Ok(Some(None)),
+            Some((Event::Exited(exited), _)) => Ok(Some(Some(exited))),
+            Some((Event::Done(Some(failure)), _)) => Err(Error::Failed(failure)),
+            _ => Err(Error::NoMonitor),
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The monitor of a detached container.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
+
+use pycontain_engine::{Policy, Streams, Timeout};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::doorway::{duplicate, enter};
+use crate::launcher::seconds;
+use crate::process::Exit;
+
+/// Stdin, stdout and stderr of a caller, those that they gave.
+pub(crate) struct Ends([Option<OwnedFd>; 3]);
+
+impl Ends {
+    pub(crate) fn new(streams: (Option<i32>, Option<i32>, Option<i32>)) -> PyResult<Self> {
+        let copy = |fd: Option<i32>| fd.map(duplicate).transpose();
+        Ok(Self([copy(streams.0)?, copy(streams.1)?, copy(streams.2)?]))
+    }
+
+    pub(crate) fn borrow(&self) -> Streams<'_> {
+        self.0.each_ref().map(|fd| fd.as_ref().map(AsFd::as_fd))
+    }
+}
+
+#[pyclass(frozen, module = "pycontain._core")]
+pub(crate) struct Waiting {
+    inner: pycontain_engine::Waiting,
+}
+
+#[pymethods]
+impl Waiting {
+    fn fileno(&self) -> i32 {
+        self.inner.as_fd().as_raw_fd()
+    }
+
+    #[pyo3(signature = (timeout=None))]
+    fn wait(&self, python: Python<'_>, timeout: Option<f64>) -> PyResult<Option<Exit>> {
+        let timeout = timeout.map(seconds).transpose()?;
+        let answer = enter(python, |interrupted| self.inner.wait(timeout, interrupted))?;
+        Ok(answer.flatten().map(Exit::new))
+    }
+}
+
+#[pyclass(frozen, module = "pycontain._core")]
+pub(crate) struct Monitor {
+    inner: pycontain_engine::Monitor,
+}
+
+#[pymethods]
+impl Monitor {
+    #[new]
+    fn new(python: Python<'_>, directory: PathBuf) -> PyResult<Self> {
+        let inner = enter(python, |_| pycontain_engine::Monitor::new(&directory))?;
+        Ok(Self { inner })
+    }
+
+    fn signal(&self, python: Python<'_>, signal: i32) -> PyResult<()> {
+        enter(python, |interrupted| self.inner.signal(signal, interrupted))
+    }
+
+    /// `timeout` in seconds; nothing: as the container has it; infinite: as long as it takes.
+    #[pyo3(signature = (signal=None, timeout=None))]
+    fn stop(&self, python: Python<'_>, signal: Option<i32>, timeout: Option<f64>) -> PyResult<Waiting> {
+        let timeout = match timeout {
+            None => Timeout::Usual,
+            Some(f64::INFINITY) => Timeout::Never,
+            Some(timeout) => {
+                Timeout::Milliseconds(u64::try_from(seconds(timeout)?.as_millis()).unwrap_or(u64::MAX))
+            }
+        };
+        let inner = enter(python, |_| self.inner.stop(signal, timeout))?;
+        Ok(Waiting { inner })
+    }
+
+    fn pause(&self, python: Python<'_>) -> PyResult<()> {
+        enter(python, |interrupted| self.inner.pause(interrupted))
+    }
+
+    fn unpause(&self, python: Python<'_>) -> PyResult<()> {
+        enter(python, |interrupted| self.inner.unpause(interrupted))
+    }
+
+    fn resize(&self, python: Python<'_>, rows: u16, columns: u16) -> PyResult<()> {
+        enter(python, |interrupted| self.inner.resize(rows, columns, interrupted))
+    }
+
+    fn attach(&self, python: Python<'_>, streams: (Option<i32>, Option<i32>, Option<i32>)) -> PyResult<()> {
+        let streams = Ends::new(streams)?;
+        enter(python, |interrupted| self.inner.attach(streams.borrow(), interrupted))
+    }
+
+    /// `policy` as in the document that a container is started with.
+    fn set_restart(&self, python: Python<'_>, policy: &[u8]) -> PyResult<()> {
+        let policy: Policy =
+            serde_json::from_slice(policy).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        enter(python, |interrupted| self.inner.set_restart(policy, interrupted))
+    }
+
+    /// The end of the present run.
+    fn end(&self, python: Python<'_>) -> PyResult<Waiting> {
+        let inner = enter(python, |_| self.inner.end())?;
+        Ok(Waiting { inner })
+    }
+}

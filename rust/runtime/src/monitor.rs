@@ -1,0 +1,366 @@
+//! Runs in: a monitor, a fork of the launcher for one detached container, in a session of its own.
+//!
+//! It begins as a spare: it makes what the container's shape decides, and ends with the launcher. From the moment it has
+//! its plan it depends on nobody: it holds the lock on the container's directory, the range of ids, and a token of its
+//! own for the cgroup. It reads what the container writes, keeps `state.json`, answers whoever connects to
+//! `monitor.sock`, and starts the container again when it has ended and is to be.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use pycontain_runtime::protocol::{Detached, Ends, Event, Exited, Failure, Reason};
+use pycontain_runtime::restart::{End, Restarts};
+use pycontain_sys::{process, socket};
+
+use crate::channel;
+use crate::container::Container;
+use crate::failure::{During, failure};
+use crate::outside::close_others;
+use crate::sweeper;
+
+mod clients;
+mod log;
+mod place;
+mod run;
+mod state;
+mod stop;
+mod streams;
+
+use clients::{Client, Waits};
+pub(crate) use place::Ground;
+use place::Place;
+use run::Run;
+use state::{State, Status};
+use streams::{Part, Streams};
+
+const SOCKET: &str = "monitor.sock";
+
+/// Memory for reading and writing streams is given back when nothing has come for this long.
+const IDLE: Duration = Duration::from_millis(20);
+
+/// What an event is about.
+#[derive(Clone, Copy)]
+enum Source {
+    Report,
+    Outside,
+    Word,
+    Init,
+    Listener,
+    Client(usize),
+    Stream(Part),
+}
+
+/// Interests of one round of the loop.
+#[derive(Default)]
+struct Interests<'a> {
+    fds: Vec<PollFd<'a>>,
+    sources: Vec<Source>,
+}
+
+impl<'a> Interests<'a> {
+    fn add(&mut self, fd: &'a impl AsFd, events: PollFlags, source: Source) {
+        self.fds.push(PollFd::new(fd.as_fd(), events));
+        self.sources.push(source);
+    }
+}
+
+/// As a fork of the launcher, which has the other end of `control`.
+pub(crate) fn run(ground: &Ground<'_>, shape: pycontain_plan::step::Shape, control: OwnedFd) -> ! {
+    // The owners of these fds are the launcher's, which this copy of it never drops.
+    let _ = close_others(std::iter::once(control.as_raw_fd()));
+    let place = leave_launcher().and_then(|()| Place::new(ground, shape));
+    let made = place.and_then(|mut place| match place.make() {
+        Ok(container) => Ok((place, container)),
+        Err(failure) => {
+            place.end();
+            Err(failure)
+        }
+    });
+    match channel::receive::<(Detached, Ends)>(control.as_fd(), true) {
+        Ok(Some(((detached, ends), fds))) => begin(made, detached, ends, fds, control),
+        // The launcher has ended, or has no use for this spare.
+        _ => {
+            if let Ok((place, container)) = made {
+                run::discard(container);
+                place.end();
+            }
+        }
+    }
+    process::exit(0)
+}
+
+fn leave_launcher() -> Result<(), Failure> {
+    process::set_name(c"pycontain-watch").during(|| "name the process".to_owned())?;
+    nix::unistd::setsid().during(|| "make a session".to_owned())?;
+    nix::unistd::chdir("/").during(|| "enter /".to_owned())?;
+    // Stdin is `/dev/null`; what was the caller's stderr must not seem to be in use.
+    nix::unistd::dup2_stderr(std::io::stdin()).during(|| "let go of stderr".to_owned())
+}
+
+fn begin(
+    made: Result<(Place<'_>, Container), Failure>,
+    detached: Detached,
+    ends: Ends,
+    fds: Vec<OwnedFd>,
+    control: OwnedFd,
+) {
+    let mut fds = fds.into_iter();
+    let (Some(starter), Some(plan), Some(directory)) = (fds.next(), fds.next(), fds.next()) else { return };
+    let refuse = |failure| {
+        channel::tell(&starter, &Event::Failed(failure), &[]);
+        channel::tell(&starter, &Event::Exited(Exited { status: 125, ..Exited::default() }), &[]);
+    };
+    let (place, container) = match made {
+        Ok(made) => made,
+        Err(failure) => return refuse(failure),
+    };
+    let listener = match listen(&directory) {
+        Ok(listener) => listener,
+        Err(failure) => {
+            run::discard(container);
+            place.end();
+            return refuse(failure);
+        }
+    };
+    let mut streams = Streams::new(&detached);
+    streams.attach(ends, fds.collect());
+    let mut monitor = Monitor {
+        log: detached.log.map(log::Writer::new),
+        place,
+        detached,
+        plan,
+        directory,
+        listener,
+        clients: Vec::new(),
+        run: None,
+        streams,
+        state: State::default(),
+        starter: Some(starter),
+        control: Some(control),
+        restarts: Restarts::default(),
+        again: None,
+        kill_at: None,
+        last: Exited::default(),
+    };
+    monitor.start(Ok(container));
+    monitor.serve();
+    monitor.end();
+}
+
+fn listen(directory: &OwnedFd) -> Result<OwnedFd, Failure> {
+    // Of a monitor that was killed.
+    let _ = unlinkat(directory, SOCKET, UnlinkatFlags::NoRemoveDir);
+    socket::listen(directory.as_fd(), SOCKET).during(|| format!("listen at `{SOCKET}`"))
+}
+
+struct Monitor<'a> {
+    place: Place<'a>,
+    detached: Detached,
+    plan: OwnedFd,
+    /// The container's; it holds the lock.
+    directory: OwnedFd,
+    listener: OwnedFd,
+    clients: Vec<Client>,
+    run: Option<Run>,
+    streams: Streams,
+    log: Option<log::Writer>,
+    state: State,
+    /// Who asked for the start, until the command has been executed.
+    starter: Option<OwnedFd>,
+    /// Its end tells the launcher that the start is over.
+    control: Option<OwnedFd>,
+    restarts: Restarts,
+    /// When to start it again.
+    again: Option<Instant>,
+    /// When to kill what was asked to end.
+    kill_at: Option<Instant>,
+    last: Exited,
+}
+
+impl Monitor<'_> {
+    fn serve(&mut self) {
+        while self.run.is_some() || self.again.is_some() {
+            let ready = self.wait();
+            if ready.is_empty() {
+                self.streams.rest();
+                self.log.iter_mut().for_each(log::Writer::rest);
+            }
+            for (source, events) in ready {
+                self.on(source, events);
+            }
+            self.clients.retain(|client| !client.gone);
+            self.streams.settle();
+            self.on_time();
+        }
+    }
+
+    fn wait(&self) -> Vec<(Source, PollFlags)> {
+        let mut interests = Interests::default();
+        if let Some(run) = &self.run {
+            run.interests(&mut interests);
+        }
+        self.streams.interests(&mut interests);
+        interests.add(&self.listener, PollFlags::POLLIN, Source::Listener);
+        for (number, client) in self.clients.iter().enumerate() {
+            interests.add(&client.socket, PollFlags::POLLIN, Source::Client(number));
+        }
+        let Interests { mut fds, sources } = interests;
+        // Interrupted by no signal that it handles; an error would be one of memory, which passes.
+        let _ = poll(&mut fds, self.until_due());
+        let ready = fds.iter().zip(sources);
+        ready.filter_map(|(fd, source)| Some((source, fd.revents().filter(|got| !got.is_empty())?))).collect()
+    }
+
+    fn until_due(&self) -> PollTimeout {
+        let now = Instant::now();
+        let idle = self.streams.is_awake().then(|| now + IDLE);
+        let Some(due) = [self.again, self.kill_at, idle].into_iter().flatten().min() else {
+            return PollTimeout::NONE;
+        };
+        let left = due.saturating_duration_since(now).as_micros().div_ceil(1000);
+        PollTimeout::try_from(i32::try_from(left).unwrap_or(i32::MAX)).unwrap_or(PollTimeout::ZERO)
+    }
+
+    fn on(&mut self, source: Source, events: PollFlags) {
+        match source {
+            Source::Report => self.on_report(),
+            Source::Outside => self.on_outside_end(),
+            Source::Word => self.on_word(),
+            Source::Init => self.on_init_end(),
+            Source::Listener => self.on_connection(),
+            Source::Client(number) => self.on_instruction(number),
+            Source::Stream(part) => {
+                self.streams.on(part, events, self.log.as_mut().map(|log| (log, &self.directory)));
+            }
+        }
+    }
+
+    fn on_time(&mut self) {
+        let now = Instant::now();
+        if self.kill_at.is_some_and(|due| due <= now) {
+            self.kill_at = None;
+            self.run.iter().for_each(Run::kill);
+        }
+        if self.again.is_some_and(|due| due <= now) {
+            self.again = None;
+            let made = self.place.make();
+            self.start(made);
+        }
+    }
+
+    fn start(&mut self, made: Result<Container, Failure>) {
+        let begun = made.and_then(|container| {
+            let theirs = self.streams.open()?;
+            Run::begin(container, &self.plan, &theirs)
+        });
+        match begun {
+            Ok(run) => self.run = Some(run),
+            Err(failure) => {
+                self.ended(Exited { status: 125, ..Exited::default() }, Duration::ZERO, Some(failure));
+            }
+        }
+    }
+
+    fn on_report(&mut self) {
+        self.run.iter_mut().for_each(Run::take_reports);
+    }
+
+    fn on_outside_end(&mut self) {
+        let Some(run) = &mut self.run else { return };
+        if run.outside_ended() {
+            self.finish(125);
+        }
+    }
+
+    fn on_word(&mut self) {
+        let Some(run) = &mut self.run else { return };
+        let master = run.take_words();
+        if let Some(master) = master {
+            self.streams.set_terminal(master);
+        }
+        if run.has_just_executed() {
+            self.state.runs(run.pid(), run.cgroup());
+            self.state.write(&self.directory);
+            if let (Some(starter), Some(pidfd)) = (self.starter.take(), run.init()) {
+                channel::tell(&starter, &Event::Started { pid: run.pid() }, &[pidfd.as_fd()]);
+            }
+            self.control = None;
+        }
+    }
+
+    fn on_init_end(&mut self) {
+        let Some(run) = &mut self.run else { return };
+        let status = run.init_ended();
+        self.on_word();
+        self.finish(status);
+    }
+
+    /// The run is over: nothing of it runs any more.
+    fn finish(&mut self, status: i32) {
+        let Some(run) = self.run.take() else { return };
+        let Run { mut container, failure: why, executed, begun, .. } = run;
+        container.clean_up(&mut crate::scratch::Pool::default());
+        self.streams.drain(self.log.as_mut().map(|log| (log, &self.directory)));
+        if let Some(log) = &mut self.log {
+            log.finish(&self.directory);
+            self.state.note(log.trouble());
+        }
+        let killed = || failure("the container was killed before its command was executed", Reason::Step);
+        let why = why.or_else(|| (!executed).then(killed));
+        self.ended(Exited { status, ..container.exited }, begun.elapsed(), why);
+    }
+
+    fn ended(&mut self, exited: Exited, lasted: Duration, why: Option<Failure>) {
+        self.kill_at = None;
+        self.last = exited;
+        self.state.ended(&self.last, why.as_ref());
+        // What never ran is not started again.
+        let again = if let Some(starter) = &self.starter {
+            why.into_iter().for_each(|why| channel::tell(starter, &Event::Failed(why), &[]));
+            self.state.status = Status::Created;
+            None
+        } else {
+            let end = End { status: self.last.status, lasted, stopped: self.state.stopped_by_user };
+            self.restarts.after(self.detached.restart, end)
+        };
+        if let Some(pause) = again {
+            self.again = Some(Instant::now() + pause);
+            self.state.restarts(self.restarts.count);
+        }
+        self.state.write(&self.directory);
+        if again.is_some() {
+            self.answer(|client| client.waits == Some(Waits::ForRun));
+        }
+    }
+
+    fn answer(&mut self, is_asked: impl Fn(&Client) -> bool) {
+        for client in self.clients.iter_mut().filter(|client| is_asked(client)) {
+            channel::tell(&client.socket, &Event::Exited(self.last.clone()), &[]);
+            client.gone = true;
+        }
+    }
+
+    /// Who hears that the container has ended finds all of it gone, and its directory unlocked.
+    fn end(mut self) {
+        let _ = unlinkat(&self.directory, SOCKET, UnlinkatFlags::NoRemoveDir);
+        if let Some(remains) = &self.detached.remove {
+            let _ = sweeper::remove_tree(&remains.directory);
+            if let Some(name) = &remains.name
+                && std::fs::metadata(name).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+            {
+                let _ = std::fs::remove_file(name);
+            }
+        }
+        drop(self.directory);
+        self.place.end();
+        if let Some(starter) = &self.starter {
+            channel::tell(starter, &Event::Exited(self.last.clone()), &[]);
+        }
+        for client in self.clients.iter().filter(|client| client.waits.is_some()) {
+            channel::tell(&client.socket, &Event::Exited(self.last.clone()), &[]);
+        }
+        self.streams.hand_over_rest();
+    }
+}

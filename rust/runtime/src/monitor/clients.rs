@@ -1,0 +1,147 @@
+//! Runs in: a monitor. What others want of the container, one instruction a connection.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use pycontain_runtime::protocol::{Event, Failure, Instruction, Reason, Timeout};
+use pycontain_sys::socket;
+
+use super::state::Status;
+use super::{Monitor, Run, stop};
+use crate::channel;
+use crate::failure::{During, failure};
+
+pub(super) struct Client {
+    pub socket: OwnedFd,
+    pub waits: Option<Waits>,
+    /// It has its answer, or does not want one any more.
+    pub gone: bool,
+}
+
+/// For which end a client waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waits {
+    ForRun,
+    ForAll,
+}
+
+impl Monitor<'_> {
+    pub(super) fn on_connection(&mut self) {
+        while let Ok(socket) = socket::accept(self.listener.as_fd()) {
+            self.clients.push(Client { socket, waits: None, gone: false });
+        }
+    }
+
+    pub(super) fn on_instruction(&mut self, number: usize) {
+        let Some(client) = self.clients.get(number).filter(|client| !client.gone) else { return };
+        let answer = match channel::receive::<Instruction>(client.socket.as_fd(), false) {
+            Ok(Some((instruction, fds))) => self.obey(&instruction, fds),
+            Err(Errno::EAGAIN) => return,
+            Ok(None) | Err(_) => Ok(None),
+        };
+        let Some(client) = self.clients.get_mut(number) else { return };
+        match answer {
+            Ok(Some(waits)) => client.waits = Some(waits),
+            Ok(None) => {
+                channel::tell(&client.socket, &Event::Done(None), &[]);
+                client.gone = true;
+            }
+            Err(failure) => {
+                channel::tell(&client.socket, &Event::Done(Some(failure)), &[]);
+                client.gone = true;
+            }
+        }
+    }
+
+    /// Nothing: it is done.
+    fn obey(&mut self, instruction: &Instruction, fds: Vec<OwnedFd>) -> Result<Option<Waits>, Failure> {
+        match *instruction {
+            Instruction::Signal { signal } => self.signal(signal)?,
+            Instruction::Stop { signal, timeout } => return Ok(Some(self.stop(signal, timeout))),
+            Instruction::Pause => self.pause()?,
+            Instruction::Unpause => self.unpause()?,
+            Instruction::Resize { rows, columns } => self
+                .streams
+                .resize(rows, columns)
+                .ok_or_else(|| state("the container has no terminal"))?
+                .during(|| "resize the terminal".to_owned())?,
+            Instruction::Attach(ends) => self.running().map(drop).map(|()| self.streams.attach(ends, fds))?,
+            Instruction::Wait => return Ok(Some(Waits::ForRun)),
+            Instruction::Restart(policy) => self.detached.restart = policy,
+        }
+        Ok(None)
+    }
+
+    fn running(&self) -> Result<&Run, Failure> {
+        self.run.as_ref().ok_or_else(|| state("the container is not running"))
+    }
+
+    fn signal(&mut self, signal: i32) -> Result<(), Failure> {
+        let run = self.running()?;
+        run.container.signal(signal);
+        if signal == Signal::SIGKILL as i32 {
+            run.kill();
+        }
+        if signal == Signal::SIGKILL as i32 || signal == self.detached.stop_signal {
+            self.state.stopped_by_user = true;
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self, signal: Option<i32>, timeout: Timeout) -> Waits {
+        self.state.stopped_by_user = true;
+        let Some(run) = &self.run else {
+            self.again = None;
+            self.state.status = Status::Exited;
+            self.state.write(&self.directory);
+            return Waits::ForAll;
+        };
+        let signal = signal.unwrap_or(self.detached.stop_signal);
+        if signal == Signal::SIGKILL as i32 || !stop::handles(run.pid(), signal) {
+            run.kill();
+            return Waits::ForAll;
+        }
+        run.container.signal(signal);
+        if let Some(group) = run.container.group.as_ref().filter(|_| self.state.status == Status::Paused) {
+            let _ = group.thaw();
+        }
+        let patience = match timeout {
+            Timeout::Usual => self.detached.stop_timeout.map(|seconds| Duration::from_secs(seconds.into())),
+            Timeout::Milliseconds(milliseconds) => Some(Duration::from_millis(milliseconds)),
+            Timeout::Never => None,
+        };
+        let due = patience.and_then(|patience| Instant::now().checked_add(patience));
+        // Of two who stop it, the more impatient.
+        self.kill_at = [self.kill_at, due].into_iter().flatten().min();
+        Waits::ForAll
+    }
+
+    fn pause(&mut self) -> Result<(), Failure> {
+        let group = self.running()?.container.group.as_ref();
+        if self.state.status == Status::Paused {
+            return Err(state("the container is paused already"));
+        }
+        let group = group.ok_or_else(|| state("the container has no cgroup that could be frozen"))?;
+        group.freeze().map_err(|error| failure(format!("pause the container: {error}"), Reason::Step))?;
+        self.state.status = Status::Paused;
+        self.state.write(&self.directory);
+        Ok(())
+    }
+
+    fn unpause(&mut self) -> Result<(), Failure> {
+        let group = self.running()?.container.group.as_ref();
+        let group = group
+            .filter(|_| self.state.status == Status::Paused)
+            .ok_or_else(|| state("the container is not paused"))?;
+        group.thaw().map_err(|error| failure(format!("resume the container: {error}"), Reason::Step))?;
+        self.state.status = Status::Running;
+        self.state.write(&self.directory);
+        Ok(())
+    }
+}
+
+fn state(step: &str) -> Failure {
+    failure(step, Reason::State)
+}

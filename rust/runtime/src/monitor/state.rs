@@ -1,0 +1,103 @@
+//! Runs in: a monitor. `state.json`: what the container does, for everybody to read.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::fcntl::{OFlag, openat, renameat};
+use nix::sys::stat::Mode;
+use pycontain_runtime::protocol::{Exited, Failure};
+use pycontain_runtime::time;
+use serde::Serialize;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Status {
+    #[default]
+    Created,
+    Running,
+    Paused,
+    Restarting,
+    Exited,
+}
+
+#[derive(Debug, Default, Serialize)]
+pub(super) struct State {
+    pub status: Status,
+    /// 0 when nothing runs.
+    pid: i32,
+    started: Option<String>,
+    finished: Option<String>,
+    exit_code: i32,
+    oom_killed: bool,
+    error: String,
+    restart_count: u32,
+    pub stopped_by_user: bool,
+    /// Below the directories of the hierarchies, while it runs.
+    cgroup: Option<String>,
+    cpu_nanoseconds: Option<u64>,
+    memory_peak: Option<u64>,
+}
+
+impl State {
+    pub(super) fn runs(&mut self, pid: i32, cgroup: Option<&str>) {
+        let Self { finished, exit_code, restart_count, stopped_by_user, .. } = std::mem::take(self);
+        *self = Self {
+            status: Status::Running,
+            pid,
+            started: Some(time::now()),
+            finished,
+            exit_code,
+            restart_count,
+            stopped_by_user,
+            cgroup: cgroup.map(str::to_owned),
+            ..Self::default()
+        };
+    }
+
+    pub(super) fn ended(&mut self, exited: &Exited, failure: Option<&Failure>) {
+        self.status = Status::Exited;
+        self.pid = 0;
+        self.finished = Some(time::now());
+        self.exit_code = exited.status;
+        self.oom_killed = exited.usage.oom_kills > 0;
+        self.cgroup = None;
+        self.cpu_nanoseconds = exited.usage.cpu_nanoseconds;
+        self.memory_peak = exited.usage.memory_peak;
+        self.note(failure.map(describe));
+        self.note((!exited.left.is_empty()).then(|| format!("not cleaned up: {}", exited.left.join("; "))));
+    }
+
+    pub(super) fn restarts(&mut self, count: u32) {
+        self.status = Status::Restarting;
+        self.restart_count = count;
+    }
+
+    /// What is wrong, besides what is already.
+    pub(super) fn note(&mut self, trouble: Option<String>) {
+        let Some(trouble) = trouble.filter(|trouble| !self.error.contains(trouble)) else { return };
+        if !self.error.is_empty() {
+            self.error.push_str("; ");
+        }
+        self.error.push_str(&trouble);
+    }
+
+    /// By a rename: whoever reads it finds the whole of it, or what was there before. On a full disk it stays as it was.
+    pub(super) fn write(&self, directory: &OwnedFd) {
+        const NEW: &str = "state.json.new";
+        let Ok(text) = serde_json::to_vec(self) else { return };
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let written = openat(directory, NEW, flags, Mode::from_bits_truncate(0o600))
+            .and_then(|file| nix::unistd::write(file.as_fd(), &text));
+        if written == Ok(text.len()) {
+            let _ = renameat(directory, NEW, directory, "state.json");
+        }
+    }
+}
+
+fn describe(failure: &Failure) -> String {
+    let Failure { step, errno, .. } = failure;
+    // Some words have the reason in them already.
+    if *errno == 0 || step.ends_with("$PATH") {
+        return step.clone();
+    }
+    format!("{step}: {}", nix::errno::Errno::from_raw(*errno).desc().to_lowercase())
+}
