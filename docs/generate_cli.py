@@ -202,6 +202,20 @@ $ pycontain wait short
 To one that was started in the background. It reads what is typed if it was made with `--interactive`. The
 exit code is the container's; when the detach keys are typed in a terminal it is left, and goes on.
 """,
+    "exec": """\
+With the container's own user, environment and working directory, unless flags say otherwise, and confined as
+it is. The exit code is the command's; 126 and 127 as of [pycontain run](#pycontain-run). With `--detach` it
+goes on in the background, and nobody sees what it writes.
+
+```console
+$ pycontain run --detach --name sleeper --env GREETING=hello host sleep inf > /dev/null
+$ pycontain exec --env WHO=you sleeper sh -c 'echo $GREETING $WHO; exit 3'; echo "exit code $?"
+hello you
+exit code 3
+$ pycontain rm --force sleeper
+sleeper
+```
+""",
     "pause": """\
 They can still be stopped and killed.
 """,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from pycontain.containers import Container
     from pycontain.containers.logs import LogEntry
+    from pycontain.containers.process import Process
     from pycontain.engine import Engine  # type: ignore[import-not-found,unused-ignore]
     from pycontain.errors import (
         AddressInUse,
@@ -84,6 +85,7 @@ __all__ = [
     "NetworkNotFound",
     "NotFound",
     "PortInUse",
+    "Process",
     "Progress",
     "PycontainError",
     "RateLimited",
@@ -114,6 +116,7 @@ _MODULES = {
     "FileChange": "types",
     "LogEntry": "containers.logs",
     "Mount": "types",
+    "Process": "containers.process",
     "Progress": "types",
     "RootFilesystem": "types",
     "Usage": "types",

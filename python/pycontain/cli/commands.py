@@ -21,6 +21,7 @@ COMMANDS = {
     "create": ("create", "Make a container, and start nothing"),
     "diff": ("diff", "Show what a container changed in its image"),
     "events": ("events", "Show what happens, as it happens"),
+    "exec": ("exec", "Run a command in a container that runs"),
     "export": ("export", "Write the files of a container as a tar"),
     "history": ("history", "Show how an image was made"),
     "images": ("images", "List images"),
@@ -49,7 +50,7 @@ COMMANDS = {
     "wait": ("wait", "Wait until containers do not run"),
 }
 _OF_CONTAINERS = (
-    "attach commit create diff export kill logs pause rename restart rm run start stop unpause wait"
+    "attach commit create diff exec export kill logs pause rename restart rm run start stop unpause wait"
 ).split()
 # name: (what it is about, its commands); `pycontain image rm` is the same function as `pycontain rmi`
 GROUPS = {

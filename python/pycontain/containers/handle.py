@@ -6,17 +6,19 @@ import contextlib
 import os
 
 from pycontain.containers.target import writing
-from pycontain.errors import InvalidOption, Unsupported
+from pycontain.errors import ExitError, InvalidOption, TimeoutExpired, Unsupported
 from pycontain.runtime import kept
-from pycontain.types import FileChange
+from pycontain.types import Completed, FileChange
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from typing import IO, Any
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import IO, Any, Unpack
 
     from pycontain._core import Launcher, Packed
+    from pycontain.containers.executing import ExecOptions
     from pycontain.containers.logs import LogEntry
+    from pycontain.containers.process import Process
     from pycontain.images import Image, Images
     from pycontain.options import Duration
     from pycontain.paths import Paths
@@ -208,6 +210,105 @@ class Container:
 
         return keeping.wait(self._paths, self._kept, timeout)
 
+    def run(
+        self,
+        args: str | Sequence[str],
+        *,
+        input: bytes | str | None = None,
+        text: bool = False,
+        check: bool = True,
+        timeout: float | None = None,
+        **options: Unpack[ExecOptions],
+    ) -> Completed:
+        r"""Run a command in it, and wait for that.
+
+        >>> web.run(["cat", "/etc/hostname"], text=True).stdout
+        '4f0c2a9d1e3b\n'
+
+        Args:
+            args: the command; a str is split as a shell would split words.
+            input: what the command reads; None: nothing.
+            text: both streams are str, decoded as UTF-8.
+            check: raise when it fails.
+            timeout: seconds; it is killed when they are over.
+            options: see `ExecOptions`.
+
+        Raises:
+            Conflict: the container does not run.
+            ExitError: the command failed and `check` is true; carries both streams.
+            StartError: it could not be started; `CommandNotFound` when there is no such command.
+            TimeoutExpired: it did not end in time.
+        """
+        given = input.encode() if isinstance(input, str) else input
+        with self.exec(args, stdin=given is not None, **options) as process:
+            try:
+                out, err = process.communicate(given, timeout)
+            except TimeoutExpired as error:
+                if text:
+                    error.stdout, error.stderr = _decoded(error.stdout), _decoded(error.stderr)
+                raise
+            status = process.wait()
+        stdout, stderr = (out.decode(), err.decode()) if text else (out, err)
+        if check and status != 0:
+            raise ExitError(process.args, status, stdout, stderr)
+        return Completed(process.args, status, stdout, stderr)
+
+    def exec(
+        self, args: str | Sequence[str], *, stdin: bool = False, **options: Unpack[ExecOptions]
+    ) -> Process:
+        """Start a command in it, and go on: a `Process`, which is shaped like `subprocess.Popen`.
+
+        Args:
+            args: the command; a str is split as a shell would split words.
+            stdin: there is something for it to read: `process.stdin`.
+            options: see `ExecOptions`; not `tty`.
+
+        Raises:
+            Conflict: the container does not run.
+            InvalidOption: an option's value is not one it takes.
+            StartError: it could not be started; `CommandNotFound` when there is no such command.
+        """
+        from pycontain.containers.executing import prepared
+        from pycontain.containers.process import Process
+
+        if options.get("tty"):
+            raise InvalidOption("`tty` needs a terminal: `exec_foreground` has one")
+        words, start = prepared(self._paths, self._kept, args, options)
+        return Process(words, start, stdin=stdin)
+
+    def exec_foreground(
+        self,
+        args: str | Sequence[str],
+        *,
+        stdin: bool = False,
+        detach: bool = False,
+        **options: Unpack[ExecOptions],
+    ) -> int:
+        """Run a command in it with this process's streams, terminal and signals, as `pycontain exec` does.
+
+        Only for the main thread.
+
+        Args:
+            args: the command.
+            stdin: let it read what this process reads.
+            detach: let it go on in the background, without streams; then this returns 0.
+            options: see `ExecOptions`.
+        """
+        from pycontain.containers.executing import prepared
+        from pycontain.runtime import foreground
+
+        terminal = bool(options.get("tty")) and not detach
+        _, start = prepared(self._paths, self._kept, args, options, detached=detach)
+        if detach:
+            null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                start((null, null, null))
+            finally:
+                os.close(null)
+            return 0
+        foreground.check_terminal(terminal=terminal, stdin=stdin)
+        return foreground.show(start, terminal=terminal, stdin=stdin, init=True)[0]
+
     def rename(self, name: str) -> None:
         """Give it another name.
 
@@ -355,3 +456,7 @@ class Container:
 
     def __repr__(self) -> str:
         return f"<Container {self.id[:12]}>"
+
+
+def _decoded(text: bytes | str | None) -> str | None:
+    return text.decode(errors="replace") if isinstance(text, bytes) else text
