@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import IO
 
-    from pycontain import _core
+    from pycontain._core import Process as Started
 
 __all__ = ["Process"]
 
@@ -38,7 +38,7 @@ class Process:
     def __init__(
         self,
         args: Sequence[str],
-        start: Callable[[tuple[int, int, int]], _core.Process],
+        start: Callable[[tuple[int, int, int]], Started],
         *,
         stdin: bool,
     ) -> None:
