@@ -28,13 +28,14 @@ This page is made by `docs/generate_cli.py`; a test fails when it is out of date
 
 _NOTES = {
     "run": """\
-The command runs in the foreground, with the streams, the terminal and the signals of `pycontain run`.
+The command runs in the foreground, with the streams, the terminal and the signals of `pycontain run`; with
+`--detach` in the background: the container's id goes to stdout, and what it writes to its log.
 `IMAGE` is the name or the id of an image that is here, or `host`: this machine's own programs below a
 writable layer. With `--rootfs DIR` there is no image: all words belong to the command. Flags come before
 the image.
 
-Without `--rm` the directory of the container stays below the root (`containers/<id>`); there is no command
-yet that starts it again, or removes it.
+Without `--rm` the container stays when its command has ended, until [pycontain rm](#pycontain-rm) removes
+it. It gets a name, if it is given none.
 
 An image that is not here is fetched from its registry, as by [pycontain pull](#pycontain-pull), unless
 `--pull never`; with `--pull always` its registry is asked each time.
@@ -93,8 +94,161 @@ shop         6B
 ```
 """,
     "inspect": """\
-JSON as `docker image inspect` prints it; `GraphDriver` has the directories of the layers. With
-`--format` a Go template for each. What is not found is told after what is, and the exit code is 1.
+JSON as `docker inspect` prints it: of the container of that name or id, else of the image. `GraphDriver`
+has the directories of the layers. With `--format` a Go template for each. What is not found is told after
+what is, and the exit code is 1.
+
+```console
+$ pycontain create --name web --label tier=front host sleep 10
+…
+$ pycontain inspect --format '{{.State.Status}} {{.Config.Labels.tier}}' web
+created front
+```
+""",
+    "create": """\
+The options are those of [pycontain run](#pycontain-run). The id goes to stdout.
+""",
+    "container inspect": """\
+The same as [pycontain inspect](#pycontain-inspect), of containers alone. With `--size` the bytes of the
+files that it wrote, `SizeRw`, and of all its files, `SizeRootFs`.
+""",
+    "container prune": """\
+It asks first, unless `--force`. Filters are `until=TIME` (made before: `24h` ago, `2026-01-31`, RFC 3339),
+`label=KEY[=VALUE]` and `label!=KEY[=VALUE]`.
+
+```console
+$ pycontain create host true
+…
+$ pycontain container prune --force
+Deleted Containers:
+…
+
+Total reclaimed space: 0B
+```
+""",
+    "events": """\
+By whatever process: what happens is written down below the root. Without `--since` and `--until` it begins
+now; it ends at `--until`, or is interrupted. Actions are `create`, `start`, `die`, `oom`, `kill`, `stop`,
+`pause`, `unpause`, `attach`, `detach`, `rename`, `destroy` and `prune`.
+
+Of filters of different kinds all must hold, and all labels; of several values of one kind, one.
+
+```console
+$ pycontain create --name web host true > /dev/null
+$ pycontain rm web
+web
+$ pycontain events --until 0s --format '{{.Action}} {{.Actor.Attributes.name}}'
+create web
+destroy web
+```
+""",
+    "logs": """\
+Of a container that was started in the background; what one in the foreground writes is not kept. What it
+wrote to its standard error goes to stderr.
+""",
+    "ps": """\
+Those that run; with `--all`, `--last`, `--latest` or a filter by status also others. The youngest first. A
+container whose keeper was killed has ended, with 255.
+
+| filter | |
+|---|---|
+| `id=PATTERN`, `name=PATTERN` | with this in its id or name, a regular expression |
+| `label=KEY[=VALUE]` | with this label |
+| `status=STATUS` | created, running, paused, restarting, exited or dead |
+| `exited=CODE` | with this exit code |
+| `ancestor=IMAGE` | made from this image |
+| `before=CONTAINER`, `since=CONTAINER` | made before or after this one |
+| `volume=PATH` | with this of the host mounted, or something mounted there |
+| `network=NETWORK` | `none` or `host` |
+| `health=HEALTH` | starting, healthy, unhealthy or none |
+
+Of filters of different kinds all must hold, and all labels; of several values of one kind, one. `--format`
+as of [pycontain images](#pycontain-images). Fields: `.ID .Names .Image .Command .State .Status .CreatedAt
+.RunningFor .Size .Labels .Mounts .LocalVolumes .Networks .Ports`, and `.Label "KEY"`.
+
+```console
+$ pycontain create --name web --label tier=front host sleep 10 > /dev/null
+$ pycontain ps --all --format 'table {{.Names}}\\t{{.Status}}\\t{{.Label "tier"}}'
+NAMES     STATUS    tier
+web       Created   front
+```
+""",
+    "kill": """\
+SIGKILL ends a container; what another signal does is up to its first process: one that does not handle it
+does not notice. `SIGNAL` is `TERM`, `SIGTERM` or 15.
+""",
+    "stop": """\
+By its stop signal, and by SIGKILL after its stop timeout. One that does not handle the signal is killed at
+once: as process 1 it would not even notice.
+
+```console
+$ pycontain run --detach --name sleeper host sleep inf > /dev/null
+$ pycontain stop sleeper
+sleeper
+$ pycontain ps --all --format '{{.Names}}: {{.State}}'
+sleeper: exited
+```
+""",
+    "wait": """\
+Prints the exit codes, in the order of the names.
+
+```console
+$ pycontain run --detach --name short host sh -c 'sleep 0.1; exit 3' > /dev/null
+$ pycontain wait short
+3
+```
+""",
+    "attach": """\
+To one that was started in the background. It reads what is typed if it was made with `--interactive`. The
+exit code is the container's; when the detach keys are typed in a terminal it is left, and goes on.
+""",
+    "exec": """\
+With the container's own user, environment and working directory, unless flags say otherwise, and confined as
+it is. The exit code is the command's; 126 and 127 as of [pycontain run](#pycontain-run). With `--detach` it
+goes on in the background, and nobody sees what it writes.
+
+```console
+$ pycontain run --detach --name sleeper --env GREETING=hello host sleep inf > /dev/null
+$ pycontain exec --env WHO=you sleeper sh -c 'echo $GREETING $WHO; exit 3'; echo "exit code $?"
+hello you
+exit code 3
+$ pycontain rm --force sleeper
+sleeper
+```
+""",
+    "pause": """\
+They can still be stopped and killed.
+""",
+    "unpause": """\
+They go on where they were.
+""",
+    "restart": """\
+Those that do not run are started. The flags are those of [pycontain stop](#pycontain-stop).
+""",
+    "start": """\
+In the background, with the files that they left. With `--attach` or `--interactive` one container, on the
+streams of this process; the exit code is the container's.
+
+```console
+$ pycontain create --name greeter host echo hello > /dev/null
+$ pycontain start --attach greeter
+hello
+$ pycontain logs greeter
+hello
+```
+""",
+    "rename": """\
+It may be running.
+""",
+    "rm": """\
+Containers that do not run; with `--force` also others, which are killed. What is in `--volume DIR` of the
+host stays.
+
+```console
+$ pycontain create --name web host true > /dev/null
+$ pycontain rm web
+web
+```
 """,
     "image inspect": """\
 The same as [pycontain inspect](#pycontain-inspect), of images alone.
@@ -157,8 +311,8 @@ Build Cache     0         0         0B        0B
 ```
 """,
     "system prune": """\
-Removes images as [pycontain image prune](#pycontain-image-prune) does, and what ended processes left
-unfinished. It asks first, unless `--force`.
+Removes containers that do not run, images as [pycontain image prune](#pycontain-image-prune) does, and what
+ended processes left unfinished. It asks first, unless `--force`.
 """,
     "commit": """\
 The new image has the configuration, the layers and the history of the container's image, and one layer more:

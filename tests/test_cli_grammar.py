@@ -32,6 +32,7 @@ def parse(*words: str) -> tuple[str, list[str], dict[str, Any]]:
         assert command is not None
         params = command.make_context("run", list(words), parent=parent).params
     image, args, explain = params.pop("image"), params.pop("args"), params.pop("explain")
+    assert params.pop("detach") is False
     assert explain is ("--explain" in words)
     return request(image, args, params)
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Unpack
 
+    from pycontain.containers import Container
+    from pycontain.containers.logs import LogEntry
+    from pycontain.containers.process import Process
     from pycontain.engine import Engine  # type: ignore[import-not-found,unused-ignore]
     from pycontain.errors import (
         AddressInUse,
@@ -44,7 +47,17 @@ if TYPE_CHECKING:
     )
     from pycontain.options import ContainerOptions
     from pycontain.registry.credentials import Credentials
-    from pycontain.types import Completed, Mount, Progress, RootFilesystem, Usage, bind, tmpfs_mount
+    from pycontain.runtime.events import Event
+    from pycontain.types import (
+        Completed,
+        FileChange,
+        Mount,
+        Progress,
+        RootFilesystem,
+        Usage,
+        bind,
+        tmpfs_mount,
+    )
 
 __version__ = "0.1.0"
 
@@ -55,20 +68,24 @@ __all__ = [
     "CommandNotFound",
     "Completed",
     "Conflict",
+    "Container",
     "ContainerNotFound",
     "ContainerOptions",
     "Credentials",
     "Engine",
+    "Event",
     "ExitError",
     "FileChange",
     "ImageInvalid",
     "ImageNotFound",
     "InvalidOption",
+    "LogEntry",
     "Mount",
     "NameInUse",
     "NetworkNotFound",
     "NotFound",
     "PortInUse",
+    "Process",
     "Progress",
     "PycontainError",
     "RateLimited",
@@ -92,10 +109,14 @@ __all__ = [
 _MODULES = {
     "Completed": "types",
     "ContainerOptions": "options",
+    "Container": "containers",
     "Credentials": "registry.credentials",
     "Engine": "engine",
+    "Event": "runtime.events",
     "FileChange": "types",
+    "LogEntry": "containers.logs",
     "Mount": "types",
+    "Process": "containers.process",
     "Progress": "types",
     "RootFilesystem": "types",
     "Usage": "types",

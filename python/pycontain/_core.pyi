@@ -67,7 +67,10 @@ class Exit:
 
 @final
 class Process:
-    """A container's first process. Closing it, or losing it, kills everything inside."""
+    """A container's first process, or one that was started in it. Closing it, or losing it, kills it.
+
+    With the first process all others in the container are killed.
+    """
 
     @property
     def pid(self) -> int: ...  # in the host's pid namespace
@@ -93,7 +96,8 @@ class Waiting:
 class Monitor:
     """The monitor of a detached container that runs, or waits to be started again.
 
-    Everything raises ConnectionError when there is none (any more): `state.json` says how the container ended then.
+    Everything raises ConnectionError when there is none, or none any more: then `state.json` says how the
+    container ended.
     """
 
     def __new__(cls, directory: str) -> Monitor: ...  # the container's
@@ -104,8 +108,11 @@ class Monitor:
     def pause(self) -> None: ...
     def unpause(self) -> None: ...
     def resize(self, rows: int, columns: int) -> None: ...
-    # stdin, stdout, stderr, each a pipe or socket, or None; they are made non-blocking, and close with the run
+    # stdin, stdout, stderr: each a pipe or socket, or None; they become non-blocking, and close with the run
     def attach(self, streams: tuple[int | None, int | None, int | None]) -> None: ...
+    # `config`: the container's with another `process`; that gets the streams themselves. It is killed when
+    # the Process is closed or lost, unless `detached`; its Exit has no usage.
+    def exec(self, config: bytes, streams: tuple[int, int, int], *, detached: bool = False) -> Process: ...
     def set_restart(self, policy: bytes) -> None: ...  # JSON, as `restart` in `Launcher.start_detached`
     def end(self) -> Waiting: ...  # of the present run, even if there is another after it
 
@@ -124,11 +131,11 @@ class Launcher:
         ephemeral: str | None = None,
         lock: int | None = None,
     ) -> Process: ...
-    # Returns pid and notes when the command has been executed. `directory`: the container's, an fd with the lock on it;
-    # the caller closes theirs. `streams`: attached from the beginning, as by `Monitor.attach`. `detached`: JSON, each
-    # key optional,
+    # Returns pid and notes when the command has been executed. `directory`: the container's, an fd with the
+    # lock on it; the caller closes theirs. `streams`: attached from the beginning, as by `Monitor.attach`.
+    # `detached`: JSON, each key optional,
     #   stdin: bool, stdin_once: bool     stdin is a pipe; closed when the first who is attached closes theirs
-    #   log: {"max_size": bytes | null, "max_files": int}   `log/container.log`, docker's json-file; absent: no log
+    #   log: {"max_size": bytes | null, "max_files": int}   docker's json-file; absent: no log
     #   restart: "no" | "always" | "unless-stopped" | {"on-failure": {"most": int}}   0: as often as it fails
     #   stop_signal: int (15), stop_timeout: seconds (10) | null: as long as it takes
     #   remove: {"directory": path, "name": path | null}    what goes in the end: directory, link

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 
-from pycontain.errors import ExitError, TimeoutExpired
+from pycontain.errors import ContainerNotFound, ExitError, StartError, TimeoutExpired
 from pycontain.images import Images, StartImage
 from pycontain.paths import Paths, find
 from pycontain.runtime import directory as directories
+from pycontain.runtime import names
 from pycontain.types import Completed, RootFilesystem, Usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Unpack
 
     from pycontain._core import Exit, Launcher, Process, Unpacked
-    from pycontain.containers import Containers
+    from pycontain.containers import Container, Containers
+    from pycontain.containers.happenings import EventFilters
     from pycontain.images.filters import PruneFilters
     from pycontain.images.removal import Removal
     from pycontain.options import ContainerOptions
     from pycontain.runtime.disk import DiskUsage
+    from pycontain.runtime.events import Event
+    from pycontain.runtime.records import Record
     from pycontain.runtime.spec import Prepared
     from pycontain.runtime.template import Templates
 
@@ -54,10 +59,57 @@ class Engine:
 
     @property
     def containers(self) -> Containers:
-        """The containers that stay here: those run without `remove`."""
+        """The containers that stay here: those that were created, and those run without `remove`."""
         from pycontain.containers import Containers
 
         return Containers(self._paths, self._images, self._get_launcher)
+
+    def create(
+        self, image: str, args: str | Sequence[str] = (), **options: Unpack[ContainerOptions]
+    ) -> Container:
+        """Make a container, and start nothing.
+
+        Args:
+            image: its name; `host` stands for this machine's own programs.
+            args: the command; a str is split as a shell would split words; empty: the image's.
+            options: see `ContainerOptions`.
+
+        Raises:
+            ImageNotFound: no such image, here or in its registry.
+            InvalidOption: an option's value is not one it takes.
+            NameInUse: another container has the name.
+        """
+        with self._prepare(image, args, options, keep=True) as made:
+            return self.containers.get(made.id)
+
+    def start(
+        self, image: str, args: str | Sequence[str] = (), **options: Unpack[ContainerOptions]
+    ) -> Container:
+        """Run a command in a new container that goes on without this process.
+
+        >>> web = engine.start("nginx", name="web", restart="on-failure:3")
+
+        Args:
+            image: its name; `host` stands for this machine's own programs.
+            args: the command; a str is split as a shell would split words; empty: the image's.
+            options: see `ContainerOptions`.
+
+        Raises:
+            ImageNotFound: no such image, here or in its registry.
+            InvalidOption: an option's value is not one it takes.
+            NameInUse: another container has the name.
+            StartError: it could not be started; the container is there nevertheless, but with `remove`.
+        """
+        with self._prepare(image, args, options, attached=False) as made:
+            container = self.containers.get(made.id)
+        try:
+            container.start()
+        except BaseException:
+            if options.get("remove"):
+                with contextlib.suppress(ContainerNotFound):  # its monitor removes it, if it got one
+                    container.remove(force=True)
+            raise
+        return container
 
     def run(
         self,
@@ -92,7 +144,7 @@ class Engine:
             StartError: it could not be started; `CommandNotFound` when there is no such command.
         """
         options["remove"] = True
-        container = self._prepare(image, args, options)
+        container = self._prepare(image, args, options, keep=False)
         if isinstance(input, str):
             input = input.encode()
         with container:
@@ -125,24 +177,26 @@ class Engine:
 
         terminal, stdin = bool(options.get("tty")), bool(options.get("stdin"))
         foreground.check_terminal(terminal=terminal, stdin=stdin)
-        container = self._prepare(image, args, options)
+        container = self._prepare(image, args, options, keep=not options.get("remove"))
         with container:
             launcher = self._get_launcher()
 
             def start(streams: tuple[int, int, int]) -> Process:
-                ephemeral = container.path if container.ephemeral else None
+                ephemeral = container.path if container.record is None else None
                 process = launcher.start(
                     container.prepared.config, streams, ephemeral=ephemeral, lock=container.lock
                 )
-                if not container.ephemeral and container.directory is not None:
-                    directories.record_start(container.directory, process.pid)
+                container.started(process.pid)
                 return process
 
-            status, oom_killed = foreground.show(
-                start, terminal=terminal, stdin=stdin, init=bool(options.get("init"))
-            )
-            if not container.ephemeral and container.directory is not None:
-                directories.record_end(container.directory, status, oom_killed=oom_killed)
+            try:
+                status, oom_killed = foreground.show(
+                    start, terminal=terminal, stdin=stdin, init=bool(options.get("init"))
+                )
+            except StartError as error:
+                container.failed(error)
+                raise
+            container.ended(status, oom_killed=oom_killed)
         return status
 
     def warm_up(self, **options: Unpack[ContainerOptions]) -> None:
@@ -166,12 +220,43 @@ class Engine:
 
     def explain(self, image: str, args: Sequence[str] = (), **options: Unpack[ContainerOptions]) -> str:
         """The plan of the start of a container, one step a line; nothing is started."""
-        container = self._prepare(image, args, options)
+        container = self._prepare(image, args, options, keep=False)
         with container:
             try:
                 return self._get_launcher().explain(container.prepared.config)
             finally:
                 container.discard(self._get_launcher())
+
+    def events(
+        self,
+        *,
+        since: str | float | None = None,
+        until: str | float | None = None,
+        **filters: Unpack[EventFilters],
+    ) -> Iterator[Event]:
+        """What happens here from now on, by whatever process; what has happened before, with `since`.
+
+        >>> for event in engine.events(types=["container"]):
+        ...     print(event.action, event.attributes["name"])
+
+        Args:
+            since: `10m` ago, RFC 3339, or seconds since the epoch.
+            until: as `since`; None: for ever.
+            filters: see `EventFilters`.
+
+        Raises:
+            InvalidOption: a time or a filter is not valid.
+        """
+        import time
+
+        from pycontain.containers.happenings import wanted
+        from pycontain.images.filters import moment
+        from pycontain.runtime import events
+
+        now = time.time()
+        first = None if since is None else moment(since, now)
+        last = None if until is None else moment(until, now)
+        return events.watch(self._paths, first, last, wanted(filters))
 
     def disk_usage(self) -> DiskUsage:
         """What is kept on disk, and how much of it nothing uses."""
@@ -190,6 +275,7 @@ class Engine:
             InvalidOption: a filter is not valid.
         """
         directories.collect(self._paths, self._get_launcher())
+        directories.collect_unfinished(self._paths, self._get_launcher())
         return self._images.prune(all=all, **filters)
 
     def close(self) -> None:
@@ -220,12 +306,44 @@ class Engine:
                 directories.collect(self._paths, self._launcher)
             return self._launcher
 
-    def _prepare(self, image: str, args: str | Sequence[str], options: ContainerOptions) -> _Container:
-        ephemeral = bool(options.get("remove"))
+    def _prepare(
+        self,
+        image: str,
+        args: str | Sequence[str],
+        options: ContainerOptions,
+        *,
+        keep: bool = True,
+        attached: bool = True,
+    ) -> _Container:
+        if options.get("cidfile") is None:
+            return self._make(image, args, options, keep=keep, attached=attached)
+        from pycontain.runtime import id_file
+
+        with id_file.made(options["cidfile"]) as write:
+            made = self._make(image, args, options, keep=keep, attached=attached)
+            write(made.id)
+            return made
+
+    def _make(
+        self,
+        image: str,
+        args: str | Sequence[str],
+        options: ContainerOptions,
+        *,
+        keep: bool,
+        attached: bool,
+    ) -> _Container:
         start = self._start_image(image, options)
+        if keep:  # read twice: for the configuration, and for the record
+            from collections.abc import Iterator
+
+            options = options.copy()
+            for key, given in options.items():
+                if isinstance(given, Iterator):
+                    options[key] = list(given)  # type: ignore[literal-required]
         id = os.urandom(32).hex()
-        path = f"{self._paths.ephemeral if ephemeral else self._paths.containers}/{id}"
-        scratch = self._paths.ephemeral if ephemeral and not options.get("name") else None
+        path = f"{self._paths.containers if keep else self._paths.ephemeral}/{id}"
+        scratch = self._paths.ephemeral if not keep and not options.get("name") else None
         if self._templates is None:
             from pycontain.runtime.template import Templates  # 18 ms that commands about images need not pay
 
@@ -235,19 +353,27 @@ class Engine:
         )
         if scratch is not None and not prepared.directories:
             directories.fill((), prepared.missing_sources)
-            return _Container(self._paths, None, prepared, ephemeral, self._images.hold(start.id))
+            return _Container(self._paths, id, None, prepared, image_lock=self._images.hold(start.id))
         directory = directories.make(path)
+        name, record = prepared.name, None
         try:
             self._use(directory, start)
             directories.fill(prepared.directories, prepared.missing_sources)
-            if prepared.name is not None:
-                directories.take_name(self._paths, prepared.name, directory)
-            if not ephemeral:
-                directories.record(directory, image, start.id, prepared)
+            if name is not None:
+                names.take(self._paths, name, path)
+            elif keep:
+                name = names.take_any(self._paths, path)
+            if keep and name is not None:
+                from pycontain.runtime.recording import record_of
+
+                record = record_of(directory.id, name, image, start, prepared, options, attached=attached)
+                directories.record(directory, record, prepared.config)
         except BaseException:
             directories.remove(directory)
             raise
-        return _Container(self._paths, directory, prepared, ephemeral)
+        made = _Container(self._paths, id, directory, prepared, record)
+        made.tell("create")
+        return made
 
     def _use(self, directory: directories.Directory, start: StartImage) -> None:
         """Keep the image from being removed, from now on and for as long as there is the directory."""
@@ -295,15 +421,18 @@ class _Container:
     def __init__(
         self,
         paths: Paths,
+        id: str,
         directory: directories.Directory | None,
         prepared: Prepared,
-        ephemeral: bool,
+        record: Record | None = None,
+        *,
         image_lock: int | None = None,
     ) -> None:
         self._paths = paths
+        self.id = id
         self.directory = directory
         self.prepared = prepared
-        self.ephemeral = ephemeral
+        self.record = record  # of one that stays
         self._image_lock = image_lock
 
     @property
@@ -315,6 +444,28 @@ class _Container:
     def lock(self) -> int | None:
         """The fd that holds the lock on its directory, or on its image."""
         return self.directory.lock if self.directory else self._image_lock
+
+    def tell(self, action: str, **more: str) -> None:
+        if self.record is not None:
+            from pycontain.runtime import events
+
+            events.of_container(self._paths, action, self.record, **more)
+
+    def started(self, pid: int) -> None:
+        if self.record is not None and self.directory is not None:
+            directories.record_start(self.directory, pid)
+            self.tell("start")
+
+    def ended(self, status: int, *, oom_killed: bool) -> None:
+        if self.record is not None and self.directory is not None:
+            directories.record_end(self.directory, status, oom_killed=oom_killed)
+            if oom_killed:
+                self.tell("oom")
+            self.tell("die", exitCode=str(status))
+
+    def failed(self, error: StartError) -> None:
+        if self.record is not None and self.directory is not None:
+            directories.record_failure(self.directory, error.returncode, str(error))
 
     def discard(self, launcher: Launcher) -> None:
         if self.directory is not None:
@@ -329,8 +480,8 @@ class _Container:
         if self.directory is None:
             return
         self.directory.close()
-        if self.ephemeral and self.prepared.name is not None:
-            directories.give_up_name(self._paths, self.prepared.name, self.directory)
+        if self.record is None and self.prepared.name is not None:
+            names.give_up(self._paths, self.prepared.name, self.directory.id)
 
 
 class _Unpacker:

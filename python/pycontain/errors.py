@@ -146,7 +146,7 @@ class ExitError(PycontainError):
 
 
 class TimeoutExpired(PycontainError, TimeoutError):
-    """The command did not end in time; everything inside its container has been killed.
+    """The command did not end in time; everything inside its container has been killed, but after `wait`.
 
     Attributes:
         args_: the command as it was run.
@@ -160,8 +160,11 @@ class TimeoutExpired(PycontainError, TimeoutError):
         timeout: float,
         stdout: bytes | str | None = None,
         stderr: bytes | str | None = None,
+        *,
+        killed: bool = True,
     ) -> None:
-        super().__init__(f"command `{' '.join(args)}` did not end within {timeout:g} s and was killed")
+        what = "was killed" if killed else "still runs"
+        super().__init__(f"command `{' '.join(args)}` did not end within {timeout:g} s and {what}")
         self.args_ = tuple(args)
         self.timeout = timeout
         self.stdout = stdout

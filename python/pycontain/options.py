@@ -54,6 +54,14 @@ class ContainerOptions(TypedDict, total=False):
     """How long a stop waits before it kills. Default: 10 s."""
     remove: bool
     """Remove the container when it ends; always so with `run`."""
+    restart: str
+    """Start it again when it ends: `no` (default), `on-failure[:N]`, `always`, `unless-stopped`."""
+    log_driver: str
+    """`json-file` (default) or `none`."""
+    log_opt: Mapping[str, str] | Iterable[str]
+    """`{"max-size": "10m", "max-file": "3"}`: a file of that size is followed by another, so many stay."""
+    cidfile: Path
+    """A file that is made, and gets the container's id."""
 
     # --- names and labels
     name: str

@@ -6,7 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["age", "size", "table", "when"]
+__all__ = ["age", "duration", "size", "table", "when"]
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _UNTIL = (
@@ -37,20 +37,25 @@ def size(count: int) -> str:
     return f"{value:.3g}{units[0]}" if value < 999.5 else f"{value:.0f}{units[0]}"
 
 
-def age(seconds: float) -> str:
-    """How long ago: `3 weeks ago`."""
+def duration(seconds: float) -> str:
+    """As people say it: `3 weeks`."""
     if seconds < 1:
-        return "Less than a second ago"
+        return "Less than a second"
     if seconds < _MINUTE:
-        return f"{seconds:.0f} second{'s' * (round(seconds) != 1)} ago"
+        return f"{seconds:.0f} second{'s' * (round(seconds) != 1)}"
     if seconds < 2 * _MINUTE:
-        return "About a minute ago"
+        return "About a minute"
     if 46 * _MINUTE <= seconds < 90 * _MINUTE:
-        return "About an hour ago"
+        return "About an hour"
     for until, unit, name in _UNTIL:
         if seconds < until:
-            return f"{seconds // unit if unit != _HOUR else round(seconds / unit):.0f} {name} ago"
-    return f"{seconds // (365 * _DAY):.0f} years ago"
+            return f"{seconds // unit if unit != _HOUR else round(seconds / unit):.0f} {name}"
+    return f"{seconds // (365 * _DAY):.0f} years"
+
+
+def age(seconds: float) -> str:
+    """How long ago: `3 weeks ago`."""
+    return f"{duration(seconds)} ago"
 
 
 def when(seconds: float | None) -> tuple[str, str]:

@@ -16,29 +16,52 @@ from typer.core import TyperCommand, TyperGroup
 # name: (module, what it does); the module has a function `command`, which typer makes the command of
 COMMANDS = {
     "run": ("run", "Create a container from an image and run a command in it"),
+    "attach": ("attach", "Show what a container writes, and let it read what is typed"),
+    "commit": ("commit", "Make an image of a container"),
+    "create": ("create", "Make a container, and start nothing"),
+    "diff": ("diff", "Show what a container changed in its image"),
+    "events": ("events", "Show what happens, as it happens"),
+    "exec": ("exec", "Run a command in a container that runs"),
+    "export": ("export", "Write the files of a container as a tar"),
     "history": ("history", "Show how an image was made"),
     "images": ("images", "List images"),
-    "commit": ("commit", "Make an image of a container"),
-    "diff": ("diff", "Show what a container changed in its image"),
-    "export": ("export", "Write the files of a container as a tar"),
     "import": ("import_", "Make an image of a tar archive of files"),
-    "inspect": ("inspect", "Show all about images"),
+    "inspect": ("inspect", "Show all about containers and images"),
+    "kill": ("kill", "Send a signal to containers"),
     "load": ("load", "Load images from an archive"),
     "login": ("login", "Log in to a registry"),
     "logout": ("logout", "Log out of a registry"),
+    "logs": ("logs", "Show what a container wrote"),
+    "pause": ("pause", "Let nothing in containers run"),
+    "ps": ("ps", "List containers"),
     "pull": ("pull", "Fetch an image from its registry"),
     "push": ("push", "Send an image to its registry"),
+    "rename": ("rename", "Give a container another name"),
+    "restart": ("restart", "Stop containers and start them"),
+    "rm": ("rm", "Remove containers"),
     "rmi": ("rmi", "Remove images"),
     "save": ("save", "Write images to an archive"),
     "search": ("search", "Look for images in a registry"),
+    "start": ("start", "Start containers"),
+    "stop": ("stop", "Stop containers"),
     "tag": ("tag", "Give an image another name"),
+    "unpause": ("unpause", "Let paused containers go on"),
     "version": ("version", "Show which versions are at work"),
+    "wait": ("wait", "Wait until containers do not run"),
 }
+_OF_CONTAINERS = (
+    "attach commit create diff exec export kill logs pause rename restart rm run start stop unpause wait"
+).split()
 # name: (what it is about, its commands); `pycontain image rm` is the same function as `pycontain rmi`
 GROUPS = {
     "container": (
         "Manage containers",
-        {name: COMMANDS[name] for name in ("commit", "diff", "export", "run")},
+        {
+            **{name: COMMANDS[name] for name in _OF_CONTAINERS},
+            "inspect": ("container_inspect", "Show all about containers"),
+            "ls": COMMANDS["ps"],
+            "prune": ("container_prune", "Remove all containers that do not run"),
+        },
     ),
     "image": (
         "Manage images",
@@ -65,6 +88,7 @@ GROUPS = {
         "Manage what is kept on disk",
         {
             "df": ("system_df", "Show what is kept on disk"),
+            "events": COMMANDS["events"],
             "prune": ("system_prune", "Remove what nothing uses"),
         },
     ),

@@ -9,12 +9,32 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-__all__ = ["IMAGES", "PRUNE", "FlagError", "parsed"]
+__all__ = ["CONTAINERS", "EVENTS", "IMAGES", "PRUNE", "FlagError", "parsed"]
 
 _TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
-# docker's key: the API's, which takes a list if it ends in an s
+# docker's key: the API's, which takes a list if it ends in an s, and `exited` as well
 PRUNE = {"until": "until", "label": "labels", "label!": "without_labels"}
+CONTAINERS = {
+    "id": "ids",
+    "name": "names",
+    "label": "labels",
+    "status": "statuses",
+    "exited": "exited",
+    "ancestor": "ancestors",
+    "before": "before",
+    "since": "since",
+    "volume": "volumes",
+    "network": "networks",
+    "health": "healths",
+}
+EVENTS = {
+    "container": "containers",
+    "event": "actions",
+    "image": "images",
+    "label": "labels",
+    "type": "types",
+}
 IMAGES = {
     "dangling": "dangling",
     "label": "labels",
@@ -49,7 +69,7 @@ def parsed(texts: Iterable[str], keys: dict[str, str]) -> dict[str, Any]:
         name = keys.get(key)
         if name is None:
             raise InvalidOption(f"invalid filter `{key}`", hint=f"filters are {', '.join(keys)}")
-        if name.endswith("s"):
+        if name.endswith("s") or name == "exited":
             found.setdefault(name, []).append(value)
         elif name == "dangling":
             if value.lower() not in _TRUTH:

@@ -5,6 +5,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import Any
 
     from pycontain.cli.template import Fields
 
@@ -23,7 +24,7 @@ def fields(values: Mapping[str, object], name: str) -> Fields:
 
 def lines(
     rows: Iterable[Mapping[str, object]],
-    headers: Mapping[str, str],
+    headers: Mapping[str, Any],
     columns: Sequence[str],
     template: str = "",
 ) -> Iterator[str]:

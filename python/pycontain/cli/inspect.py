@@ -4,13 +4,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pycontain.cli.container_inspect import container
 from pycontain.cli.image_inspect import image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 # in the order in which a name is looked up
-_KINDS: "dict[str, Callable[[str], dict[str, Any]]]" = {"image": image}
+_KINDS: "dict[str, Callable[[str], dict[str, Any]]]" = {"container": container, "image": image}
 
 
 def command(
@@ -18,12 +19,12 @@ def command(
     template: Annotated[
         str, typer.Option("--format", "-f", metavar="FORMAT", help="json, or a Go template for each")
     ] = "",
-    size: Annotated[  # noqa: ARG001 - images have their size without it
-        bool, typer.Option("--size", "-s", help="Show sizes of containers")
-    ] = False,
-    kind: Annotated[str, typer.Option("--type", metavar="TYPE", help="Only of this kind: image")] = "",
+    size: Annotated[bool, typer.Option("--size", "-s", help="Show sizes of containers")] = False,
+    kind: Annotated[
+        str, typer.Option("--type", metavar="TYPE", help="Only of this kind: container, image")
+    ] = "",
 ) -> int:
-    """Show all about images, whichever has the name."""
+    """Show all about containers and images, whichever has the name."""
     from pycontain.cli.inspection import show
     from pycontain.errors import ImageNotFound, InvalidOption, NotFound
 
@@ -33,7 +34,7 @@ def command(
     def find(name: str) -> dict[str, Any]:
         for lookup in [_KINDS[kind]] if kind else _KINDS.values():
             try:
-                return lookup(name)
+                return container(name, size=True) if size and lookup is container else lookup(name)
             except (NotFound, InvalidOption) as error:
                 failure = error
         if kind:

@@ -92,6 +92,16 @@ FLAGS = tuple(
         ("userns", "--userns", "text", "MODE", "User namespace: auto or host"),
         ("cgroupns", "--cgroupns", "text", "MODE", "Cgroup namespace: private or host"),
         ("cgroup_parent", "--cgroup-parent", "text", "CGROUP", "Cgroup to be made below"),
+        (
+            "restart",
+            "--restart",
+            "text",
+            "POLICY",
+            "Start it again: no, on-failure[:N], always, unless-stopped",
+        ),
+        ("log_driver", "--log-driver", "text", "DRIVER", "Where its output goes: json-file or none"),
+        ("log_opt", "--log-opt", "list", "KEY=VALUE", "max-size=SIZE, max-file=N"),
+        ("cidfile", "--cidfile", "text", "FILE", "Make a file with its id"),
         ("stop_signal", "--stop-signal", "text", "SIGNAL", "Signal that asks it to stop"),
         ("stop_timeout", "--stop-timeout", "text", "SECONDS", "Time to stop before it is killed"),
     )

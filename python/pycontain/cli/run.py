@@ -12,7 +12,7 @@ from pycontain.cli import options
 OPTIONS_ANYWHERE = False  # what follows the image belongs to the command
 
 
-def command(image: str, args: list[str] | None, explain: bool, **flags: Any) -> int:
+def command(image: str, args: list[str] | None, explain: bool, detach: bool, **flags: Any) -> int:
     """Create a container from an image and run a command in it.
 
     The image `host` is this machine's own programs and files, below a writable layer.
@@ -24,6 +24,9 @@ def command(image: str, args: list[str] | None, explain: bool, **flags: Any) -> 
     def start(**options: Any) -> int:
         if explain:
             typer.echo(default().explain(image, words, **options))
+            return 0
+        if detach:
+            typer.echo(default().start(image, words, **options).id)
             return 0
         status: int = default().run_foreground(image, words, **options)
         return status
@@ -66,20 +69,31 @@ def request(
     return image, words, given
 
 
-def _parameters() -> list[inspect.Parameter]:
+def parameters() -> list[inspect.Parameter]:
+    """The image, the command, and the options of a container."""
     kind = inspect.Parameter.KEYWORD_ONLY
     image = Annotated[str, typer.Argument(metavar="IMAGE", show_default=False)]
     args = Annotated[list[str] | None, typer.Argument(metavar="[COMMAND] [ARG...]", show_default=False)]
-    explain = Annotated[bool, typer.Option("--explain", help="Print what would be done, and do nothing")]
     return [
         inspect.Parameter("image", kind, annotation=image),
         inspect.Parameter("args", kind, default=None, annotation=args),
         *options.parameters(),
+    ]
+
+
+def _of_run() -> list[inspect.Parameter]:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    detach = Annotated[
+        bool, typer.Option("--detach", "-d", help="Start it in the background, and print its id")
+    ]
+    explain = Annotated[bool, typer.Option("--explain", help="Print what would be done, and do nothing")]
+    return [
+        inspect.Parameter("detach", kind, default=False, annotation=detach),
         inspect.Parameter("explain", kind, default=False, annotation=explain),
     ]
 
 
 # typer reads the table through these two
-_SIGNATURE = inspect.Signature(_parameters(), return_annotation=int)
+_SIGNATURE = inspect.Signature([*parameters(), *_of_run()], return_annotation=int)
 command.__signature__ = _SIGNATURE  # type: ignore[attr-defined]
 command.__annotations__ = {name: parameter.annotation for name, parameter in _SIGNATURE.parameters.items()}

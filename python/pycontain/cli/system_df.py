@@ -128,15 +128,15 @@ def _image_rows(one: "ImageUsage", *, in_full: bool) -> "Iterator[dict[str, str]
 
 def _container_row(one: "ContainerUsage") -> dict[str, str]:
     from pycontain.cli.columns import size, when
+    from pycontain.cli.status import command_text, status
 
-    words = " ".join(one.args)
     return {
         "ID": one.id[:12],
         "Image": one.image,
-        "Command": f'"{words if len(words) <= 20 else words[:19] + "…"}"',
+        "Command": command_text(one.args),
         "LocalVolumes": "0",
         "Size": size(one.size),
         "RunningFor": when(one.created)[0],
-        "Status": "running" if one.running else "exited",
+        "Status": "Up" if one.state is None else status(one.state),
         "Names": one.name,
     }

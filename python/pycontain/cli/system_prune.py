@@ -32,8 +32,13 @@ def command(
     if not force and not confirmed(_warning(everything, filters or [])):
         return
     engine: Engine = default()
+    removed = engine.containers.prune(**chosen)
+    if removed.ids:
+        typer.echo("\n".join(["Deleted Containers:", *removed.ids, ""]))
     removal = engine.prune(all=everything, **chosen)
-    print_reclaimed("Deleted Images", removal.untagged, removal.deleted, removal.reclaimed)
+    print_reclaimed(
+        "Deleted Images", removal.untagged, removal.deleted, removed.reclaimed + removal.reclaimed
+    )
 
 
 def _warning(everything: bool, filters: list[str]) -> str:
@@ -42,7 +47,7 @@ def _warning(everything: bool, filters: list[str]) -> str:
         if everything
         else "all dangling images"
     )
-    lines = ["This will remove:", f"  - {images}", f"  - {_UNFINISHED}", ""]
+    lines = ["This will remove:", "  - all stopped containers", f"  - {images}", f"  - {_UNFINISHED}", ""]
     if filters:
         lines += ["  Items to be pruned will be filtered with:", *(f"  - {text}" for text in filters), ""]
     return "\n".join(lines)

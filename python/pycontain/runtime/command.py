@@ -53,6 +53,11 @@ if TYPE_CHECKING:
             """Name or number; empty: SIGTERM."""
             ...
 
+        @property
+        def labels(self) -> Mapping[str, str]:
+            """Names to values."""
+            ...
+
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -67,6 +72,11 @@ class NoImage:
     user = ""
     volumes: Iterable[str] = ()
     stop_signal = ""
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """None."""
+        return {}
 
 
 def words(option: str, value: object) -> list[str]:

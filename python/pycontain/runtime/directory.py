@@ -1,10 +1,9 @@
-"""The directory of a container, and its name.
+"""The directory of a container.
 
     <root>/ephemeral/<id>/     one that goes with its command; locked by flock(2) while that lives. Most
                                have none: what they write goes to a directory of the launcher's
     <root>/containers/<id>/    one that stays
     .../<id>/image             a link that leads nowhere: the id of its image, which is not removed meanwhile
-    <root>/names/<name>        a link to either: made exclusively, so a name is unique without a lock
 
 The launcher inherits the lock and removes an ephemeral directory; what a killed one left is not locked, and
 the next launcher's engine collects it.
@@ -14,9 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 
-from pycontain.errors import NameInUse, StoreError
+from pycontain.errors import StoreError
 from pycontain.images import staging
 
 TYPE_CHECKING = False
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
 
     from pycontain._core import Launcher
     from pycontain.paths import Paths
-    from pycontain.runtime.spec import Prepared
+    from pycontain.runtime.records import Record
 
 
 class Directory:
@@ -80,56 +78,44 @@ def remove(directory: Directory) -> None:
     directory.close()
 
 
-def record(directory: Directory, image: str, image_id: str, prepared: Prepared) -> None:
-    """Write down what a container that stays was made of."""
-    _write(f"{directory.path}/config.json", prepared.config)
-    state: dict[str, object] = {
-        "id": directory.id,
-        "name": prepared.name,
-        "image": image,
-        "image_id": image_id,
-        "args": prepared.args,
-        "labels": dict(prepared.labels),
-        "created": time.time(),
-    }
-    _write_state(directory, state)
+def record(directory: Directory, made: Record, config: bytes) -> None:
+    """Write down what a container that stays is; with this there is such a container."""
+    from pycontain.runtime import records
+
+    records.replace_file(f"{directory.path}/config.json", config)
+    records.write_state(directory.path, records.State())
+    records.write_record(directory.path, made)
 
 
 def record_start(directory: Directory, pid: int) -> None:
     """Write down its first process, which lives no longer than the directory is locked."""
-    _update_state(directory, {"started": time.time(), "pid": pid})
+    from pycontain.runtime import records
+
+    finished = records.read_state(directory.path).finished
+    news = records.State(status="running", pid=pid, started=records.now(), finished=finished)
+    records.write_state(directory.path, news)
 
 
 def record_end(directory: Directory, status: int, *, oom_killed: bool) -> None:
     """Write down how its command ended."""
-    ended: dict[str, object] = {
-        "finished": time.time(),
-        "exit_code": status,
-        "oom_killed": oom_killed,
-        "pid": None,
-    }
-    _update_state(directory, ended)
+    from pycontain.runtime import records
+
+    ended = {"status": "exited", "pid": 0, "finished": records.now()}
+    _update(directory, **ended, exit_code=status, oom_killed=oom_killed)
 
 
-def _update_state(directory: Directory, news: dict[str, object]) -> None:
-    import json
+def record_failure(directory: Directory, status: int, error: str) -> None:
+    """Write down why its command was not executed: it is as it was when it had been made."""
+    from pycontain.runtime import records
 
-    with open(f"{directory.path}/state.json", "rb") as file:
-        state = json.load(file)
-    _write_state(directory, state | news)
-
-
-def _write_state(directory: Directory, state: dict[str, object]) -> None:
-    import json
-
-    _write(f"{directory.path}/state.json", json.dumps(state).encode())
+    records.write_state(directory.path, records.State(exit_code=status, error=error))
 
 
-def _write(path: str, content: bytes) -> None:
-    """By a rename: whoever reads it finds the whole of it, or what was there before."""
-    with open(path + ".new", "wb") as file:
-        file.write(content)
-    os.rename(path + ".new", path)
+def _update(directory: Directory, **news: object) -> None:
+    from pycontain.runtime import records
+
+    state = records.read_state(directory.path)
+    records.write_state(directory.path, records.changed(state, **news))
 
 
 def record_image(directory: Directory, image: str) -> None:
@@ -149,44 +135,19 @@ def users(paths: Paths) -> dict[str, list[str]]:
     return found
 
 
-def take_name(paths: Paths, name: str, directory: Directory) -> None:
-    """Make the container's name lead to it.
-
-    Raises:
-        NameInUse: it leads to another one.
-    """
-    os.makedirs(paths.names, exist_ok=True)
-    target = os.path.relpath(directory.path, paths.names)
-    link = f"{paths.names}/{name}"
-    with contextlib.suppress(FileExistsError):
-        os.symlink(target, link)
-        return
-    # a link to a container that is gone may be taken over, by one process at a time
-    with staging.locked(paths.names):
-        owner = os.path.basename(os.readlink(link)) if os.path.islink(link) else ""
-        if owner and os.path.exists(link):
-            raise NameInUse(
-                f"the container name `{name}` is already in use by container `{owner}`",
-                hint="choose another name, or wait for that container to end",
-            )
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(link)
-        with contextlib.suppress(FileExistsError):
-            os.symlink(target, link)
-            return
-    raise NameInUse(f"the container name `{name}` is already in use")
-
-
-def give_up_name(paths: Paths, name: str, directory: Directory) -> None:
-    """The container is gone, and its name is free."""
-    link = f"{paths.names}/{name}"
-    with contextlib.suppress(OSError):
-        if os.path.basename(os.readlink(link)) == directory.id:
-            os.unlink(link)
-
-
 def collect(paths: Paths, launcher: Launcher) -> None:
     """Remove the directories of ephemeral containers whose engine was killed."""
     for held in staging.abandoned(paths.ephemeral):
         launcher.remove_tree(held.path)
+        held.release()
+
+
+def collect_unfinished(paths: Paths, launcher: Launcher) -> None:
+    """Remove what is left of containers that were being made, or removed, by somebody who was killed."""
+    for id in staging.names(paths.containers):
+        path = f"{paths.containers}/{id}"
+        if os.path.exists(f"{path}/container.json") or (held := staging.lock(path)) is None:
+            continue
+        if not os.path.exists(f"{path}/container.json"):
+            launcher.remove_tree(path)
         held.release()

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 from pycontain.images import staging
+from pycontain.runtime import kept
 from pycontain.types import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from typing import Any
 
     from pycontain.images.usage import ImageUsage, StoreUsage
     from pycontain.paths import Paths
+    from pycontain.runtime.records import State
 
 __all__ = ["ContainerUsage", "DiskUsage", "Share", "disk_usage"]
 
@@ -28,23 +28,35 @@ class ContainerUsage(Value):
         image: as it was given; empty for one that goes with its command.
         args: its command.
         created: seconds since the epoch.
-        running: whether its command runs.
         size: bytes that it wrote.
+        state: what it does; None of one that goes with its command, and runs.
     """
 
-    __slots__ = ("id", "name", "image", "args", "created", "running", "size")  # noqa: RUF023 - the constructor's order
+    __slots__ = ("id", "name", "image", "args", "created", "size", "state")  # noqa: RUF023 - the constructor's order
     id: str
     name: str
     image: str
     args: tuple[str, ...]
     created: float
-    running: bool
     size: int
+    state: State | None
 
     def __init__(
-        self, id: str, name: str, image: str, args: tuple[str, ...], created: float, running: bool, size: int
+        self,
+        id: str,
+        name: str,
+        image: str,
+        args: tuple[str, ...],
+        created: float,
+        size: int,
+        state: State | None = None,
     ) -> None:
-        self._set(id=id, name=name, image=image, args=args, created=created, running=running, size=size)
+        self._set(id=id, name=name, image=image, args=args, created=created, size=size, state=state)
+
+    @property
+    def running(self) -> bool:
+        """Whether its command runs."""
+        return self.state is None or self.state.is_alive
 
 
 class Share(Value):
@@ -132,41 +144,36 @@ def containers(paths: Paths) -> tuple[ContainerUsage, ...]:
     One that is removed in the end and has neither a name nor volumes counts when it has written something.
     """
     found = [
-        usage
-        for parent in (paths.containers, paths.ephemeral)
-        for id in staging.names(parent)
-        if (usage := _usage(f"{parent}/{id}", kept=parent == paths.containers)) is not None
+        ContainerUsage(
+            one.id,
+            one.record.name,
+            one.record.image,
+            one.record.args,
+            one.record.created,
+            size_of(one.path),
+            one.state,
+        )
+        for one in kept.all_of(paths)
     ]
+    found += filter(None, (_usage(f"{paths.ephemeral}/{id}") for id in staging.names(paths.ephemeral)))
     return tuple(sorted(found, key=lambda one: one.created, reverse=True))
 
 
-def _usage(directory: str, *, kept: bool) -> ContainerUsage | None:
+def size_of(directory: str) -> int:
+    """Bytes that the container of this directory wrote."""
+    return sum(_sizes(f"{directory}/upper"))
+
+
+def _usage(directory: str) -> ContainerUsage | None:
     try:
         if "-" in os.path.basename(directory) and not os.listdir(f"{directory}/upper"):
             return None  # a launcher's, which no container has, or one that wrote nothing
+        if os.path.islink(f"{directory}/image") and not staging.is_held(directory):
+            return None  # left by one that was killed
         created = os.stat(directory).st_mtime
-        running = staging.is_held(directory) if kept or os.path.islink(f"{directory}/image") else True
-        state = _state(directory) if kept else {}
     except OSError:
         return None
-    return ContainerUsage(
-        os.path.basename(directory),
-        state.get("name") or "",
-        state.get("image") or "",
-        tuple(state.get("args") or ()),
-        state.get("created") or created,
-        running,
-        sum(_sizes(f"{directory}/upper")),
-    )
-
-
-def _state(directory: str) -> dict[str, Any]:
-    try:
-        with open(f"{directory}/state.json", "rb") as file:
-            state: dict[str, Any] = json.load(file)
-    except FileNotFoundError:
-        return {}  # it is being made
-    return state
+    return ContainerUsage(os.path.basename(directory), "", "", (), created, size_of(directory))
 
 
 def _sizes(directory: str) -> Iterator[int]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Start = Callable[[tuple[int, int, int]], Process]
 
-_NOT_PASSED_ON = {
+NOT_PASSED_ON = {
     *(signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGPIPE, signal.SIGURG),
     *(signal.SIGWINCH, signal.SIGTTIN, signal.SIGTTOU, signal.SIGTSTP, signal.SIGCONT),
     *(signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGPROF, signal.SIGVTALRM),
@@ -120,13 +120,13 @@ def _signals_to(process: Process, *, init: bool) -> Iterator[list[int]]:
     ended_by: list[int] = []
 
     def pass_on(number: int, _frame: object) -> None:
-        if number in _ENDING and not init and not _handles(process.pid, number):
+        if number in _ENDING and not init and not handles(process.pid, number):
             ended_by.append(number)
             number = signal.SIGKILL
         process.kill(number)
 
     before = {}
-    for number in signal.valid_signals() - _NOT_PASSED_ON:
+    for number in signal.valid_signals() - NOT_PASSED_ON:
         with contextlib.suppress(OSError, ValueError):  # the C library keeps some for itself
             before[number] = signal.signal(number, pass_on)
     # any handler at all: the window's size is looked at when a wait is interrupted
@@ -138,7 +138,7 @@ def _signals_to(process: Process, *, init: bool) -> Iterator[list[int]]:
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
 
-def _handles(pid: int, number: int) -> bool:
+def handles(pid: int, number: int) -> bool:
     """Whether the process does something about the signal: catches, ignores, or waits for it (proc(5))."""
     mask = 0
     try:

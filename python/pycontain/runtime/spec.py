@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from pycontain.errors import InvalidOption
-from pycontain.runtime import command, confinement, devices, limits, namespaces, rootfs, sizes
+from pycontain.runtime import command, confinement, devices, lifecycle, limits, namespaces, rootfs, sizes
 from pycontain.runtime.document import encode, once, utf8
 from pycontain.runtime.environment import strings
 from pycontain.runtime.files import files
@@ -47,9 +47,10 @@ _FLAGS = frozenset("init oom_kill_disable privileged read_only remove stdin tty"
 OPTIONS = (
     _FLAGS
     | limits.OPTIONS
+    | lifecycle.OPTIONS
     | frozenset(
         (
-            "cap_add cap_drop cgroup_parent cgroupns device_cgroup_rules devices domainname "
+            "cap_add cap_drop cgroup_parent cgroupns cidfile device_cgroup_rules devices domainname "
             "entrypoint env env_file group_add hostname ipc label_file labels mounts name network "
             "oom_score_adj pid platform pull rootfs security_opt shm_size stop_signal stop_timeout "
             "sysctls tmpfs ulimits user userns uts volumes workdir"
@@ -212,6 +213,8 @@ def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
             raise sizes.invalid(name, given[name], "must be True or False")
     if given.get("pull", "missing") not in {"missing", "always", "never"}:
         raise sizes.invalid("pull", given["pull"], "must be missing, always or never")
+    if given.keys() & lifecycle.OPTIONS:
+        lifecycle.check(given)
     return given
 
 

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -9,13 +10,14 @@ use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::stat::Mode;
 use pycontain_plan::step::Act;
+use pycontain_plan::{Filters, HostFacts, Spec};
 use pycontain_runtime::protocol::{Detached, Event, Exited, Instruction, Request, Timeout};
 use pycontain_runtime::restart::Policy;
 use pycontain_sys::{memfd, socket};
 
 use crate::error::{During, Error};
 use crate::launcher::{Launcher, receive, send};
-use crate::process::{Interrupted, pause};
+use crate::process::{Interrupted, Process, pause};
 
 const SOCKET: &str = "monitor.sock";
 
@@ -74,7 +76,11 @@ fn started(handle: &OwnedFd, interrupted: Interrupted<'_>) -> Result<i32, Error>
 #[derive(Debug)]
 pub struct Monitor {
     directory: OwnedFd,
+    facts: OnceLock<HostFacts>,
 }
+
+/// Compiling one takes longer than starting a process.
+static FILTERS: Mutex<Filters> = Mutex::new(Filters::new());
 
 /// An answer that will come.
 #[derive(Debug)]
@@ -87,7 +93,7 @@ impl Monitor {
     pub fn new(directory: &Path) -> Result<Self, Error> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let directory = open(directory, flags, Mode::empty()).during("open the container's directory")?;
-        let monitor = Self { directory };
+        let monitor = Self { directory, facts: OnceLock::new() };
         monitor.connect().map(|_| monitor)
     }
 
@@ -140,6 +146,38 @@ impl Monitor {
         self.order(&Instruction::Attach(streams.map(|end| end.is_some())), &fds, interrupted)
     }
 
+    /// Starts a process in the container, as `process` in this configuration says, which is else the container's. Dropping
+    /// it kills it, unless it is `detached`.
+    pub fn exec(
+        &self,
+        config: &[u8],
+        streams: [BorrowedFd<'_>; 3],
+        detached: bool,
+        interrupted: Interrupted<'_>,
+    ) -> Result<Process, Error> {
+        let spec: Spec = serde_json::from_slice(config).map_err(pycontain_plan::Error::Json)?;
+        let facts = self.facts(interrupted)?;
+        let mut filters = FILTERS.lock().unwrap_or_else(PoisonError::into_inner);
+        let (plan, notes) = pycontain_plan::plan_exec(&spec, facts, &mut filters)?;
+        drop(filters);
+        let bytes = postcard::to_stdvec(&plan).map_err(|_| Error::NoMonitor)?;
+        let plan = memfd::message(c"plan", &bytes).during("make a memfd")?;
+        let [stdin, stdout, stderr] = streams;
+        let waiting = self.ask(&Instruction::Exec { detached }, &[plan.as_fd(), stdin, stdout, stderr])?;
+        Ok(Process::inside(waiting.connection, notes))
+    }
+
+    /// What the monitor knows of the host.
+    fn facts(&self, interrupted: Interrupted<'_>) -> Result<&HostFacts, Error> {
+        if let Some(facts) = self.facts.get() {
+            return Ok(facts);
+        }
+        match self.ask(&Instruction::Facts, &[])?.answer(None, interrupted)? {
+            Some(Event::Facts(facts)) => Ok(self.facts.get_or_init(|| *facts)),
+            _ => Err(Error::NoMonitor),
+        }
+    }
+
     pub fn set_restart(&self, policy: Policy, interrupted: Interrupted<'_>) -> Result<(), Error> {
         self.order(&Instruction::Restart(policy), &[], interrupted)
     }
@@ -162,6 +200,20 @@ impl Waiting {
         timeout: Option<Duration>,
         interrupted: Interrupted<'_>,
     ) -> Result<Option<Option<Exited>>, Error> {
+        match self.answer(timeout, interrupted)? {
+            None => Ok(None),
+            Some(Event::Done(None)) => Ok(Some(None)),
+            Some(Event::Exited(exited)) => Ok(Some(Some(exited))),
+            Some(Event::Done(Some(failure))) => Err(Error::Failed(failure)),
+            Some(_) => Err(Error::NoMonitor),
+        }
+    }
+
+    fn answer(
+        &self,
+        timeout: Option<Duration>,
+        interrupted: Interrupted<'_>,
+    ) -> Result<Option<Event>, Error> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut polled = [PollFd::new(self.connection.as_fd(), PollFlags::POLLIN)];
         loop {
@@ -173,11 +225,6 @@ impl Waiting {
                 return Ok(None);
             }
         }
-        match receive::<Event>(self.connection.as_fd())? {
-            Some((Event::Done(None), _)) => Ok(Some(None)),
-            Some((Event::Exited(exited), _)) => Ok(Some(Some(exited))),
-            Some((Event::Done(Some(failure)), _)) => Err(Error::Failed(failure)),
-            _ => Err(Error::NoMonitor),
-        }
+        receive::<Event>(self.connection.as_fd())?.map(|(event, _)| Some(event)).ok_or(Error::NoMonitor)
     }
 }

@@ -25,6 +25,8 @@ pub struct Process {
     handle: OwnedFd,
     known: Mutex<Known>,
     notes: Vec<String>,
+    /// What it means when the other end of the handle is gone.
+    lost: fn() -> Error,
 }
 
 #[derive(Debug, Default)]
@@ -45,7 +47,12 @@ pub struct Ended {
 
 impl Process {
     pub(crate) fn new(handle: OwnedFd, notes: Vec<String>) -> Self {
-        Self { handle, known: Mutex::default(), notes }
+        Self { handle, known: Mutex::default(), notes, lost: || Error::LauncherDied }
+    }
+
+    /// In a container that has a monitor.
+    pub(crate) fn inside(handle: OwnedFd, notes: Vec<String>) -> Self {
+        Self { lost: || Error::NoMonitor, ..Self::new(handle, notes) }
     }
 
     /// What the planner could not do as asked by default, in words.
@@ -72,7 +79,7 @@ impl Process {
     }
 
     fn why_not<T>(&self) -> Result<T, Error> {
-        Err(self.known().failure.clone().map_or(Error::LauncherDied, Error::Failed))
+        Err(self.known().failure.clone().map_or_else(self.lost, Error::Failed))
     }
 
     /// Sends a signal to the first process; one that has ended does not mind.
@@ -137,7 +144,7 @@ impl Process {
                 return Ok(());
             }
             match socket::receive(self.handle.as_fd(), &mut buffer, false) {
-                Ok((0, _)) | Err(Errno::ECONNRESET) => return Err(Error::LauncherDied),
+                Ok((0, _)) | Err(Errno::ECONNRESET) => return Err((self.lost)()),
                 Ok((length, fds)) => known.learn(&buffer[..length], fds)?,
                 Err(Errno::EAGAIN) => return Ok(()),
                 Err(Errno::EINTR) => {}

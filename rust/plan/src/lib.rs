@@ -8,6 +8,7 @@
 pub mod capability;
 mod confinement;
 mod error;
+mod exec;
 pub mod facts;
 mod layers;
 mod mounts;
@@ -18,9 +19,10 @@ pub mod step;
 mod words;
 
 pub use error::Error;
+pub use exec::{ExecPlan, plan_exec};
 pub use facts::{HostFacts, Privilege, Source, Sources};
 pub use layers::{Layers, layers};
 pub use namespaces::CGROUP_PARENT;
-pub use planner::{Request, plan, sources};
+pub use planner::{Filters, Request, plan, sources};
 pub use spec::Spec;
 pub use step::{Act, Plan, Process, Shape, Step};

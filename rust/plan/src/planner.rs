@@ -55,7 +55,7 @@ pub fn plan(request: &Request<'_>, filters: &mut Filters) -> Result<Plan, Error>
     let shape = shape(spec, facts, &mut notes)?;
     let mut tree = Tree::new(facts, sources, &shape);
     mounts(&mut tree, spec)?;
-    identity(&mut tree, spec)?;
+    identity(spec)?.into_iter().for_each(|act| tree.init(act));
     let mut confined = become_user(spec, facts, &shape.ids, &mut notes, filters)?;
     confined
         .push(Act::Execute { arguments: spec.process.args.clone(), environment: spec.process.env.clone() });
@@ -118,24 +118,20 @@ fn mounts(tree: &mut Tree<'_>, spec: &Spec) -> Result<(), Error> {
     Ok(())
 }
 
-fn identity(tree: &mut Tree<'_>, spec: &Spec) -> Result<(), Error> {
+pub(crate) fn identity(spec: &Spec) -> Result<Vec<Act>, Error> {
     let process = &spec.process;
-    for act in confinement::limits(process)? {
-        tree.init(act);
-    }
-    if let Some(score) = process.oom_score_adj {
-        tree.init(Act::OomScore(score));
-    }
+    let mut acts = confinement::limits(process)?;
+    acts.extend(process.oom_score_adj.map(Act::OomScore));
     let numbers = || format!("{}:{}", process.user.uid, process.user.gid);
-    tree.init(Act::Identity {
+    acts.push(Act::Identity {
         user: spec.annotations.get(USER).cloned().unwrap_or_else(numbers),
         groups: process.user.additional_gids.clone(),
         umask: process.user.umask.unwrap_or(0o022),
     });
-    Ok(())
+    Ok(acts)
 }
 
-fn become_user(
+pub(crate) fn become_user(
     spec: &Spec,
     facts: &HostFacts,
     ids: &crate::step::Ids,

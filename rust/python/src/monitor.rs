@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 
 use crate::doorway::{duplicate, enter};
 use crate::launcher::seconds;
-use crate::process::Exit;
+use crate::process::{Exit, Process};
 
 /// Stdin, stdout and stderr of a caller, those that they gave.
 pub(crate) struct Ends([Option<OwnedFd>; 3]);
@@ -90,6 +90,23 @@ impl Monitor {
     fn attach(&self, python: Python<'_>, streams: (Option<i32>, Option<i32>, Option<i32>)) -> PyResult<()> {
         let streams = Ends::new(streams)?;
         enter(python, |interrupted| self.inner.attach(streams.borrow(), interrupted))
+    }
+
+    /// `config` is the container's with another `process`.
+    #[pyo3(signature = (config, streams, *, detached=false))]
+    fn exec(
+        &self,
+        python: Python<'_>,
+        config: &[u8],
+        streams: (i32, i32, i32),
+        detached: bool,
+    ) -> PyResult<Process> {
+        let [stdin, stdout, stderr] = [duplicate(streams.0)?, duplicate(streams.1)?, duplicate(streams.2)?];
+        let process = enter(python, |interrupted| {
+            let fds = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+            self.inner.exec(config, fds, detached, interrupted)
+        })?;
+        Ok(Process::new(process))
     }
 
     /// `policy` as in the document that a container is started with.

@@ -1,7 +1,7 @@
-//! Runs in: init. The last steps: from the container's root to its user, and from init to its command.
+//! Runs in: init, and whatever else becomes a command inside. The last steps: from the container's root to its user, and from init to its command.
 
 use std::ffi::CString;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -12,19 +12,27 @@ use pycontain_runtime::protocol::{Failure, Reason};
 use pycontain_sys::{capabilities, process, seccomp, terminal};
 
 use crate::failure::{During, failure};
-use crate::init::{Init, Never};
+use crate::init::Never;
 use crate::reaper;
+use crate::user::User;
 
 const LAST_CAPABILITY: u32 = 63;
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// What a process has, until it is a command.
+pub(crate) struct Subject {
+    pub streams: [OwnedFd; 3],
+    pub console: Option<OwnedFd>,
+    pub user: User,
+}
+
 /// The order matters: the streams while they may be opened, seccomp before capabilities when nothing but them allows it,
 /// the ids between bounding set and permitted set.
-pub(crate) fn become_user(init: &mut Init, act: &Act) -> Result<(), Failure> {
+pub(crate) fn become_user(subject: &Subject, act: &Act) -> Result<(), Failure> {
     let Act::Become { capabilities, no_new_privileges, directory, seccomp, .. } = act else {
         return Err(failure(format!("{act}: not an end"), Reason::Step));
     };
-    connect_streams(init).during(|| "connect the streams".to_owned())?;
+    connect_streams(subject).during(|| "connect the streams".to_owned())?;
     if *no_new_privileges {
         process::no_new_privileges().during(|| "forbid new privileges".to_owned())?;
     }
@@ -33,8 +41,8 @@ pub(crate) fn become_user(init: &mut Init, act: &Act) -> Result<(), Failure> {
     }
     drop_bounding(capabilities).during(|| "drop capabilities".to_owned())?;
     capabilities::keep_over_setuid(true).during(|| "keep capabilities".to_owned())?;
-    process::set_groups(&init.user.groups).during(|| format!("set groups {:?}", init.user.groups))?;
-    let (uid, gid) = (init.user.uid, init.user.gid);
+    process::set_groups(&subject.user.groups).during(|| format!("set groups {:?}", subject.user.groups))?;
+    let (uid, gid) = (subject.user.uid, subject.user.gid);
     process::set_ids(uid, gid).during(|| format!("become user {uid}:{gid}"))?;
     // A change of ids clears it.
     process::die_with_parent(Signal::SIGKILL).during(|| "tie the process to the launcher".to_owned())?;
@@ -50,14 +58,14 @@ fn enter(directory: &Path) -> Result<(), Failure> {
     nix::unistd::chdir(directory).during(|| format!("enter the working directory `{}`", directory.display()))
 }
 
-fn connect_streams(init: &mut Init) -> nix::Result<()> {
-    if let Some(console) = &init.console {
+fn connect_streams(subject: &Subject) -> nix::Result<()> {
+    if let Some(console) = &subject.console {
         terminal::take_control(console.as_fd())?;
         nix::unistd::dup2_stdin(console)?;
         nix::unistd::dup2_stdout(console)?;
         return nix::unistd::dup2_stderr(console);
     }
-    let [stdin, stdout, stderr] = &init.streams;
+    let [stdin, stdout, stderr] = &subject.streams;
     nix::unistd::dup2_stdin(stdin)?;
     nix::unistd::dup2_stdout(stdout)?;
     nix::unistd::dup2_stderr(stderr)
@@ -106,7 +114,7 @@ fn signal_defaults() -> nix::Result<()> {
 }
 
 pub(crate) fn execute(
-    init: &mut Init,
+    subject: &Subject,
     arguments: &[String],
     environment: &[String],
     as_init: bool,
@@ -115,7 +123,7 @@ pub(crate) fn execute(
         reaper::run_below().during(|| "start the command below an init process".to_owned())?;
     }
     let mut environment: Vec<&str> = environment.iter().map(String::as_str).collect();
-    let home = format!("HOME={}", init.user.home.as_deref().unwrap_or("/"));
+    let home = format!("HOME={}", subject.user.home.as_deref().unwrap_or("/"));
     if !environment.iter().any(|variable| variable.starts_with("HOME=")) {
         environment.push(&home);
     }

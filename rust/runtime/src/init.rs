@@ -15,6 +15,7 @@ use pycontain_runtime::protocol::{Event, Failure, Reason};
 use pycontain_sys::{mount, network, process, socket};
 
 use crate::acts::LAYERS;
+use crate::execute::Subject;
 use crate::failure::{During, failure};
 use crate::file_tree::FileTree;
 use crate::outside::Order;
@@ -37,21 +38,15 @@ pub(crate) fn run(order: &Order<'_>, channel: OwnedFd, control: &OwnedFd) -> ! {
     let mut init = Init {
         channel,
         handle,
-        streams: [stdin, stdout, stderr],
         tree,
-        console: None,
-        user: User::default(),
+        subject: Subject { streams: [stdin, stdout, stderr], console: None, user: User::default() },
     };
     let outcome = channel::read_memfd(&plan).and_then(|plan| init.start(&plan));
     let failure = match outcome {
         Ok(never) => match never {},
         Err(failure) => failure,
     };
-    let status = match failure.reason {
-        Reason::CommandNotFound => 127,
-        Reason::CommandNotExecutable => 126,
-        Reason::Step | Reason::UnknownUser | Reason::Archive | Reason::Pack | Reason::State => 125,
-    };
+    let status = failure.reason.status();
     channel::tell(&init.handle, &Event::Failed(failure), &[]);
     process::exit(status)
 }
@@ -92,10 +87,8 @@ fn prepare(order: &Order<'_>, devices: Option<OwnedFd>) -> Result<FileTree, Fail
 pub(crate) struct Init {
     channel: OwnedFd,
     handle: OwnedFd,
-    pub streams: [OwnedFd; 3],
     tree: FileTree,
-    pub console: Option<OwnedFd>,
-    pub user: User,
+    subject: Subject,
 }
 
 /// A process that becomes another program does not go on here.
@@ -108,8 +101,8 @@ impl Init {
         while let Some(act) = acts.next() {
             match (act, acts.peek()) {
                 (Act::Become { init: as_init, .. }, Some(Act::Execute { arguments, environment })) => {
-                    execute::become_user(self, act)?;
-                    return execute::execute(self, arguments, environment, *as_init);
+                    execute::become_user(&self.subject, act)?;
+                    return execute::execute(&self.subject, arguments, environment, *as_init);
                 }
                 _ => self.act(act)?,
             }
@@ -120,7 +113,7 @@ impl Init {
     fn act(&mut self, act: &Act) -> Result<(), Failure> {
         let done = match act {
             Act::Identity { user, groups, umask } => {
-                self.user = user::find(user, groups)?;
+                self.subject.user = user::find(user, groups)?;
                 nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(*umask));
                 return Ok(());
             }
@@ -150,7 +143,7 @@ impl Init {
     fn open_console(&mut self, rows: u16, columns: u16) -> nix::Result<()> {
         let (master, console) = self.tree.open_console(rows, columns)?;
         channel::send(self.handle.as_fd(), &Event::Terminal, &[master.as_fd()])?;
-        self.console = Some(console);
+        self.subject.console = Some(console);
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 //! own for the cgroup. It reads what the container writes, keeps `state.json`, answers whoever connects to
 //! `monitor.sock`, and starts the container again when it has ended and is to be.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,7 @@ use crate::outside::close_others;
 use crate::sweeper;
 
 mod clients;
+mod exec;
 mod log;
 mod place;
 mod run;
@@ -29,6 +31,7 @@ mod stop;
 mod streams;
 
 use clients::{Client, Waits};
+use exec::{Door, Entered};
 pub(crate) use place::Ground;
 use place::Place;
 use run::Run;
@@ -50,6 +53,9 @@ enum Source {
     Listener,
     Client(usize),
     Stream(Part),
+    EnteredWord(u64),
+    EnteredClient(u64),
+    EnteredEnd(u64),
 }
 
 /// Interests of one round of the loop.
@@ -134,6 +140,9 @@ fn begin(
         directory,
         listener,
         clients: Vec::new(),
+        entered: BTreeMap::new(),
+        entries: 0,
+        door: None,
         run: None,
         streams,
         state: State::default(),
@@ -163,6 +172,10 @@ struct Monitor<'a> {
     directory: OwnedFd,
     listener: OwnedFd,
     clients: Vec<Client>,
+    /// Processes that others have had started in the container, by the order in which they came.
+    entered: BTreeMap<u64, Entered>,
+    entries: u64,
+    door: Option<Door>,
     run: Option<Run>,
     streams: Streams,
     log: Option<log::Writer>,
@@ -201,6 +214,9 @@ impl Monitor<'_> {
         if let Some(run) = &self.run {
             run.interests(&mut interests);
         }
+        for (number, entered) in &self.entered {
+            entered.interests(*number, &mut interests);
+        }
         self.streams.interests(&mut interests);
         interests.add(&self.listener, PollFlags::POLLIN, Source::Listener);
         for (number, client) in self.clients.iter().enumerate() {
@@ -216,7 +232,8 @@ impl Monitor<'_> {
     fn until_due(&self) -> PollTimeout {
         let now = Instant::now();
         let idle = self.streams.is_awake().then(|| now + IDLE);
-        let Some(due) = [self.again, self.kill_at, idle].into_iter().flatten().min() else {
+        let unused = self.door.as_ref().map(Door::due);
+        let Some(due) = [self.again, self.kill_at, idle, unused].into_iter().flatten().min() else {
             return PollTimeout::NONE;
         };
         let left = due.saturating_duration_since(now).as_micros().div_ceil(1000);
@@ -231,6 +248,13 @@ impl Monitor<'_> {
             Source::Init => self.on_init_end(),
             Source::Listener => self.on_connection(),
             Source::Client(number) => self.on_instruction(number),
+            Source::EnteredWord(number) => {
+                self.entered.get_mut(&number).into_iter().for_each(Entered::on_word);
+            }
+            Source::EnteredClient(number) => {
+                self.entered.get_mut(&number).into_iter().for_each(Entered::on_command);
+            }
+            Source::EnteredEnd(number) => self.entered.remove(&number).into_iter().for_each(Entered::ended),
             Source::Stream(part) => {
                 self.streams.on(part, events, self.log.as_mut().map(|log| (log, &self.directory)));
             }
@@ -242,6 +266,9 @@ impl Monitor<'_> {
         if self.kill_at.is_some_and(|due| due <= now) {
             self.kill_at = None;
             self.run.iter().for_each(Run::kill);
+        }
+        if self.door.as_ref().is_some_and(|door| door.due() <= now) {
+            self.door.take().into_iter().for_each(Door::close);
         }
         if self.again.is_some_and(|due| due <= now) {
             self.again = None;
@@ -300,6 +327,11 @@ impl Monitor<'_> {
     /// The run is over: nothing of it runs any more.
     fn finish(&mut self, status: i32) {
         let Some(run) = self.run.take() else { return };
+        for entered in std::mem::take(&mut self.entered).into_values() {
+            entered.kill();
+            entered.ended();
+        }
+        self.door.take().into_iter().for_each(Door::close);
         let Run { mut container, failure: why, executed, begun, .. } = run;
         container.clean_up(&mut crate::scratch::Pool::default());
         self.streams.drain(self.log.as_mut().map(|log| (log, &self.directory)));

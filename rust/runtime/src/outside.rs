@@ -174,7 +174,7 @@ fn start(order: &Order<'_>, inside: Inside, control: &OwnedFd, channel: &OwnedFd
 
 /// An anonymous pipe belongs to whoever made it, whom the container does not know: it could be used and, by its name
 /// `/dev/stdout`, not be opened. It has no other name than those of the fds.
-fn open_to_all(stream: &OwnedFd) {
+pub(crate) fn open_to_all(stream: &OwnedFd) {
     const PIPEFS_MAGIC: FsType = FsType(0x5049_5045);
     if fstatfs(stream).is_ok_and(|found| found.filesystem_type() == PIPEFS_MAGIC) {
         // Somebody else's, in a container inside a container: it can be used all the same.
@@ -238,7 +238,7 @@ pub(crate) fn close_others(kept: impl Iterator<Item = i32>) -> nix::Result<()> {
     process::close_range(first, u32::MAX)
 }
 
-fn clone_flag(kind: Namespace) -> CloneFlags {
+pub(crate) fn clone_flag(kind: Namespace) -> CloneFlags {
     match kind {
         Namespace::User => CloneFlags::CLONE_NEWUSER,
         Namespace::Mount => CloneFlags::CLONE_NEWNS,

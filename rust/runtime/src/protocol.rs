@@ -172,6 +172,13 @@ pub enum Instruction {
     /// Answered by [`Event::Exited`] at the end of the run, even if there is another after it.
     Wait,
     Restart(Policy),
+    /// Answered by [`Event::Facts`]: what planning a process inside takes.
+    Facts,
+    /// fds: memfd of the plan, stdin, stdout, stderr. The connection is the handle of the process from then on, as that of a
+    /// container is; if it closes, the process is killed, unless it is `detached`.
+    Exec {
+        detached: bool,
+    },
 }
 
 /// How long a command that was asked to end is waited for.
@@ -302,6 +309,17 @@ pub enum Reason {
     Pack,
     /// The container is not in the state for it: the step says which it is in.
     State,
+}
+
+impl Reason {
+    /// Of a process that did not become its command, as docker has it.
+    pub fn status(self) -> i32 {
+        match self {
+            Self::CommandNotFound => 127,
+            Self::CommandNotExecutable => 126,
+            Self::Step | Self::UnknownUser | Self::Archive | Self::Pack | Self::State => 125,
+        }
+    }
 }
 
 /// The end of a container: everything of it is gone when this is sent.

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
-use pycontain_runtime::protocol::{Event, Failure, Instruction, Reason, Timeout};
+use pycontain_runtime::protocol::{Event, Exited, Failure, Instruction, Reason, Timeout};
 use pycontain_sys::socket;
 
+use super::exec::{Door, Entered};
 use super::state::Status;
 use super::{Monitor, Run, stop};
 use crate::channel;
@@ -37,6 +38,15 @@ impl Monitor<'_> {
     pub(super) fn on_instruction(&mut self, number: usize) {
         let Some(client) = self.clients.get(number).filter(|client| !client.gone) else { return };
         let answer = match channel::receive::<Instruction>(client.socket.as_fd(), false) {
+            Ok(Some((Instruction::Exec { detached }, fds))) => {
+                let handle = client.socket.try_clone();
+                return self.exec(number, handle, detached, &fds);
+            }
+            Ok(Some((Instruction::Facts, _))) => {
+                let facts = Box::new(self.place.facts().clone());
+                channel::tell(&client.socket, &Event::Facts(facts), &[]);
+                Ok(None)
+            }
             Ok(Some((instruction, fds))) => self.obey(&instruction, fds),
             Err(Errno::EAGAIN) => return,
             Ok(None) | Err(_) => Ok(None),
@@ -70,8 +80,44 @@ impl Monitor<'_> {
             Instruction::Attach(ends) => self.running().map(drop).map(|()| self.streams.attach(ends, fds))?,
             Instruction::Wait => return Ok(Some(Waits::ForRun)),
             Instruction::Restart(policy) => self.detached.restart = policy,
+            // Answered in other ways.
+            Instruction::Facts | Instruction::Exec { .. } => {}
         }
         Ok(None)
+    }
+
+    /// What becomes of it is told on a copy of the connection.
+    fn exec(&mut self, number: usize, handle: std::io::Result<OwnedFd>, detached: bool, fds: &[OwnedFd]) {
+        let begun = handle
+            .during(|| "copy the connection".to_owned())
+            .and_then(|handle| self.enter(handle, detached, fds));
+        let Some(client) = self.clients.get_mut(number) else { return };
+        client.gone = true;
+        match begun {
+            Ok(entered) => {
+                self.entries += 1;
+                self.entered.insert(self.entries, entered);
+            }
+            Err(failure) => {
+                channel::tell(&client.socket, &Event::Failed(failure), &[]);
+                let exited = Exited { status: 125, ..Exited::default() };
+                channel::tell(&client.socket, &Event::Exited(exited), &[]);
+            }
+        }
+    }
+
+    fn enter(&mut self, handle: OwnedFd, detached: bool, fds: &[OwnedFd]) -> Result<Entered, Failure> {
+        if self.state.status == Status::Paused {
+            return Err(state("the container is paused"));
+        }
+        let run = self.running()?;
+        let old = self.door.as_ref().is_some_and(Door::is_open);
+        if !old {
+            let made = Door::open(run, self.place.facts().cgroups.is_unified_only())?;
+            self.door.replace(made).into_iter().for_each(Door::close);
+        }
+        let door = self.door.as_mut().ok_or_else(|| state("the container is not running"))?;
+        door.start(handle, detached, fds)
     }
 
     fn running(&self) -> Result<&Run, Failure> {

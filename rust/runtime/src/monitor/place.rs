@@ -82,6 +82,10 @@ impl<'a> Place<'a> {
         }
     }
 
+    pub(super) fn facts(&self) -> &HostFacts {
+        self.ground.facts
+    }
+
     pub(super) fn end(self) {
         sweeper::remove_empty_parent(self.ground.facts);
         self.token.give_back();

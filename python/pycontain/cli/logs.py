@@ -1,0 +1,51 @@
+"""`pycontain logs`."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pycontain.containers import Containers
+
+_DIGITS = 9
+
+
+def command(
+    container: Annotated[str, typer.Argument(metavar="CONTAINER", show_default=False)],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on for as long as it runs")] = False,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="TIME", help="Nothing older: 10m ago, or RFC 3339")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="TIME", help="Nothing younger: 10m ago, or RFC 3339")
+    ] = None,
+    tail: Annotated[
+        str, typer.Option("--tail", "-n", metavar="N", help="Begin with the last N lines")
+    ] = "all",
+    timestamps: Annotated[
+        bool, typer.Option("--timestamps", "-t", help="Show when each was written")
+    ] = False,
+) -> None:
+    """Show what a container wrote to its standard output and error."""
+    from pycontain.engine import default  # type: ignore[import-not-found,unused-ignore]
+
+    containers: Containers = default().containers
+    found = containers.get(container).logs(follow=follow, since=since, until=until, tail=_count(tail))
+    streams = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
+    for entry in found:
+        stream = streams.get(entry.stream, sys.stdout.buffer)
+        text = f"{_padded(entry.timestamp)} {entry.line}" if timestamps else entry.line
+        stream.write(text.encode(errors="surrogateescape"))
+        if follow or stream is sys.stderr.buffer:
+            stream.flush()
+
+
+def _count(tail: str) -> int | None:
+    """As docker: what is no number, or below 0, means all."""
+    return int(tail) if tail.isascii() and tail.isdecimal() else None
+
+
+def _padded(timestamp: str) -> str:
+    whole, _, fraction = timestamp.removesuffix("Z").partition(".")
+    return f"{whole}.{fraction:0<{_DIGITS}}Z"

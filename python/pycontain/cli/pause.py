@@ -1,0 +1,17 @@
+"""`pycontain pause`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pycontain.containers import Containers
+
+
+def command(names: Annotated[list[str], typer.Argument(metavar="CONTAINER...", show_default=False)]) -> int:
+    """Let nothing in containers run; goes on after one that cannot be paused, and exits with 1 then."""
+    from pycontain.cli.each import each
+    from pycontain.engine import default  # type: ignore[import-not-found,unused-ignore]
+
+    containers: Containers = default().containers
+    return each(names, lambda name: containers.get(name).pause())

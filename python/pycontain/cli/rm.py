@@ -1,0 +1,23 @@
+"""`pycontain rm`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pycontain.containers import Containers
+
+
+def command(
+    names: Annotated[list[str], typer.Argument(metavar="CONTAINER...", show_default=False)],
+    force: Annotated[bool, typer.Option("--force", "-f", help="Kill it first, if it runs")] = False,
+    volumes: Annotated[  # noqa: ARG001 - none outlives its container
+        bool, typer.Option("--volumes", "-v", help="Remove its anonymous volumes too, as is done in any case")
+    ] = False,
+) -> int:
+    """Remove containers; goes on after one that cannot be removed, and exits with 1 then."""
+    from pycontain.cli.each import each
+    from pycontain.engine import default  # type: ignore[import-not-found,unused-ignore]
+
+    containers: Containers = default().containers
+    return each(names, lambda name: containers.get(name).remove(force=force), missing_is_done=force)

@@ -1,0 +1,17 @@
+"""`pycontain wait`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pycontain.containers import Containers
+
+
+def command(names: Annotated[list[str], typer.Argument(metavar="CONTAINER...", show_default=False)]) -> int:
+    """Wait until containers do not run, and print their exit codes."""
+    from pycontain.cli.each import each
+    from pycontain.engine import default  # type: ignore[import-not-found,unused-ignore]
+
+    containers: Containers = default().containers
+    return each(names, lambda name: containers.get(name).wait(), shown=str)

@@ -1,0 +1,88 @@
+"""Containers that stay: `engine.containers`, and the handles it gives out."""
+
+from __future__ import annotations
+
+from pycontain.containers.handle import Container
+from pycontain.runtime import kept
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Unpack
+
+    from pycontain._core import Launcher
+    from pycontain.containers.filters import ContainerFilters
+    from pycontain.containers.listing import Summary
+    from pycontain.containers.removal import Removed
+    from pycontain.images import Images
+    from pycontain.paths import Paths
+
+__all__ = ["Container", "Containers"]
+
+
+class Containers:
+    """The containers of an engine that stay until they are removed."""
+
+    def __init__(self, paths: Paths, images: Images, launcher: Callable[[], Launcher]) -> None:
+        self._paths = paths
+        self._images = images
+        self._launcher = launcher
+
+    def get(self, name: str) -> Container:
+        """The container of this id, name, or beginning of an id.
+
+        Raises:
+            ContainerNotFound: there is none.
+            InvalidOption: several ids begin so.
+        """
+        return self._handle(kept.find(self._paths, name))
+
+    def list(
+        self, *, all: bool = False, last: int | None = None, **filters: Unpack[ContainerFilters]
+    ) -> tuple[Container, ...]:
+        """Containers, the youngest first: those that run.
+
+        Args:
+            all: those that do not run as well.
+            last: no more than so many, running or not.
+            filters: see `ContainerFilters`.
+
+        Raises:
+            ContainerNotFound, ImageNotFound: one that a filter names is not here.
+            InvalidOption: a filter is not valid.
+        """
+        from pycontain.containers.listing import select
+
+        return tuple(map(self._handle, select(self._paths, self._images, filters, all=all, last=last)))
+
+    def summaries(
+        self, *, all: bool = False, last: int | None = None, **filters: Unpack[ContainerFilters]
+    ) -> tuple[Summary, ...]:
+        """The same as values: what a list shows of each."""
+        from pycontain.containers.listing import select, summary
+
+        return tuple(map(summary, select(self._paths, self._images, filters, all=all, last=last)))
+
+    def prune(
+        self,
+        *,
+        until: str | float | None = None,
+        labels: Iterable[str] = (),
+        without_labels: Iterable[str] = (),
+    ) -> Removed:
+        """Remove those that do not run.
+
+        Args:
+            until: made before this: `24h` ago, `2026-01-31`, RFC 3339, or seconds since the epoch.
+            labels: with all of these labels: `k` or `k=v`.
+            without_labels: with none of these.
+
+        Raises:
+            InvalidOption: `until` is no time.
+        """
+        from pycontain.containers.removal import prune
+
+        return prune(self._paths, self._launcher, until=until, labels=labels, without_labels=without_labels)
+
+    def _handle(self, found: kept.Kept) -> Container:
+        return Container(found, self._paths, self._images, self._launcher)

@@ -1,0 +1,129 @@
+"""Further processes in a container that runs: `exec`."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TypedDict
+
+from pycontain.containers import keeping
+from pycontain.errors import Conflict, InvalidOption
+from pycontain.runtime import command, confinement, environment, kept, namespaces
+from pycontain.runtime.host import Host
+from pycontain.runtime.sizes import invalid
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Any
+
+    from pycontain._core import Process
+    from pycontain.options import Path
+    from pycontain.paths import Paths
+    from pycontain.runtime.kept import Kept
+
+__all__ = ["ExecOptions", "prepared"]
+
+
+class ExecOptions(TypedDict, total=False):
+    """What may differ from the container's own command; the rest is as with that."""
+
+    env: Mapping[str, str | None] | Iterable[str]
+    """`{"K": "V"}` or `["K=V"]`, on top of the container's. None, or `"K"` alone: as in the caller's."""
+    env_file: Path | Iterable[Path]
+    """Files of `K=V` lines; `env` wins over them."""
+    workdir: Path
+    """Absolute path in the container."""
+    user: str | int
+    """`name`, `uid`, `name:group` or `uid:gid`, looked up in the container."""
+    privileged: bool
+    """All capabilities that the container's namespaces allow."""
+    tty: bool
+    """Give it a terminal."""
+
+
+def prepared(
+    paths: Paths, container: Kept, args: str | Sequence[str], options: ExecOptions, *, detached: bool = False
+) -> tuple[tuple[str, ...], Callable[[tuple[int, int, int]], Process]]:
+    """The command's words, and what starts it on three fds.
+
+    Raises:
+        Conflict: the container does not run, is paused, or has no monitor.
+        InvalidOption: an option's value is not one it takes.
+    """
+    words = command.words("args", args)
+    if not words or not words[0]:
+        raise InvalidOption("no command: say what to run in the container")
+    config = _config(container.config, words, options)
+
+    def start(streams: tuple[int, int, int]) -> Process:
+        name = container.record.name
+        state = kept.state(paths, container)
+        if state.status == "paused":
+            raise Conflict(f'container "{name}" is paused', hint="unpause it first")
+        keeper = keeping.monitor(container) if state.is_alive else None
+        try:
+            if keeper is not None:
+                return keeper.exec(config, streams, detached=detached)
+        except ConnectionError:
+            pass  # it has just ended
+        if kept.state(paths, container).is_alive:
+            raise Conflict(
+                f'cannot run a command in container "{name}": it is in the foreground of another process',
+                hint="start it with `--detach`",
+            )
+        raise Conflict(f'container "{name}" is not running', hint="start it first")
+
+    return tuple(words), start
+
+
+def _config(own: bytes, words: list[str], options: ExecOptions) -> bytes:
+    """The container's configuration with another process in it."""
+    for name in options.keys() - ExecOptions.__annotations__.keys():
+        raise InvalidOption(
+            f"unknown option `{name}`", hint=f"options are {', '.join(ExecOptions.__annotations__)}"
+        )
+    config: dict[str, Any] = json.loads(own)
+    process, annotations = config["process"], config["annotations"]
+    process |= {"args": words, "terminal": bool(options.get("tty"))}
+    process["env"] = _variables(process["env"], options)
+    workdir = os.fspath(options.get("workdir") or process["cwd"])
+    if not workdir.startswith("/") or "\0" in workdir:
+        raise invalid("workdir", workdir, "must be an absolute path in the container")
+    process["cwd"] = workdir
+    annotations.pop("io.pycontain.make-workdir", None)
+    if options.get("user") not in {None, ""}:
+        text, uid, gid = namespaces.user(options["user"])
+        annotations["io.pycontain.user"] = text
+        process["user"] |= {"uid": uid or 0, "gid": gid or 0}
+        if uid or not text.partition(":")[0].isdecimal():
+            # execve(2) leaves a user other than root no capability beyond the bounding set
+            bounding = process["capabilities"].get("bounding", [])
+            as_root = text.partition(":")[0] == "root"
+            kinds = ("bounding", "effective", "permitted") if as_root else ("bounding",)
+            process["capabilities"] = dict.fromkeys(kinds, bounding)
+        else:
+            bounding = process["capabilities"].get("bounding", [])
+            process["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), bounding)
+    if options.get("privileged"):
+        every = list(confinement.CAPABILITIES)
+        process["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), every)
+        annotations.pop("io.pycontain.seccomp", None)
+    return json.dumps(config, ensure_ascii=False).encode()
+
+
+def _variables(own: list[str], options: ExecOptions) -> list[str]:
+    host = Host()
+    result = dict(entry.partition("=")[::2] for entry in own)
+    if options.get("tty"):
+        result.setdefault("TERM", "xterm")
+    for path in command.paths("env_file", options.get("env_file", ())):
+        lines = environment.file_lines("env_file", path, host.read("env_file", path))
+        found = environment.variables("env_file", lines, host.environ)
+        result |= {name: text for name, text in found.items() if text is not None}
+    for name, text in environment.variables("env", options.get("env", ()), host.environ).items():
+        if text is None:
+            result.pop(name, None)
+        else:
+            result[name] = text
+    return [f"{name}={text}" for name, text in result.items()]

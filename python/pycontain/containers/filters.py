@@ -1,0 +1,161 @@
+"""Which containers are meant: the filters of `containers.list`, as docker's mean it."""
+
+from __future__ import annotations
+
+import re
+from typing import TypedDict
+
+from pycontain.errors import ImageNotFound, InvalidOption
+from pycontain.images.filters import has_label
+from pycontain.runtime import kept
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pycontain.images import Images
+    from pycontain.paths import Paths
+    from pycontain.runtime.kept import Kept
+
+    Test = Callable[[Kept], bool]
+
+__all__ = ["STATUSES", "ContainerFilters", "tests"]
+
+STATUSES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
+_HEALTHS = ("starting", "healthy", "unhealthy", "none")
+
+
+class ContainerFilters(TypedDict, total=False):
+    """What narrows a list down: all kinds must hold, and all labels, else any value of a kind."""
+
+    ids: Iterable[str]
+    """Regular expressions that their ids contain."""
+    names: Iterable[str]
+    """Regular expressions that their names contain."""
+    labels: Iterable[str]
+    """`k` or `k=v`."""
+    statuses: Iterable[str]
+    """`created`, `running`, `paused`, `restarting`, `exited`, `dead`; of those that do not run as well."""
+    exited: Iterable[int | str]
+    """Their exit code, of those that have ended; needs `all`."""
+    ancestors: Iterable[str]
+    """Images that they are made from."""
+    before: str
+    """Made before this container."""
+    since: str
+    """Made after this container."""
+    volumes: Iterable[str]
+    """A directory of the host that they have mounted, or where in them something is."""
+    networks: Iterable[str]
+    """`none` or `host`."""
+    healths: Iterable[str]
+    """`starting`, `healthy`, `unhealthy`, `none`."""
+
+
+def tests(paths: Paths, images: Images, filters: ContainerFilters) -> list[Test]:
+    """One for each kind of filter, all of which have to hold.
+
+    Raises:
+        ContainerNotFound: `before` or `since` is not here.
+        InvalidOption: a value is not valid.
+    """
+    found: list[Test] = []
+    for key, value in filters.items():
+        if key in _ONE:
+            found.append(_ONE[key](kept.find(paths, str(value)).record.created))
+        elif key == "ancestors":
+            found.append(_ancestors(images, _several(key, value)))
+        elif key in _SEVERAL:
+            found.append(_SEVERAL[key](_several(key, value)))
+        else:
+            raise InvalidOption(f"unknown filter `{key}`", hint=f"filters are {', '.join(_KEYS)}")
+    return found
+
+
+def _several(key: str, value: object) -> list[str]:
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+        raise InvalidOption(f"filter `{key}` takes a list")
+    return [str(one) for one in value]
+
+
+def _matching(key: str, part: Callable[[Kept], str]) -> Callable[[list[str]], Test]:
+    def test(values: list[str]) -> Test:
+        try:
+            patterns = [re.compile(value) for value in values]
+        except re.error as error:
+            raise InvalidOption(f"invalid filter `{key}`: {error}") from None
+        # a whole value counts even where it is another expression
+        return lambda one: any(
+            part(one) == value or pattern.search(part(one))
+            for value, pattern in zip(values, patterns, strict=True)
+        )
+
+    return test
+
+
+def _labels(values: list[str]) -> Test:
+    return lambda one: all(has_label(one.record.labels, value) for value in values)
+
+
+def _statuses(values: list[str]) -> Test:
+    for value in values:
+        if value not in STATUSES:
+            raise InvalidOption(
+                f"invalid filter `status={value}`", hint=f"must be one of {', '.join(STATUSES)}"
+            )
+    return lambda one: one.state.status in values
+
+
+def _exited(values: list[str]) -> Test:
+    try:
+        codes = {int(value) for value in values}
+    except ValueError:
+        raise InvalidOption(f"invalid filter `exited={values[-1]}`: must be a number") from None
+    return lambda one: one.state.status in {"exited", "dead"} and one.state.exit_code in codes
+
+
+def _ancestors(images: Images, values: list[str]) -> Test:
+    """By the image's id: a name may mean another image by now than when the container was made."""
+    ids = set()
+    for value in values:
+        try:
+            ids.add("host" if value == "host" else images.get(value).id)
+        except (ImageNotFound, InvalidOption):
+            continue  # as docker: then there is none
+    return lambda one: one.record.image_id in ids
+
+
+def _volumes(values: list[str]) -> Test:
+    return lambda one: any(
+        value in {mount.source, mount.target} for mount in one.record.mounts for value in values
+    )
+
+
+def _networks(values: list[str]) -> Test:
+    return lambda one: one.record.network in values
+
+
+def _healths(values: list[str]) -> Test:
+    for value in values:
+        if value not in _HEALTHS:
+            raise InvalidOption(
+                f"invalid filter `health={value}`", hint=f"must be one of {', '.join(_HEALTHS)}"
+            )
+    return lambda one: (one.state.health.status if one.state.health else "none") in values
+
+
+_ONE: dict[str, Callable[[float], Test]] = {
+    "before": lambda moment: lambda one: one.record.created < moment,
+    "since": lambda moment: lambda one: one.record.created > moment,
+}
+_SEVERAL: dict[str, Callable[[list[str]], Test]] = {
+    "ids": _matching("id", lambda one: one.id),
+    "names": _matching("name", lambda one: one.record.name),
+    "labels": _labels,
+    "statuses": _statuses,
+    "exited": _exited,
+    "volumes": _volumes,
+    "networks": _networks,
+    "healths": _healths,
+}
+_KEYS = (*_SEVERAL, "ancestors", *_ONE)

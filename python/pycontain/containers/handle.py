@@ -1,0 +1,462 @@
+"""Handles of containers that stay: cheap, equal by the container's id; what may change is asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from pycontain.containers.target import writing
+from pycontain.errors import ExitError, InvalidOption, TimeoutExpired, Unsupported
+from pycontain.runtime import kept
+from pycontain.types import Completed, FileChange
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import IO, Any, Unpack
+
+    from pycontain._core import Launcher, Packed
+    from pycontain.containers.executing import ExecOptions
+    from pycontain.containers.logs import LogEntry
+    from pycontain.containers.process import Process
+    from pycontain.images import Image, Images
+    from pycontain.options import Duration
+    from pycontain.paths import Paths
+
+__all__ = ["Container"]
+
+
+class Container:
+    """A container that stays until it is removed. Made by the engine only."""
+
+    __slots__ = ("_images", "_kept", "_launcher", "_paths")
+
+    def __init__(
+        self, found: kept.Kept, paths: Paths, images: Images, launcher: Callable[[], Launcher]
+    ) -> None:
+        self._kept = found
+        self._paths = paths
+        self._images = images
+        self._launcher = launcher
+
+    @property
+    def id(self) -> str:
+        """64 hexadecimal digits."""
+        return self._kept.id
+
+    @property
+    def name(self) -> str:
+        """What it is called now."""
+        return self._now().record.name
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Its own, and its image's."""
+        return dict(self._kept.record.labels)
+
+    @property
+    def status(self) -> str:
+        """What it does now: `created`, `running`, `paused`, `restarting`, `exited` or `dead`."""
+        return self._now().state.status
+
+    def inspect(self, *, size: bool = False) -> dict[str, Any]:
+        """All about it as it is now, in the shape of docker's JSON.
+
+        Args:
+            size: with the bytes of its files: `SizeRw` of those that it wrote, `SizeRootFs` of all.
+
+        Raises:
+            ContainerNotFound: it is gone.
+        """
+        from pycontain.containers.inspecting import inspect
+
+        return inspect(self._now(), self._image_size if size else None)
+
+    def logs(
+        self,
+        *,
+        follow: bool = False,
+        since: str | float | None = None,
+        until: str | float | None = None,
+        tail: int | None = None,
+    ) -> Iterator[LogEntry]:
+        """What it wrote to its standard output and error, line by line, the oldest first.
+
+        Args:
+            follow: go on for as long as it runs.
+            since: nothing older: `10m` ago, RFC 3339, or seconds since the epoch.
+            until: nothing younger.
+            tail: begin with the last so many lines.
+
+        Raises:
+            InvalidOption: a time is none.
+        """
+        from pycontain.containers.logs import entries
+
+        return entries(self._paths, self._kept, follow=follow, since=since, until=until, tail=tail)
+
+    def start(self) -> None:
+        """Start it; it goes on without this process. Nothing is done if it runs.
+
+        Raises:
+            Conflict: it is paused.
+            ContainerNotFound: it is gone.
+            StartError: it could not be started; `CommandNotFound` when there is no such command.
+        """
+        from pycontain.containers import keeping
+
+        keeping.start(self._paths, self._kept, self._launcher())
+
+    def stop(self, *, signal: str | int | None = None, timeout: Duration | None = None) -> None:
+        """Ask it to end, and kill it if it does not; at once, if it does not handle the signal.
+
+        Args:
+            signal: None: what it or its image has for that, else SIGTERM.
+            timeout: until it is killed; None: as it was made with, else 10 s; -1: never.
+
+        Raises:
+            ContainerNotFound: it is gone.
+            InvalidOption: there is no such signal, or the timeout is none.
+        """
+        from pycontain.containers import keeping
+        from pycontain.runtime.sizes import seconds, signal_number
+
+        number = None if signal is None else signal_number("signal", signal)
+        patience: float | None = None
+        if timeout is not None:
+            patience = float("inf") if timeout in {-1, "-1"} else seconds("timeout", timeout)
+        keeping.stop(self._paths, self._kept, number=number, timeout=patience)
+
+    def show(
+        self,
+        *,
+        start: bool = False,
+        stdin: bool = True,
+        detach_keys: str = "ctrl-p,ctrl-q",
+        pass_signals: bool = True,
+    ) -> int | None:
+        """Pass its streams to and from those of this process until it ends. Only for the main thread.
+
+        Args:
+            start: start it first, so that nothing is missed.
+            stdin: pass on what this process reads, if it was made to read.
+            detach_keys: leave it when these are typed in a terminal.
+            pass_signals: send it the signals that this process gets.
+
+        Returns:
+            Its exit code; None: it was left, and goes on.
+
+        Raises:
+            Conflict: it does not run, or is paused, or runs in another's foreground.
+            ContainerNotFound: it is gone.
+            StartError: it could not be started.
+        """
+        from pycontain.containers.showing import show
+
+        launcher = self._launcher if start else None
+        return show(
+            self._paths, self._kept, launcher, stdin=stdin, keys=detach_keys, pass_signals=pass_signals
+        )
+
+    def restart(self, *, signal: str | int | None = None, timeout: Duration | None = None) -> None:
+        """`stop`, if it runs, and `start`."""
+        self.stop(signal=signal, timeout=timeout)
+        self.start()
+
+    def kill(self, signal: str | int = "KILL") -> None:
+        """Send a signal to its first process.
+
+        Raises:
+            Conflict: it does not run.
+            ContainerNotFound: it is gone.
+            InvalidOption: there is no such signal.
+        """
+        from pycontain.containers import keeping
+        from pycontain.runtime.sizes import signal_number
+
+        keeping.kill(self._paths, self._kept, signal_number("signal", signal))
+
+    def pause(self) -> None:
+        """Let nothing in it run, until `unpause`.
+
+        Raises:
+            Conflict: it does not run, or is paused.
+            ContainerNotFound: it is gone.
+            Unsupported: it has no control group of its own, or is in a foreground.
+        """
+        from pycontain.containers import keeping
+
+        keeping.freeze(self._paths, self._kept, frozen=True)
+
+    def unpause(self) -> None:
+        """Let it go on.
+
+        Raises:
+            Conflict: it is not paused.
+            ContainerNotFound: it is gone.
+        """
+        from pycontain.containers import keeping
+
+        keeping.freeze(self._paths, self._kept, frozen=False)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Until it does not run and is not to be started again; its exit code.
+
+        Raises:
+            ContainerNotFound: it is gone.
+            TimeoutExpired: it runs still.
+        """
+        from pycontain.containers import keeping
+
+        return keeping.wait(self._paths, self._kept, timeout)
+
+    def run(
+        self,
+        args: str | Sequence[str],
+        *,
+        input: bytes | str | None = None,
+        text: bool = False,
+        check: bool = True,
+        timeout: float | None = None,
+        **options: Unpack[ExecOptions],
+    ) -> Completed:
+        r"""Run a command in it, and wait for that.
+
+        >>> web.run(["cat", "/etc/hostname"], text=True).stdout
+        '4f0c2a9d1e3b\n'
+
+        Args:
+            args: the command; a str is split as a shell would split words.
+            input: what the command reads; None: nothing.
+            text: both streams are str, decoded as UTF-8.
+            check: raise when it fails.
+            timeout: seconds; it is killed when they are over.
+            options: see `ExecOptions`.
+
+        Raises:
+            Conflict: the container does not run.
+            ExitError: the command failed and `check` is true; carries both streams.
+            StartError: it could not be started; `CommandNotFound` when there is no such command.
+            TimeoutExpired: it did not end in time.
+        """
+        given = input.encode() if isinstance(input, str) else input
+        with self.exec(args, stdin=given is not None, **options) as process:
+            try:
+                out, err = process.communicate(given, timeout)
+            except TimeoutExpired as error:
+                if text:
+                    error.stdout, error.stderr = _decoded(error.stdout), _decoded(error.stderr)
+                raise
+            status = process.wait()
+        stdout, stderr = (out.decode(), err.decode()) if text else (out, err)
+        if check and status != 0:
+            raise ExitError(process.args, status, stdout, stderr)
+        return Completed(process.args, status, stdout, stderr)
+
+    def exec(
+        self, args: str | Sequence[str], *, stdin: bool = False, **options: Unpack[ExecOptions]
+    ) -> Process:
+        """Start a command in it, and go on: a `Process`, which is shaped like `subprocess.Popen`.
+
+        Args:
+            args: the command; a str is split as a shell would split words.
+            stdin: there is something for it to read: `process.stdin`.
+            options: see `ExecOptions`; not `tty`.
+
+        Raises:
+            Conflict: the container does not run.
+            InvalidOption: an option's value is not one it takes.
+            StartError: it could not be started; `CommandNotFound` when there is no such command.
+        """
+        from pycontain.containers.executing import prepared
+        from pycontain.containers.process import Process
+
+        if options.get("tty"):
+            raise InvalidOption("`tty` needs a terminal: `exec_foreground` has one")
+        words, start = prepared(self._paths, self._kept, args, options)
+        return Process(words, start, stdin=stdin)
+
+    def exec_foreground(
+        self,
+        args: str | Sequence[str],
+        *,
+        stdin: bool = False,
+        detach: bool = False,
+        **options: Unpack[ExecOptions],
+    ) -> int:
+        """Run a command in it with this process's streams, terminal and signals, as `pycontain exec` does.
+
+        Only for the main thread.
+
+        Args:
+            args: the command.
+            stdin: let it read what this process reads.
+            detach: let it go on in the background, without streams; then this returns 0.
+            options: see `ExecOptions`.
+        """
+        from pycontain.containers.executing import prepared
+        from pycontain.runtime import foreground
+
+        terminal = bool(options.get("tty")) and not detach
+        _, start = prepared(self._paths, self._kept, args, options, detached=detach)
+        if detach:
+            null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                start((null, null, null))
+            finally:
+                os.close(null)
+            return 0
+        foreground.check_terminal(terminal=terminal, stdin=stdin)
+        return foreground.show(start, terminal=terminal, stdin=stdin, init=True)[0]
+
+    def rename(self, name: str) -> None:
+        """Give it another name.
+
+        Raises:
+            ContainerNotFound: it is gone.
+            NameInUse: another container has the name.
+            InvalidOption: it is no name, or its name already.
+        """
+        from pycontain.runtime import events, names
+        from pycontain.runtime.namespaces import container_name
+
+        new = container_name(name)
+        self._now()
+        record, old = names.rename(self._paths, self._kept.path, new)
+        events.of_container(self._paths, "rename", record, oldName=old)
+
+    def remove(self, *, force: bool = False) -> None:
+        """Remove it with its files, its anonymous volumes and its log.
+
+        Args:
+            force: kill it, if it runs.
+
+        Raises:
+            ContainerNotFound: it is gone.
+            StillInUse: it runs.
+        """
+        from pycontain.containers.removal import remove
+
+        remove(self._paths, self._kept, self._launcher, force=force)
+
+    def _now(self) -> kept.Kept:
+        return kept.find(self._paths, self.id)
+
+    def _image_size(self) -> int:
+        image = self._kept.record.image_id
+        return self._images.get(image).size if image.startswith("sha256:") else 0
+
+    def diff(self) -> tuple[FileChange, ...]:
+        """What it changed in the files of its image, sorted; a directory with changes in it is changed too.
+
+        Raises:
+            Unsupported: its root is a directory of this machine.
+        """
+        found = self._launcher().changes(self._kept.config, skip=self._kept.mount_points)
+        return tuple(FileChange(kind, os.fspath(path)) for kind, path in found)
+
+    def export(self, target: str | os.PathLike[str] | IO[bytes]) -> None:
+        """Write all of its files as a tar, as it sees them; not what is mounted there.
+
+        `$SOURCE_DATE_EPOCH` is the latest time that is written.
+
+        Args:
+            target: a path, which appears when all is written, or something open to write to.
+
+        Raises:
+            StoreError: it could not be written.
+        """
+        from pycontain.images.committing import source_date_epoch
+
+        latest = source_date_epoch()
+        with writing(target) as descriptor:
+            self._launcher().export(self._kept.config, descriptor, latest=latest)
+
+    def commit(
+        self,
+        name: str | None = None,
+        *,
+        author: str = "",
+        message: str = "",
+        changes: Iterable[str] = (),
+        pause: bool = True,
+    ) -> Image:
+        """Make an image of it: the configuration of its image, and one layer more.
+
+        With `$SOURCE_DATE_EPOCH` the same files give the same image.
+
+        Args:
+            name: the new image's name.
+            author: goes into the image.
+            message: goes into its history.
+            changes: instructions of a Dockerfile for its configuration: `CMD ["sh"]`.
+            pause: whether nothing in it runs meanwhile, if it runs.
+
+        Raises:
+            ImageNotFound: its image is gone.
+            InvalidOption: the name or a change is not valid.
+            Unsupported: it has no image of layers, or cannot be paused.
+        """
+        from pycontain.images.committing import commit, source_date_epoch
+
+        base = self._kept.record.image_id
+        if not base.startswith("sha256:"):
+            name_of_it = self._kept.record.name
+            what = f"the image `{base}`, whose" if base else "a root file system whose"
+            raise Unsupported(
+                f"cannot commit container `{name_of_it}`: it was made from {what} files are this machine's",
+                hint="`pycontain export` writes all of its files, `pycontain import` makes an image of them",
+            )
+        if name == "host":
+            raise InvalidOption("cannot commit as `host`: that is this machine's own image")
+        latest = source_date_epoch()
+
+        def pack(target: int) -> Packed:
+            skip = self._kept.mount_points
+            return self._launcher().pack_layer(self._kept.config, target, skip=skip, latest=latest)
+
+        with self._standing_still() if pause else contextlib.nullcontext():
+            return self._images.add(
+                lambda store: commit(
+                    store,
+                    base,
+                    pack,
+                    name,
+                    args=self._kept.record.args,
+                    author=author,
+                    message=message,
+                    changes=changes,
+                )
+            )
+
+    @contextlib.contextmanager
+    def _standing_still(self) -> Iterator[None]:
+        with kept.only_stopped(self._kept) as stopped:
+            if stopped:
+                yield
+                return
+        group = kept.cgroup(self._kept)
+        if group is None:
+            raise Unsupported(
+                f"cannot pause container `{self._kept.record.name}`: it has no control group of its own",
+                hint="commit it as it runs: `pause=False`, `--pause=false` on the command line",
+            )
+        launcher = self._launcher()
+        launcher.freeze(group, True)
+        try:
+            yield
+        finally:
+            launcher.freeze(group, False)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Container) and other.id == self.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __repr__(self) -> str:
+        return f"<Container {self.id[:12]}>"
+
+
+def _decoded(text: bytes | str | None) -> str | None:
+    return text.decode(errors="replace") if isinstance(text, bytes) else text

@@ -1,0 +1,267 @@
+"""`Container.inspect`: all about a container, in the shape of docker's JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pycontain.containers.logs import path_of
+from pycontain.runtime import lifecycle, records
+from pycontain.runtime.disk import size_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pycontain.runtime.kept import Kept
+    from pycontain.runtime.records import Health, MountRecord, Record, State
+
+__all__ = ["inspect"]
+
+_NEVER = "0001-01-01T00:00:00Z"  # Go's zero
+
+
+def inspect(container: Kept, image_size: Callable[[], int] | None = None) -> dict[str, Any]:
+    """The document; with `image_size`, which gives that of its image, also sizes."""
+    record, directory = container.record, container.path
+    config: dict[str, Any] = json.loads(container.config)
+    args = record.args
+    document: dict[str, Any] = {
+        "Id": record.id,
+        "Created": records.moment(int(record.created * 1e9)),
+        "Path": args[0],
+        "Args": list(args[1:]),
+        "State": _state(container.state),
+        "Image": record.image_id,
+        "ResolvConfPath": "",
+        "HostnamePath": "",
+        "HostsPath": "",
+        "LogPath": path_of(directory),
+        "Name": f"/{record.name}",
+        "RestartCount": container.state.restart_count,
+        "Driver": "overlay" if config["mounts"][0]["type"] == "overlay" else "",
+        "Platform": "linux",
+        "MountLabel": "",
+        "ProcessLabel": "",
+        "AppArmorProfile": "",
+        "ExecIDs": None,
+        "HostConfig": _host_config(record, config),
+        "GraphDriver": _graph_driver(config["mounts"][0]),
+        "Mounts": [_mount(mount) for mount in record.mounts],
+        "Config": _config(record, config),
+        "NetworkSettings": {"Ports": {}, "Networks": {}},
+    }
+    if image_size is not None:
+        written = size_of(directory)
+        document |= {"SizeRw": written, "SizeRootFs": written + image_size()}
+    return document
+
+
+def _state(state: State) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "Status": state.status,
+        "Running": state.is_alive,
+        "Paused": state.status == "paused",
+        "Restarting": state.status == "restarting",
+        "OOMKilled": state.oom_killed,
+        "Dead": state.status == "dead",
+        "Pid": state.pid,
+        "ExitCode": state.exit_code,
+        "Error": state.error,
+        "StartedAt": state.started or _NEVER,
+        "FinishedAt": state.finished or _NEVER,
+    }
+    if state.health is not None:
+        document["Health"] = _health(state.health)
+    return document
+
+
+def _health(health: Health) -> dict[str, Any]:
+    results = [
+        {
+            "Start": result.started,
+            "End": result.ended,
+            "ExitCode": result.exit_code,
+            "Output": result.output,
+        }
+        for result in health.log
+    ]
+    return {"Status": health.status, "FailingStreak": health.failing_streak, "Log": results}
+
+
+def _config(record: Record, config: Mapping[str, Any]) -> dict[str, Any]:
+    options, process = record.options, config["process"]
+    return {
+        "Hostname": record.hostname,
+        "Domainname": config.get("domainname", ""),
+        "User": config["annotations"].get("io.pycontain.user", ""),
+        "AttachStdin": False,
+        "AttachStdout": False,
+        "AttachStderr": False,
+        "Tty": bool(process.get("terminal")),
+        "OpenStdin": bool(options.get("stdin")),
+        "StdinOnce": record.stdin_once,
+        "Env": process["env"],
+        "Cmd": list(record.command) or None,
+        "Image": record.image,
+        "Volumes": {mount.target: {} for mount in record.mounts if mount.type == "volume"} or None,
+        "WorkingDir": process["cwd"],
+        "Entrypoint": list(record.entrypoint) or None,
+        "OnBuild": None,
+        "Labels": record.labels,
+        "StopSignal": _signal_name(record.stop_signal),
+        "StopTimeout": -1 if record.stop_timeout is None else int(record.stop_timeout),
+    }
+
+
+def _signal_name(number: int) -> str:
+    from signal import Signals
+
+    try:
+        return Signals(number).name
+    except ValueError:
+        return str(number)
+
+
+def _host_config(record: Record, config: Mapping[str, Any]) -> dict[str, Any]:
+    options = record.options
+    linux = config["linux"]
+    namespaces = {space["type"] for space in linux["namespaces"]}
+
+    def shared(kind: str) -> str:
+        return "private" if kind in namespaces else "host"
+
+    log, restart = lifecycle.log(options), lifecycle.restart(options)
+    return {
+        "Binds": [_bind(mount) for mount in record.mounts if mount.type == "bind"] or None,
+        "ContainerIDFile": options.get("cidfile", ""),
+        "LogConfig": {"Type": log.driver, "Config": log.options},
+        "NetworkMode": record.network,
+        "PortBindings": {},
+        "RestartPolicy": {"Name": restart.policy, "MaximumRetryCount": restart.most},
+        "AutoRemove": bool(options.get("remove")),
+        "VolumeDriver": "",
+        "VolumesFrom": None,
+        "ConsoleSize": [0, 0],
+        "CapAdd": _strings(options.get("cap_add")),
+        "CapDrop": _strings(options.get("cap_drop")),
+        "CgroupnsMode": shared("cgroup"),
+        "Dns": [],
+        "DnsOptions": [],
+        "DnsSearch": [],
+        "ExtraHosts": None,
+        "GroupAdd": _strings(options.get("group_add")),
+        "IpcMode": options.get("ipc") or shared("ipc"),
+        "Cgroup": "",
+        "Links": None,
+        "OomScoreAdj": config["process"].get("oomScoreAdj", 0),
+        "PidMode": "" if "pid" in namespaces else "host",
+        "Privileged": bool(options.get("privileged")),
+        "PublishAllPorts": False,
+        "ReadonlyRootfs": bool(config["root"].get("readonly")),
+        "SecurityOpt": _strings(options.get("security_opt")),
+        "UTSMode": "" if "uts" in namespaces else "host",
+        "UsernsMode": "" if "user" in namespaces else "host",
+        "ShmSize": _shm_size(config["mounts"]),
+        "Tmpfs": _tmpfs(config["mounts"]),
+        "Sysctls": linux.get("sysctl", {}),
+        "Runtime": "pycontain",
+        "Isolation": "",
+        "Init": bool(options.get("init")),
+        "MaskedPaths": linux.get("maskedPaths", []),
+        "ReadonlyPaths": linux.get("readonlyPaths", []),
+        **_resources(config),
+    }
+
+
+def _resources(config: Mapping[str, Any]) -> dict[str, Any]:
+    linux = config["linux"]
+    resources = linux.get("resources", {})
+    memory, cpu = resources.get("memory", {}), resources.get("cpu", {})
+    limits = config["process"].get("rlimits", ())
+    return {
+        "CpuShares": cpu.get("shares", 0),
+        "Memory": memory.get("limit", 0),
+        "NanoCpus": 0,
+        "CgroupParent": linux.get("cgroupsPath", "").rpartition("/")[0],
+        "BlkioWeight": resources.get("blockIO", {}).get("weight", 0),
+        "CpuPeriod": cpu.get("period", 0),
+        "CpuQuota": cpu.get("quota", 0),
+        "CpusetCpus": cpu.get("cpus", ""),
+        "CpusetMems": cpu.get("mems", ""),
+        "Devices": [
+            {
+                "PathOnHost": device.get("hostPath", device["path"]),
+                "PathInContainer": device["path"],
+                "CgroupPermissions": "rwm",
+            }
+            for device in linux.get("devices", ())
+        ],
+        "DeviceCgroupRules": None,
+        "MemoryReservation": memory.get("reservation", 0),
+        "MemorySwap": memory.get("swap", 0),
+        "MemorySwappiness": memory.get("swappiness"),
+        "OomKillDisable": bool(memory.get("disableOOMKiller")),
+        "PidsLimit": resources.get("pids", {}).get("limit"),
+        "Ulimits": [
+            {
+                "Name": limit["type"].removeprefix("RLIMIT_").lower(),
+                "Hard": limit["hard"] if limit["hard"] < 1 << 63 else -1,
+                "Soft": limit["soft"] if limit["soft"] < 1 << 63 else -1,
+            }
+            for limit in limits
+        ],
+    }
+
+
+def _strings(values: object) -> list[str] | None:
+    return [str(value) for value in values] if isinstance(values, list | tuple) and values else None
+
+
+def _shm_size(mounts: list[dict[str, Any]]) -> int:
+    for mount in mounts:
+        if mount["destination"] == "/dev/shm" and mount["type"] == "tmpfs":  # noqa: S108 - looks only
+            for option in mount.get("options", ()):
+                if option.startswith("size="):
+                    return int(option.removeprefix("size="))
+    return 0
+
+
+def _tmpfs(mounts: list[dict[str, Any]]) -> dict[str, str] | None:
+    found = {
+        mount["destination"]: ",".join(mount.get("options", ()))
+        for mount in mounts
+        if mount["type"] == "tmpfs" and mount["source"] == "tmpfs" and mount["destination"] != "/dev"
+    }
+    return found or None
+
+
+def _bind(mount: MountRecord) -> str:
+    return f"{mount.source}:{mount.target}" + (":ro" if "ro" in mount.options else "")
+
+
+def _mount(mount: MountRecord) -> dict[str, Any]:
+    propagation = next((word for word in mount.options if word.endswith(("private", "slave", "shared"))), "")
+    document: dict[str, Any] = {"Type": mount.type}
+    if mount.type == "volume":
+        document |= {"Name": mount.source.rpartition("/")[2], "Driver": "local"}
+    return document | {
+        "Source": mount.source,
+        "Destination": mount.target,
+        "Mode": "",
+        "RW": "ro" not in mount.options,
+        "Propagation": propagation,
+    }
+
+
+def _graph_driver(root: Mapping[str, Any]) -> dict[str, Any]:
+    if root["type"] != "overlay":
+        return {"Name": "", "Data": {"RootDir": root["source"]}}
+    data: dict[str, str] = {}
+    lower = [option.partition("=")[2] for option in root["options"] if option.startswith("lowerdir+=")]
+    data["LowerDir"] = ":".join(lower)
+    for option in root["options"]:
+        key, equals, value = option.partition("=")
+        if equals and key in {"upperdir", "workdir"}:
+            data["UpperDir" if key == "upperdir" else "WorkDir"] = value
+    return {"Name": "overlay", "Data": data}

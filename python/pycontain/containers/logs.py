@@ -1,0 +1,148 @@
+"""What a container wrote: docker's json-file, one line of JSON for each of its lines.
+
+    <container>/log/container.log     the newest; `.1`, `.2`, … before it
+
+A line longer than 16 KiB is in several pieces, of which only the last has an end of line.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+
+import msgspec
+
+from pycontain.errors import InvalidOption
+from pycontain.images.filters import moment
+from pycontain.runtime import kept
+from pycontain.runtime.rotating import Lines
+from pycontain.types import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pycontain.paths import Paths
+    from pycontain.runtime.kept import Kept
+
+__all__ = ["LogEntry", "entries", "path_of"]
+
+# how soon a follower sees a line: each look is a read(2), an fstat(2) and a stat(2), 20 times a second
+_INTERVAL = 0.05
+
+
+class LogEntry(Value):
+    """One line that a container wrote, or a piece of a very long one.
+
+    Attributes:
+        stream: `stdout` or `stderr`.
+        timestamp: when, RFC 3339 in UTC with nanoseconds.
+        line: as it was written, with its end of line; bytes that are no UTF-8 as `os.fsdecode` has them.
+    """
+
+    __slots__ = ("stream", "timestamp", "line")  # noqa: RUF023 - the constructor's order
+    stream: str
+    timestamp: str
+    line: str
+
+    def __init__(self, stream: str, timestamp: str, line: str) -> None:
+        self._set(stream=stream, timestamp=timestamp, line=line)
+
+    @property
+    def time(self) -> float:
+        """When, in seconds since the epoch."""
+        return _seconds(self.timestamp)
+
+
+class _Line(msgspec.Struct):
+    log: str
+    stream: str
+    time: str
+
+
+_decode = msgspec.json.Decoder(_Line).decode
+
+
+def path_of(directory: str) -> str:
+    """Of the file that is written to."""
+    return f"{directory}/log/container.log"
+
+
+def entries(
+    paths: Paths,
+    container: Kept,
+    *,
+    follow: bool,
+    since: str | float | None,
+    until: str | float | None,
+    tail: int | None,
+) -> Iterator[LogEntry]:
+    """What is written, and with `follow` what will be for as long as the container runs."""
+    if tail is not None and tail < 0:
+        raise InvalidOption(f"invalid value `{tail}` for `tail`: must not be negative")
+    now = time.time()
+    first = None if since is None else moment(since, now)
+    last = None if until is None else moment(until, now)
+    return _between(
+        _followed(paths, container, tail, last) if follow else _there(container, tail), first, last
+    )
+
+
+def _between(found: Iterator[LogEntry], first: float | None, last: float | None) -> Iterator[LogEntry]:
+    for entry in found:
+        if first is not None and entry.time < first:
+            continue
+        if last is not None and entry.time > last:
+            return
+        yield entry
+
+
+def _there(container: Kept, tail: int | None) -> Iterator[LogEntry]:
+    lines = Lines(path_of(container.path), last=tail)
+    try:
+        yield from _parsed(lines)
+    finally:
+        lines.close()
+
+
+def _followed(paths: Paths, container: Kept, tail: int | None, last: float | None) -> Iterator[LogEntry]:
+    from pycontain.errors import ContainerNotFound
+
+    lines = Lines(path_of(container.path), last=tail)
+    try:
+        while True:
+            try:
+                runs = kept.state(paths, container).is_alive
+            except ContainerNotFound:
+                return
+            # what it wrote before it ended is there by now
+            yield from _parsed(lines)
+            if not runs or (last is not None and time.time() > last):
+                return
+            time.sleep(_INTERVAL)
+    finally:
+        lines.close()
+
+
+def _parsed(lines: Lines) -> Iterator[LogEntry]:
+    for text in lines.new():
+        try:
+            line = _decode(text)
+        except msgspec.DecodeError:
+            # bytes that are no UTF-8, which msgspec does not take; or nothing at all, of a writer that was
+            # killed in the middle
+            try:
+                found = json.loads(text)
+                line = _Line(found["log"], found["stream"], found["time"])
+            except (ValueError, KeyError, TypeError):
+                continue
+        yield LogEntry(line.stream, line.time, line.log)
+
+
+def _seconds(timestamp: str) -> float:
+    import datetime
+
+    try:
+        return datetime.datetime.fromisoformat(timestamp).timestamp()
+    except ValueError:
+        return 0.0

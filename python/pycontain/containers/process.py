@@ -1,0 +1,173 @@
+"""A process in a container, shaped like `subprocess.Popen`."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import time
+
+from pycontain.errors import TimeoutExpired
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import IO
+
+    from pycontain._core import Process as Started
+
+__all__ = ["Process"]
+
+_BLOCK = 1 << 16
+
+
+class Process:
+    """Made by `Container.exec` only. Closing it, as the end of a `with` block does, kills it if it runs.
+
+    Attributes:
+        args: the command.
+        stdin: to write to; None where that was not asked for.
+        stdout, stderr: to read from.
+    """
+
+    args: tuple[str, ...]
+    stdin: IO[bytes] | None
+    stdout: IO[bytes]
+    stderr: IO[bytes]
+
+    def __init__(
+        self,
+        args: Sequence[str],
+        start: Callable[[tuple[int, int, int]], Started],
+        *,
+        stdin: bool,
+    ) -> None:
+        theirs: list[int] = []
+        mine: list[int] = []
+        try:
+            if stdin:
+                reading, writing = os.pipe()
+                theirs.append(reading)
+                mine.append(writing)
+            else:
+                theirs.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            for _ in ("stdout", "stderr"):
+                reading, writing = os.pipe()
+                theirs.append(writing)
+                mine.append(reading)
+            self._process = start((theirs[0], theirs[1], theirs[2]))
+        except BaseException:
+            for descriptor in mine:
+                os.close(descriptor)
+            raise
+        finally:
+            for descriptor in theirs:
+                os.close(descriptor)
+        self.args = tuple(args)
+        self._returncode: int | None = None
+        self.stdin = os.fdopen(mine[0], "wb") if stdin else None
+        self.stdout, self.stderr = os.fdopen(mine[-2], "rb"), os.fdopen(mine[-1], "rb")
+
+    @property
+    def pid(self) -> int:
+        """Its number on this machine."""
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit status, 128 + n when signal n ended it; None: it runs still, or was not waited for."""
+        return self._returncode
+
+    def fileno(self) -> int:
+        """Readable when there is news, at the latest when it has ended."""
+        return self._process.fileno()
+
+    def poll(self) -> int | None:
+        """Its exit status, if it has ended."""
+        if self._returncode is None:
+            ended = self._process.wait(0)
+            self._returncode = None if ended is None else ended.returncode
+        return self._returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit status, once it has ended; what it writes has to be read by somebody meanwhile.
+
+        Raises:
+            TimeoutExpired: it runs still.
+        """
+        if self._returncode is None:
+            ended = self._process.wait(timeout)
+            if ended is None:
+                raise TimeoutExpired(self.args, timeout or 0, killed=False)
+            self._returncode = ended.returncode
+        return self._returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, if it still runs."""
+        if self.poll() is None:
+            self._process.kill(number)
+
+    def kill(self) -> None:
+        """Send it SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+    def communicate(self, input: bytes | None = None, timeout: float | None = None) -> tuple[bytes, bytes]:
+        """Give it `input`, read both streams to their ends, and wait.
+
+        Raises:
+            TimeoutExpired: it did not end in time, and was killed; has what came.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        found: dict[int, list[bytes]] = {self.stdout.fileno(): [], self.stderr.fileno(): []}
+        out, err = found.values()
+        with selectors.PollSelector() as selector:
+            for descriptor in found:
+                selector.register(descriptor, selectors.EVENT_READ)
+            rest = memoryview(input or b"")
+            if self.stdin is not None:
+                if rest:
+                    os.set_blocking(self.stdin.fileno(), False)
+                    selector.register(self.stdin.fileno(), selectors.EVENT_WRITE)
+                else:
+                    self.stdin.close()
+            while selector.get_map():
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    self.kill()
+                    self.wait()
+                    raise TimeoutExpired(self.args, timeout or 0, b"".join(out), b"".join(err))
+                for key, _ in selector.select(left):
+                    if key.fd not in found:
+                        rest = self._feed(rest)
+                        if not rest:
+                            selector.unregister(key.fd)
+                            assert self.stdin is not None
+                            self.stdin.close()
+                    elif block := os.read(key.fd, _BLOCK):
+                        found[key.fd].append(block)
+                    else:
+                        selector.unregister(key.fd)
+        self.wait()
+        return b"".join(out), b"".join(err)
+
+    def _feed(self, rest: memoryview) -> memoryview:
+        assert self.stdin is not None
+        try:
+            return rest[os.write(self.stdin.fileno(), rest) :]
+        except BlockingIOError:
+            return rest
+        except BrokenPipeError:
+            return rest[:0]  # it reads no more
+
+    def close(self) -> None:
+        """Give up its streams, and kill it if it still runs."""
+        for stream in (self.stdin, self.stdout, self.stderr):
+            if stream is not None:
+                stream.close()
+        self._process.close()
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

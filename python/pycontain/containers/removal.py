@@ -1,0 +1,112 @@
+"""Removal of containers: at once out of everybody's sight, then from the disk.
+
+A directory moves to where those of containers are that go with their command. What is there and not locked
+is garbage: if this process is killed meanwhile, the next engine goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from pycontain.containers import keeping
+from pycontain.errors import ContainerNotFound, StillInUse
+from pycontain.images.filters import has_label, moment
+from pycontain.runtime import disk, events, kept, names, records
+from pycontain.types import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pycontain._core import Launcher
+    from pycontain.paths import Paths
+    from pycontain.runtime.kept import Kept
+
+__all__ = ["Removed", "prune", "remove"]
+
+
+class Removed(Value):
+    """What a removal of several containers did.
+
+    Attributes:
+        ids: of those that are gone.
+        reclaimed: bytes that they had written.
+    """
+
+    __slots__ = ("ids", "reclaimed")
+    ids: tuple[str, ...]
+    reclaimed: int
+
+    def __init__(self, ids: Iterable[str] = (), reclaimed: int = 0) -> None:
+        self._set(ids=tuple(ids), reclaimed=reclaimed)
+
+
+def remove(paths: Paths, container: Kept, launcher: Callable[[], Launcher], *, force: bool) -> None:
+    """Remove a container that does not run; with `force`, kill it first.
+
+    Raises:
+        ContainerNotFound: it is gone.
+        StillInUse: it runs.
+    """
+    for attempt in (1, 2):
+        with kept.held(paths, container) as stopped:
+            if stopped is not None:
+                _take_away(paths, container, launcher)
+                return
+        if not force:
+            raise StillInUse(
+                f'cannot remove container "{container.record.name}": container is running',
+                hint="stop it first, or use force: `--force` on the command line",
+            )
+        if attempt == 1:
+            try:
+                keeping.end(paths, container)
+            except ContainerNotFound:
+                return  # it was to be removed at its end
+    raise StillInUse(f'cannot remove container "{container.record.name}": it was started again')
+
+
+def prune(
+    paths: Paths,
+    launcher: Callable[[], Launcher],
+    *,
+    until: str | float | None,
+    labels: Iterable[str],
+    without_labels: Iterable[str],
+) -> Removed:
+    """Remove those that do not run and that are meant; one that starts meanwhile stays."""
+    latest = None if until is None else moment(until, time.time())
+    wanted, unwanted = tuple(labels), tuple(without_labels)
+    gone: list[str] = []
+    reclaimed = 0
+    for one in kept.all_of(paths):
+        record = one.record
+        if one.state.is_alive or (latest is not None and record.created >= latest):
+            continue
+        if not all(has_label(record.labels, label) for label in wanted):
+            continue
+        if any(has_label(record.labels, label) for label in unwanted):
+            continue
+        size = disk.size_of(one.path)
+        try:
+            remove(paths, one, launcher, force=False)
+        except (ContainerNotFound, StillInUse):
+            continue
+        gone.append(one.id)
+        reclaimed += size
+    if gone:
+        attributes = {"reclaimed": str(reclaimed)}
+        events.write(paths, events.Event("container", "prune", "", attributes, time.time_ns()))
+    return Removed(gone, reclaimed)
+
+
+def _take_away(paths: Paths, container: Kept, launcher: Callable[[], Launcher]) -> None:
+    """By who holds the lock on its directory."""
+    record = records.read_record(container.path)  # it may have been renamed since
+    away = f"{paths.ephemeral}/{container.id}"
+    os.makedirs(paths.ephemeral, mode=0o700, exist_ok=True)
+    os.rename(container.path, away)
+    names.give_up(paths, record.name, container.id)
+    events.of_container(paths, "destroy", record)
+    launcher().remove_tree(away)

@@ -1,0 +1,120 @@
+"""What happens to a container that nobody attends: when it is started again, and where its output goes."""
+
+from __future__ import annotations
+
+from pycontain.errors import InvalidOption, Unsupported
+from pycontain.runtime.environment import strings
+from pycontain.runtime.sizes import invalid, size, whole
+from pycontain.types import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+__all__ = ["OPTIONS", "Log", "Restart", "check", "log", "restart"]
+
+OPTIONS = frozenset({"log_driver", "log_opt", "restart"})
+_POLICIES = ("no", "on-failure", "always", "unless-stopped")
+_MOST = (1 << 31) - 1
+
+
+class Restart(Value):
+    """When a container is started again.
+
+    Attributes:
+        policy: `no`, `on-failure`, `always` or `unless-stopped`.
+        most: how often on failures; 0: as often as it fails.
+    """
+
+    __slots__ = ("policy", "most")  # noqa: RUF023 - the constructor's order
+    policy: str
+    most: int
+
+    def __init__(self, policy: str = "no", most: int = 0) -> None:
+        self._set(policy=policy, most=most)
+
+
+class Log(Value):
+    """Where output goes.
+
+    Attributes:
+        driver: `json-file` or `none`.
+        max_size: bytes of a file that is followed by another; None: it grows.
+        max_files: how many are kept.
+        options: as given.
+    """
+
+    __slots__ = ("driver", "max_size", "max_files", "options")  # noqa: RUF023 - the constructor's order
+    driver: str
+    max_size: int | None
+    max_files: int
+    options: dict[str, str]
+
+    def __init__(
+        self,
+        driver: str,
+        max_size: int | None = None,
+        max_files: int = 1,
+        options: dict[str, str] | None = None,
+    ) -> None:
+        self._set(driver=driver, max_size=max_size, max_files=max_files, options=options or {})
+
+
+def check(options: Mapping[str, Any]) -> None:
+    """Whether they can be had.
+
+    Raises:
+        InvalidOption: a value is not one it takes, or two exclude each other.
+        Unsupported: there is no such driver for logs yet.
+    """
+    log(options)
+    if restart(options).policy != "no" and options.get("remove"):
+        raise InvalidOption("`restart` and `remove` exclude each other", hint="leave one of them out")
+
+
+def restart(options: Mapping[str, Any]) -> Restart:
+    """`--restart`: `no`, `on-failure[:N]`, `always`, `unless-stopped`."""
+    value = options.get("restart") or "no"
+    policy, colon, count = str(value).partition(":")
+    if policy not in _POLICIES:
+        raise invalid("restart", value, f"must be one of {', '.join(_POLICIES)}")
+    if not colon:
+        return Restart(policy)
+    if policy != "on-failure":
+        raise invalid("restart", value, "a count goes with on-failure only")
+    return Restart(policy, whole("restart", count, 0, _MOST))
+
+
+def log(options: Mapping[str, Any]) -> Log:
+    """`--log-driver` and `--log-opt`."""
+    driver = options.get("log_driver") or "json-file"
+    if driver not in {"json-file", "none"}:
+        raise Unsupported(f"log driver `{driver}`", hint="use `json-file` or `none`")
+    given = _pairs(options.get("log_opt", ()))
+    max_size: int | None = None
+    max_files = 1
+    for key, value in given.items():
+        if driver == "none":
+            raise invalid("log_opt", f"{key}={value}", "log driver `none` has no options")
+        if key == "max-size":
+            max_size = None if value == "-1" else size("log_opt", value)
+        elif key == "max-file":
+            max_files = whole("log_opt", value, 1, _MOST)
+        else:
+            raise invalid("log_opt", f"{key}={value}", "must be max-size=SIZE or max-file=N")
+    if max_files > 1 and max_size is None:
+        raise InvalidOption("`log_opt` has max-file without max-size", hint="give both: one file never ends")
+    return Log(driver, max_size, max_files, given)
+
+
+def _pairs(value: Any) -> dict[str, str]:
+    if hasattr(value, "items"):
+        return {str(key): str(text) for key, text in value.items()}
+    found = {}
+    for text in strings("log_opt", value):
+        key, equals, content = text.partition("=")
+        if not equals:
+            raise invalid("log_opt", text, "must be KEY=VALUE")
+        found[key] = content
+    return found

@@ -1,0 +1,140 @@
+"""Names of containers: `<root>/names/<name>`, a link to the directory of the container.
+
+A link is made exclusively, so a name is unique without a lock. What counts is the name that the container
+itself has written down: a link whose container has another name was left by a rename that was killed, one
+that leads nowhere by a removal. Either may be taken over, by one process at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from pycontain.errors import InvalidOption, NameInUse
+from pycontain.images import staging
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pycontain.paths import Paths
+    from pycontain.runtime.records import Record
+
+__all__ = ["generate", "give_up", "owner", "rename", "take", "take_any"]
+
+_ADJECTIVES = (
+    "able agile amber awake bold brave brisk bright calm candid clear clever cosy crisp daring deft eager "
+    "early easy exact fair fancy fast fine firm fleet fond free fresh gentle glad golden good grand happy "
+    "hardy honest humble ideal jolly just keen kind lively loyal lucid lucky merry mild modest neat nimble "
+    "noble open patient plain polite prompt proud quick quiet ready royal sage sane sharp silver sincere "
+    "smart smooth snug solid spry stable steady stoic sunny sure swift tidy trim true upbeat valiant vivid "
+    "warm wise witty worthy young zesty"
+).split()
+_BIRDS = (
+    "albatross avocet barbet bittern bluethroat bunting buzzard chiffchaff condor coot cormorant crane "
+    "crossbill cuckoo curlew dipper dotterel dove dunlin eagle egret eider falcon fieldfare finch flamingo "
+    "fulmar gadwall gannet godwit goldcrest goshawk grebe guillemot harrier hawfinch heron hobby hoopoe ibis "
+    "jackdaw jay kestrel kingfisher kite kittiwake knot lapwing lark linnet magpie martin merlin nightingale "
+    "nightjar nuthatch oriole osprey ouzel owl oystercatcher partridge pelican petrel pintail pipit plover "
+    "pochard ptarmigan puffin quail rail raven redpoll redstart robin rook ruff sanderling sandpiper "
+    "scoter serin shearwater shoveler shrike siskin skua smew snipe sparrow spoonbill starling stilt stint "
+    "stonechat stork swallow swan swift teal tern thrush treecreeper turnstone twite vulture wagtail warbler "
+    "waxwing wheatear whimbrel whinchat wigeon woodcock wren wryneck yellowhammer"
+).split()
+
+
+def generate() -> str:
+    """A name that is most likely free: `brave_heron`."""
+    number = int.from_bytes(os.urandom(4))
+    number, bird = divmod(number, len(_BIRDS))
+    return f"{_ADJECTIVES[number % len(_ADJECTIVES)]}_{_BIRDS[bird]}"
+
+
+def take(paths: Paths, name: str, path: str) -> None:
+    """Make the name lead to the container of this directory.
+
+    Raises:
+        NameInUse: it leads to another one.
+    """
+    os.makedirs(paths.names, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.symlink(_target(paths, path), f"{paths.names}/{name}")
+        return
+    with staging.locked(paths.names):
+        _take_over(paths, name, path)
+
+
+def take_any(paths: Paths, path: str) -> str:
+    """Give it a name that nobody has; with many containers a number goes with it, as in docker."""
+    for attempt in range(1000):
+        name = generate() + (str(attempt) if attempt > 3 else "")
+        with contextlib.suppress(NameInUse):
+            take(paths, name, path)
+            return name
+    raise NameInUse("no name is free", hint="remove containers: `pycontain container prune`")
+
+
+def rename(paths: Paths, path: str, name: str) -> tuple[Record, str]:
+    """Give the container of this directory another name; returns what it is now, and its name before.
+
+    Raises:
+        NameInUse: another container has it.
+        InvalidOption: it is its name already.
+    """
+    from pycontain.runtime import records
+
+    with staging.locked(paths.names):
+        record = records.read_record(path)
+        if record.name == name:
+            raise InvalidOption(f"container `{name}` has that name already")
+        _take_over(paths, name, path)
+        renamed = records.changed(record, name=name)
+        records.write_record(path, renamed)  # from here on it has the new one
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{paths.names}/{record.name}")
+    return renamed, record.name
+
+
+def give_up(paths: Paths, name: str, id: str) -> None:
+    """The container is gone, and its name is free."""
+    link = f"{paths.names}/{name}"
+    with contextlib.suppress(OSError):
+        if os.path.basename(os.readlink(link)) == id:
+            os.unlink(link)
+
+
+def owner(paths: Paths, name: str) -> str | None:
+    """The path of the directory that the name leads to; whether it still has the name is another matter."""
+    if "/" in name or not name:
+        return None
+    with contextlib.suppress(OSError):
+        return os.path.normpath(os.path.join(paths.names, os.readlink(f"{paths.names}/{name}")))
+    return None
+
+
+def _target(paths: Paths, path: str) -> str:
+    return os.path.relpath(path, paths.names)
+
+
+def _take_over(paths: Paths, name: str, path: str) -> None:
+    """As `take`, by who holds the lock on the names."""
+    link = f"{paths.names}/{name}"
+    while True:
+        with contextlib.suppress(FileExistsError):
+            os.symlink(_target(paths, path), link)
+            return
+        other = owner(paths, name)
+        if other is not None and _has_name(other, name):
+            raise NameInUse(
+                f"the container name `{name}` is already in use by container `{os.path.basename(other)}`",
+                hint="remove or rename that container, or choose another name",
+            )
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(link)
+
+
+def _has_name(path: str, name: str) -> bool:
+    from pycontain.runtime import records
+
+    try:
+        return records.read_record(path).name == name
+    except FileNotFoundError:
+        return os.path.exists(path)  # it goes with its command, or is being made

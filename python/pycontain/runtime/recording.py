@@ -1,0 +1,88 @@
+"""Out of what was asked for, what is written down of a container that stays."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import Any
+
+from pycontain.runtime import command
+from pycontain.runtime.records import MountRecord, Record
+from pycontain.types import Mount
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pycontain.images import StartImage
+    from pycontain.runtime.spec import Prepared
+
+__all__ = ["record_of"]
+
+# of the host with `ipc=host`, and in nobody's list of mounts
+_NOT_ASKED_FOR = {"/dev/mqueue", "/dev/shm"}  # noqa: S108 - no file is made there
+
+
+def record_of(
+    id: str,
+    name: str,
+    image: str,
+    start: StartImage,
+    prepared: Prepared,
+    options: Mapping[str, Any],
+    *,
+    attached: bool,
+) -> Record:
+    """The record of a container that is made now."""
+    entrypoint = _entrypoint(options, start.config)
+    endless = prepared.stop_timeout == float("inf")
+    return Record(
+        id=id,
+        name=name,
+        created=time.time(),
+        image=image,
+        image_id=start.id,
+        entrypoint=entrypoint,
+        command=tuple(prepared.args)[len(entrypoint) :],
+        hostname=prepared.hostname,
+        labels={**start.config.labels, **prepared.labels},
+        mounts=tuple(_mounts(prepared.config)),
+        stop_signal=prepared.stop_signal,
+        stop_timeout=None if endless else prepared.stop_timeout,
+        stdin_once=attached and bool(options.get("stdin")),
+        options={key: _plain(value) for key, value in options.items() if value is not None},
+    )
+
+
+def _entrypoint(options: Mapping[str, Any], image: command.ImageConfig) -> tuple[str, ...]:
+    if options.get("entrypoint") is None:
+        return tuple(image.entrypoint)
+    words = command.words("entrypoint", options["entrypoint"])
+    return () if words == [""] else tuple(words)
+
+
+def _mounts(config: bytes) -> Iterator[MountRecord]:
+    document = json.loads(config)
+    for mount in document["mounts"]:
+        if mount["type"] == "bind" and mount["destination"] not in {"/", *_NOT_ASKED_FOR}:
+            options = tuple(mount.get("options", ()))
+            yield MountRecord("bind", mount["source"], mount["destination"], options)
+    volumes = document.get("annotations", {}).get("io.pycontain.volumes", "{}")
+    for target, place in json.loads(volumes).items():
+        yield MountRecord("volume", place, target)
+
+
+def _plain(value: Any) -> Any:
+    """As JSON can say it."""
+    if isinstance(value, bool | int | float | str) or value is None:
+        return value
+    if isinstance(value, Mount):
+        return {"type": value.type, "source": value.source, "target": value.target, "options": value.options}
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "total_seconds"):
+        return value.total_seconds()
+    if hasattr(value, "items"):
+        return {str(key): _plain(member) for key, member in value.items()}
+    return [_plain(member) for member in value]

@@ -1,0 +1,196 @@
+"""What is written down of a container that stays, in its directory.
+
+    container.json   what it is: written once it is made, and again when it is renamed
+    state.json       what it does: written by whoever holds the lock on the directory
+
+Each appears by a rename: whoever reads one finds the whole of it, or what was there before. Nothing is
+synced: that is not worth 10 ms of every start.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any, TypeVar
+
+import msgspec
+
+from pycontain.errors import StoreError
+
+__all__ = [
+    "ALIVE",
+    "Health",
+    "HealthResult",
+    "MountRecord",
+    "Record",
+    "State",
+    "changed",
+    "moment",
+    "now",
+    "read_record",
+    "read_state",
+    "replace_file",
+    "write_record",
+    "write_state",
+]
+
+T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
+
+# what `status` can be: created running paused restarting exited dead
+ALIVE = frozenset({"running", "paused", "restarting"})
+
+
+class MountRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Something of the host, or an anonymous volume, that is mounted in a container."""
+
+    type: str
+    source: str
+    target: str
+    options: tuple[str, ...] = ()
+
+
+class Record(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a container is.
+
+    `image` is as it was given, `image_id` empty without one; `entrypoint` and `command` make the command
+    together; `stop_timeout` is None where a stop waits for ever; with `stdin_once` its standard input ends
+    with that of the first who is attached; `options` are those that were given.
+    """
+
+    id: str
+    name: str
+    created: float
+    image: str = ""
+    image_id: str = ""
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    hostname: str = ""
+    labels: dict[str, str] = {}
+    mounts: tuple[MountRecord, ...] = ()
+    stop_signal: int = 15
+    stop_timeout: float | None = 10.0
+    stdin_once: bool = False
+    options: dict[str, Any] = {}
+
+    @property
+    def args(self) -> tuple[str, ...]:
+        """The command as it runs."""
+        return self.entrypoint + self.command
+
+    @property
+    def network(self) -> str:
+        """`none` or `host`."""
+        return str(self.options.get("network") or "none")
+
+
+class HealthResult(msgspec.Struct, frozen=True):
+    """One look at a container's health."""
+
+    started: str
+    ended: str
+    exit_code: int
+    output: str = ""
+
+
+class Health(msgspec.Struct, frozen=True):
+    """How it was at the last looks: `starting`, `healthy` or `unhealthy`."""
+
+    status: str
+    failing_streak: int = 0
+    log: tuple[HealthResult, ...] = ()
+
+
+class State(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a container does, or how it ended.
+
+    Moments are RFC 3339 in UTC; `pid` is 0 when nothing runs; `cgroup` is below the hierarchies' directories.
+    """
+
+    status: str = "created"
+    pid: int = 0
+    started: str | None = None
+    finished: str | None = None
+    exit_code: int = 0
+    oom_killed: bool = False
+    error: str = ""
+    restart_count: int = 0
+    stopped_by_user: bool = False
+    cgroup: str | None = None
+    cpu_nanoseconds: int | None = None
+    memory_peak: int | None = None
+    health: Health | None = None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs, as far as this says: whoever wrote it may have been killed since."""
+        return self.status in ALIVE
+
+
+def changed(struct: S, **news: Any) -> S:
+    """The same with some members changed."""
+    found: S = msgspec.structs.replace(struct, **news)
+    return found
+
+
+def now() -> str:
+    """The present moment: `2026-01-31T12:00:00.123456789Z`."""
+    return moment(time.time_ns())
+
+
+def moment(nanoseconds: int) -> str:
+    """The moment so long after 1970, as it is written down."""
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:09}Z"
+
+
+_records = msgspec.json.Decoder(Record)
+_states = msgspec.json.Decoder(State)
+_encode = msgspec.json.Encoder().encode
+
+
+def read_record(directory: str) -> Record:
+    """What the container of this directory is.
+
+    Raises:
+        FileNotFoundError: it is gone, or not yet made.
+        StoreError: the file is damaged.
+    """
+    return _decoded(_records, f"{directory}/container.json")
+
+
+def read_state(directory: str) -> State:
+    """What it does."""
+    return _decoded(_states, f"{directory}/state.json")
+
+
+def write_record(directory: str, record: Record) -> None:
+    """Only by its maker, and by who holds the lock on the names."""
+    replace_file(f"{directory}/container.json", _encode(record))
+
+
+def write_state(directory: str, state: State) -> None:
+    """Only by who holds the lock on the directory."""
+    replace_file(f"{directory}/state.json", _encode(state))
+
+
+def replace_file(path: str, content: bytes) -> None:
+    """Write a file that appears as a whole."""
+    with open(f"{path}.new", "wb", buffering=0) as file:
+        file.write(content)
+    os.rename(f"{path}.new", path)
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], path: str) -> T:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        content = os.read(descriptor, 1 << 16)
+        if len(content) == 1 << 16:  # longer than nearly all
+            with open(descriptor, "rb", closefd=False) as rest:
+                content += rest.read()
+    finally:
+        os.close(descriptor)
+    try:
+        return decoder.decode(content)
+    except msgspec.DecodeError as error:
+        raise StoreError(f"`{path}` is damaged: {str(error).lower()}", filename=path) from error

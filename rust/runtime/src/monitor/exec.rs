@@ -1,0 +1,285 @@
+//! Runs in: a monitor, and in forks of it. Further processes inside a running container.
+//!
+//! ```text
+//!  client              monitor               door                                 process
+//!    │ Instruction::Exec  │  fork (once)        │ enter cgroup and namespaces        │
+//!    ├───────────────────►├────────────────────►│                                    │
+//!    │                    │  plan, word, stdio  │ clone3 (child of the monitor)      │
+//!    │                    ├────────────────────►├───────────────────────────────────►│ limits, user, …,
+//!    │                    │  pidfd              │                                    │ execve
+//!    │                    │◄────────────────────┤                                    │
+//!    │  Terminal, Failed, Started, Exited       │            word: Terminal, Failed, │
+//!    │◄───────────────────┤◄────────────────────┼────────────────── or its end       │
+//! ```
+//!
+//! Entering a cgroup of version 1 may wait 5 to 15 ms for an RCU grace period. So the door stays, inside, for the next; no
+//! process of the container sees it, as it is not in its pid namespace.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::setns;
+use nix::sys::signal::Signal;
+use nix::unistd::{Pid, getpid, getppid, setsid};
+use pycontain_plan::ExecPlan;
+use pycontain_plan::step::{Act, Ids};
+use pycontain_runtime::protocol::{Command, Event, Exited, Failure, Reason};
+use pycontain_sys::process::{self, Side};
+use pycontain_sys::{socket, terminal};
+
+use super::run::Run;
+use super::{Interests, Source};
+use crate::channel;
+use crate::execute::{self, Subject};
+use crate::failure::{During, failure};
+use crate::init::Never;
+use crate::outside::{clone_flag, close_others, open_to_all};
+use crate::tree;
+use crate::user::{self, User};
+
+/// A door that nobody has gone through for this long is closed.
+const UNUSED: Duration = Duration::from_secs(60);
+
+/// Where processes enter the container of the present run.
+pub(super) struct Door {
+    control: OwnedFd,
+    pidfd: OwnedFd,
+    used: Instant,
+}
+
+/// A process that somebody had started, and its connection to them.
+pub(super) struct Entered {
+    client: Option<OwnedFd>,
+    /// It goes on when the client is gone.
+    detached: bool,
+    word: Option<OwnedFd>,
+    pid: i32,
+    pidfd: OwnedFd,
+    failed: bool,
+}
+
+impl Door {
+    pub(super) fn open(run: &Run, born_in_cgroup: bool) -> Result<Self, Failure> {
+        let init = run.init().ok_or_else(|| failure("the container is not running", Reason::State))?;
+        let (control, theirs) = socket::pair().during(|| "make a socket pair".to_owned())?;
+        let monitor = getpid();
+        let side = process::clone3(0, None).during(|| "fork".to_owned())?;
+        let Side::Parent { pidfd, .. } = side else {
+            let group = run.container.group.iter().flat_map(pycontain_cgroup::Group::fds);
+            let kept = group.map(|fd| fd.as_raw_fd()).chain([theirs.as_raw_fd(), init.as_raw_fd()]);
+            let entered = close_others(kept)
+                .during(|| "close the monitor's fds".to_owned())
+                .and_then(|()| enter(run, monitor, born_in_cgroup));
+            serve(run, &entered, &theirs, born_in_cgroup)
+        };
+        Ok(Self { control, pidfd, used: Instant::now() })
+    }
+
+    /// Starts a process for a client; `fds`: the memfd of its plan, stdin, stdout, stderr.
+    pub(super) fn start(
+        &mut self,
+        client: OwnedFd,
+        detached: bool,
+        fds: &[OwnedFd],
+    ) -> Result<Entered, Failure> {
+        self.used = Instant::now();
+        let (word, theirs) = socket::pair().during(|| "make a socket pair".to_owned())?;
+        fds.iter().skip(1).for_each(open_to_all);
+        let mut sent = vec![theirs.as_fd()];
+        sent.extend(fds.iter().map(AsFd::as_fd));
+        let answer = socket::send(self.control.as_fd(), b"e", &sent)
+            .and_then(|()| channel::receive::<Result<i32, Failure>>(self.control.as_fd(), true));
+        match answer.during(|| "enter the container".to_owned())? {
+            Some((Ok(pid), mut fds)) => {
+                let pidfd = fds.pop().ok_or_else(gone)?;
+                Ok(Entered { client: Some(client), detached, word: Some(word), pid, pidfd, failed: false })
+            }
+            Some((Err(failure), _)) => Err(failure),
+            None => Err(gone()),
+        }
+    }
+
+    /// Somebody inside who ran out of memory may have taken it along.
+    pub(super) fn is_open(&self) -> bool {
+        !has_ended(&self.pidfd)
+    }
+
+    pub(super) fn due(&self) -> Instant {
+        self.used + UNUSED
+    }
+
+    pub(super) fn close(self) {
+        let _ = process::send_signal(self.pidfd.as_fd(), Signal::SIGKILL as i32);
+        let _ = process::reap(self.pidfd.as_fd());
+    }
+}
+
+fn has_ended(pidfd: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::ZERO) == Ok(1)
+}
+
+fn gone() -> Failure {
+    failure("enter the container: the process that does it was killed", Reason::Step)
+}
+
+fn enter(run: &Run, monitor: Pid, born_in_cgroup: bool) -> Result<(), Failure> {
+    process::die_with_parent(Signal::SIGKILL).during(|| "tie the process to the monitor".to_owned())?;
+    if getppid() != monitor {
+        process::exit(1);
+    }
+    process::set_name(c"pycontain-door").during(|| "name the process".to_owned())?;
+    // Nobody inside may look into it.
+    process::set_dumpable(false).during(|| "hide the process".to_owned())?;
+    if let (Some(group), false) = (&run.container.group, born_in_cgroup) {
+        group
+            .attach(Pid::from_raw(0))
+            .map_err(|error| failure(format!("enter the cgroup: {error}"), Reason::Step))?;
+    }
+    let shape = &run.container.shape;
+    let kinds = shape.new.iter().chain(shape.joined.iter().map(|(kind, _)| kind));
+    let flags = kinds.map(|kind| clone_flag(*kind)).collect();
+    let init = run.init().ok_or_else(gone)?;
+    setns(init, flags).during(|| "enter the container's namespaces".to_owned())
+}
+
+/// In the door: for each message a process, until the monitor closes its end.
+fn serve(run: &Run, entered: &Result<(), Failure>, control: &OwnedFd, born_in_cgroup: bool) -> ! {
+    let unified = run.container.group.as_ref().filter(|_| born_in_cgroup);
+    let unified = unified.and_then(pycontain_cgroup::Group::unified_fd);
+    let mut buffer = [0; 16];
+    while let Ok((1.., fds)) = socket::receive(control.as_fd(), &mut buffer, true) {
+        let made = entered.clone().and_then(|()| {
+            let parent = u64::from(nix::libc::CLONE_PARENT.cast_unsigned());
+            process::clone3(parent, unified).during(|| "clone a process inside".to_owned())
+        });
+        let told = match made {
+            Ok(Side::Child) => become_command(fds, run.container.shape.ids == Ids::Host),
+            Ok(Side::Parent { child, pidfd }) => {
+                channel::send(control.as_fd(), &Ok::<i32, Failure>(child.as_raw()), &[pidfd.as_fd()])
+            }
+            Err(failure) => channel::send(control.as_fd(), &Err::<i32, Failure>(failure), &[]),
+        };
+        if told.is_err() {
+            break;
+        }
+    }
+    process::exit(0)
+}
+
+fn become_command(fds: Vec<OwnedFd>, host_ids: bool) -> ! {
+    let Ok([word, plan, stdin, stdout, stderr]) = <[OwnedFd; 5]>::try_from(fds) else { process::exit(125) };
+    let mut subject = Subject { streams: [stdin, stdout, stderr], console: None, user: User::default() };
+    let outcome = channel::read_memfd(&plan).and_then(|plan| act(&mut subject, &plan, &word, host_ids));
+    let failure = match outcome {
+        Ok(never) => match never {},
+        Err(failure) => failure,
+    };
+    let status = failure.reason.status();
+    channel::tell(&word, &Event::Failed(failure), &[]);
+    process::exit(status)
+}
+
+fn act(subject: &mut Subject, plan: &ExecPlan, word: &OwnedFd, host_ids: bool) -> Result<Never, Failure> {
+    if !host_ids {
+        process::set_ids(0, 0).during(|| "become root inside".to_owned())?;
+    }
+    process::set_dumpable(false).during(|| "hide the process".to_owned())?;
+    setsid().during(|| "make a session".to_owned())?;
+    if let Some((rows, columns)) = plan.terminal {
+        let opened = open_terminal(rows, columns).during(|| "open a terminal".to_owned());
+        let (master, console) = opened?;
+        channel::tell(word, &Event::Terminal, &[master.as_fd()]);
+        subject.console = Some(console);
+    }
+    let mut acts = plan.acts.iter().peekable();
+    while let Some(act) = acts.next() {
+        match (act, acts.peek()) {
+            (Act::Become { .. }, Some(Act::Execute { arguments, environment })) => {
+                execute::become_user(subject, act)?;
+                return execute::execute(subject, arguments, environment, false);
+            }
+            (Act::Identity { user, groups, umask }, _) => {
+                subject.user = user::find(user, groups)?;
+                nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(*umask));
+            }
+            (Act::ResourceLimit { resource, soft, hard, .. }, _) => {
+                process::set_limit(*resource, *soft, *hard).during(|| act.to_string())?;
+            }
+            _ => return Err(failure(format!("{act}: not a step of this process"), Reason::Step)),
+        }
+    }
+    Err(failure("the plan ends without a command", Reason::Step))
+}
+
+fn open_terminal(rows: u16, columns: u16) -> nix::Result<(OwnedFd, OwnedFd)> {
+    let root = tree::open_path(std::path::Path::new("/"), nix::fcntl::OFlag::O_DIRECTORY)?;
+    let master = tree::open_device(root.as_fd(), std::path::Path::new("/dev/pts/ptmx"))?;
+    let console = terminal::open_peer(master.as_fd())?;
+    if (rows, columns) != (0, 0) {
+        terminal::resize(master.as_fd(), rows, columns)?;
+    }
+    Ok((master, console))
+}
+
+impl Entered {
+    pub(super) fn interests<'a>(&'a self, number: u64, interests: &mut Interests<'a>) {
+        for (fd, source) in
+            [(&self.word, Source::EnteredWord(number)), (&self.client, Source::EnteredClient(number))]
+        {
+            fd.iter().for_each(|fd| interests.add(fd, PollFlags::POLLIN, source));
+        }
+        interests.add(&self.pidfd, PollFlags::POLLIN, Source::EnteredEnd(number));
+    }
+
+    pub(super) fn on_word(&mut self) {
+        while let Some(word) = &self.word {
+            match channel::receive::<Event>(word.as_fd(), false) {
+                Ok(Some((event, fds))) => {
+                    let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+                    self.client.iter().for_each(|client| channel::tell(client, &event, &fds));
+                    self.failed |= matches!(event, Event::Failed(_));
+                }
+                Err(nix::errno::Errno::EAGAIN) => return,
+                Ok(None) | Err(_) => {
+                    self.word = None;
+                    if !self.failed {
+                        let started = Event::Started { pid: self.pid };
+                        self.client
+                            .iter()
+                            .for_each(|client| channel::tell(client, &started, &[self.pidfd.as_fd()]));
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn on_command(&mut self) {
+        let Some(client) = &self.client else { return };
+        let signal = match channel::receive::<Command>(client.as_fd(), false) {
+            Ok(Some((Command::Kill { signal }, _))) => signal,
+            Err(nix::errno::Errno::EAGAIN) => return,
+            Ok(None) | Err(_) => {
+                self.client = None;
+                if self.detached {
+                    return;
+                }
+                Signal::SIGKILL as i32
+            }
+        };
+        let _ = process::send_signal(self.pidfd.as_fd(), signal);
+    }
+
+    pub(super) fn kill(&self) {
+        let _ = process::send_signal(self.pidfd.as_fd(), Signal::SIGKILL as i32);
+    }
+
+    pub(super) fn ended(mut self) {
+        self.on_word();
+        let status = process::reap(self.pidfd.as_fd()).unwrap_or(125);
+        if let Some(client) = &self.client {
+            channel::tell(client, &Event::Exited(Exited { status, ..Exited::default() }), &[]);
+        }
+    }
+}

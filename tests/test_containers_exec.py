@@ -1,0 +1,162 @@
+"""Further processes in containers: `exec`, `Container.run` and `Container.exec`."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import containers
+import pytest
+from pycontain.errors import CommandNotFound, Conflict, ExitError, InvalidOption, TimeoutExpired
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pycontain import Container, Engine
+
+pytestmark = pytest.mark.timeout(containers.seconds(60) + 60)
+
+
+@pytest.fixture
+def box(engine: Engine, busybox: str) -> Iterator[Container]:
+    """A container that does nothing."""
+    container = engine.start(busybox, ["sleep", "1000"], env=["OWN=yes"], workdir="/tmp", hostname="box")
+    yield container
+    container.remove(force=True)
+
+
+def test_command_runs_in_the_container_with_its_streams_apart(box: Container, cli: containers.Cli) -> None:
+    done = box.run(["sh", "-c", "hostname; echo $OWN; pwd; cat >&2"], input="typed\n", text=True)
+    assert (done.stdout, done.stderr, done.returncode) == ("box\nyes\n/tmp\n", "typed\n", 0)
+    by_cli = cli("exec", "-i", box.name, "sh", "-c", "hostname; echo $OWN; pwd; cat >&2", input=b"typed\n")
+    assert (by_cli.stdout, by_cli.stderr, by_cli.returncode) == (b"box\nyes\n/tmp\n", b"typed\n", 0)
+
+
+def test_failures_carry_status_and_streams(box: Container, cli: containers.Cli) -> None:
+    with pytest.raises(ExitError) as failed:
+        box.run("sh -c 'echo out; echo err >&2; exit 3'")
+    assert (failed.value.returncode, failed.value.stdout, failed.value.stderr) == (3, b"out\n", b"err\n")
+    assert box.run("false", check=False).returncode == 1
+    assert cli("exec", box.name, "sh", "-c", "exit 3").returncode == 3
+    with pytest.raises(CommandNotFound):
+        box.run(["no-such-command"])
+    assert cli("exec", box.name, "no-such-command").returncode == 127
+    with pytest.raises(InvalidOption, match="no command"):
+        box.run([])
+
+
+def test_options_change_user_environment_and_directory(box: Container, cli: containers.Cli) -> None:
+    command = ["sh", "-c", "id -u; id -g; echo $OWN $NEW; pwd"]
+    done = box.run(command, user="12:34", env={"NEW": "x"}, workdir="/bin", text=True)
+    assert done.stdout == "12\n34\nyes x\n/bin\n"
+    flags = ["-u", "12:34", "-e", "NEW=x", "-w", "/bin"]
+    assert cli("exec", *flags, box.name, *command).stdout == b"12\n34\nyes x\n/bin\n"
+    for wrong in ({"workdir": "tmp"}, {"user": "a:b:c"}, {"colour": "red"}):
+        with pytest.raises(InvalidOption):
+            box.run(["true"], **wrong)  # type: ignore[arg-type]
+
+
+def test_privileged_has_all_capabilities(box: Container) -> None:
+    def effective(**options: bool) -> int:
+        status = box.run(["cat", "/proc/self/status"], text=True, **options)  # type: ignore[arg-type]
+        return int(containers.fields(str(status.stdout))["CapEff"], 16)
+
+    assert effective() == containers.DEFAULT_CAPABILITIES
+    assert effective(privileged=True) > containers.DEFAULT_CAPABILITIES
+
+
+def test_process_is_a_popen(box: Container) -> None:
+    with box.exec(["cat"], stdin=True) as cat:
+        assert cat.poll() is None
+        assert cat.stdin
+        cat.stdin.write(b"one\n")
+        cat.stdin.flush()
+        assert cat.stdout.readline() == b"one\n"
+        with pytest.raises(TimeoutExpired, match="still runs"):
+            cat.wait(0.01)
+        cat.stdin.close()
+        assert cat.wait() == cat.returncode == 0
+    with box.exec(["sleep", "1000"]) as sleeper:
+        pid = sleeper.pid
+        assert Path(f"/proc/{pid}").exists()
+        sleeper.kill()
+        assert sleeper.wait() == 137
+    with box.exec(["sleep", "1000"]) as left:
+        pid = left.pid
+    deadline = time.monotonic() + containers.seconds(30)
+    while Path(f"/proc/{pid}").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_large_streams_pass_both_ways(box: Container) -> None:
+    data = os.urandom(1 << 20)
+    assert box.run(["sh", "-c", "tee /dev/stderr"], input=data).stdout == data
+
+
+def test_timeout_kills_the_command_alone(box: Container) -> None:
+    with pytest.raises(TimeoutExpired) as expired:
+        box.run(["sh", "-c", "echo early; exec sleep 1000"], timeout=1)
+    assert expired.value.stdout == b"early\n"
+    assert box.status == "running"
+    assert box.run(["true"]).returncode == 0
+
+
+def test_many_at_once(box: Container) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        done = pool.map(lambda number: box.run(["echo", str(number)], text=True).stdout, range(50))
+    assert list(done) == [f"{number}\n" for number in range(50)]
+
+
+def test_in_the_background_it_goes_on(box: Container, cli: containers.Cli) -> None:
+    done = cli("exec", "-d", box.name, "sh", "-c", "sleep 0.3; echo done > /made")
+    assert (done.returncode, done.stdout) == (0, b"")
+    deadline = time.monotonic() + containers.seconds(30)
+    while box.run(["cat", "/made"], check=False).stdout != b"done\n":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_terminal_is_given(box: Container, cli: containers.Cli) -> None:
+    mine, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [cli.program, "exec", "-it", box.name, "sh", "-c", "test -t 0 && test -t 1 && echo terminal; exit 4"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=cli.environment,
+    )
+    os.close(theirs)
+    try:
+        seen = b""
+        while b"terminal" not in seen:
+            seen += os.read(mine, 1024)
+        assert process.wait(containers.seconds(30)) == 4
+    finally:
+        process.kill()
+        process.wait()
+        os.close(mine)
+
+
+def test_only_a_running_container_takes_commands(engine: Engine, busybox: str, cli: containers.Cli) -> None:
+    container = engine.create(busybox, "true", name="idle")
+    try:
+        with pytest.raises(Conflict, match='container "idle" is not running'):
+            container.run(["true"])
+        refused = cli("exec", "idle", "true")
+        assert refused.returncode == 1
+        assert refused.stderr.startswith(b'pycontain: container "idle" is not running\n')
+    finally:
+        container.remove()
+    paused = engine.start(busybox, ["sleep", "1000"])
+    try:
+        paused.pause()
+        with pytest.raises(Conflict, match="is paused"):
+            paused.run(["true"])
+    finally:
+        paused.remove(force=True)
