@@ -422,9 +422,12 @@ impl Launcher {
     fn on_removal(&mut self) {
         self.removals.take();
         self.scratches.forget_removed_layers();
-        let spare = self.spare.and_then(|number| self.containers.get(&number));
-        if let Some(spare) = spare.filter(|spare| spare.scratch.as_ref().is_some_and(Scratch::is_outdated)) {
+        let is_outdated = |spare: &&Container| spare.scratch.as_ref().is_some_and(Scratch::is_outdated);
+        let spare = self.spare.and_then(|number| self.containers.get(&number)).filter(is_outdated);
+        if let Some(spare) = spare {
             spare.kill();
+            // At once: a start that comes before its end must not get it.
+            self.spare = None;
         }
     }
 
