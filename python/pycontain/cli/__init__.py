@@ -20,10 +20,10 @@ def main(args: Sequence[str] | None = None) -> int:
     # what is imported stays: to look through it for garbage takes a tenth of a short command
     gc.set_threshold(50_000)
     words = sys.argv[1:] if args is None else list(args)
-    if words and words[0] in {"load", "pull", "run"}:
+    if words[:1] == ["run"]:
         from pycontain.cli import ahead
 
-        ahead.begin(words[0])
+        ahead.begin()
     from pycontain.cli.commands import group
 
     commands = group()
