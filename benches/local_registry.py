@@ -10,6 +10,7 @@ import io
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sysconfig
 import tarfile
@@ -98,6 +99,7 @@ class Registry:
         with open(f"{scratch}/registry.yml", "w") as file:
             json.dump(config, file)  # which YAML is, too
         command = ["setpriv", "--pdeathsig", "KILL", "docker-registry", "serve", file.name]
+        self._data = f"{scratch}/registry/docker"
         with open(f"{scratch}/registry.log", "wb") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         for _ in range(200):
@@ -128,6 +130,10 @@ class Registry:
         path = f"/v2/{repository}/manifests/{tag}"
         self._ask("PUT", path, json.dumps(manifest).encode(), {"Content-Type": kind})
         return f"{HOST}/{repository}:{tag}"
+
+    def empty(self) -> None:
+        """Let it forget all images: it keeps nothing in memory."""
+        shutil.rmtree(self._data, ignore_errors=True)
 
     def close(self) -> None:
         """End it."""

@@ -226,6 +226,7 @@ def measure(report: Report, given: argparse.Namespace, scratch: str) -> None:
             for name, layers in formats.items()
         }
         own(report, by_format, registry, app, fresh, rounds)
+        pushes(report, by_format["gzip"], registry, scratch, rounds)
     finally:
         registry.close()
 
@@ -303,6 +304,40 @@ def own(
         rounds=min(rounds, 3),
         warm_up=0,
         unit="MB",
+    )
+
+
+def pushes(report: Report, pulls: Pulls, registry: Registry, scratch: str, rounds: int) -> None:
+    """The way back, to a registry that has nothing; comes last, as it forgets what is pulled above."""
+    store = f"{scratch}/pushed"
+    os.mkdir(store)
+    pulls.ours(store)
+    program = f"{os.path.dirname(sys.executable)}/pycontain"
+    ours = [program, "push", "--quiet", pulls.name]
+
+    def contestant(name: str, command: list[str]) -> Contestant:
+        def push() -> float:
+            registry.empty()
+            os.sync()
+            began = time.perf_counter()
+            _run(command, {"PYCONTAIN_ROOT": f"{store}/root"})
+            return time.perf_counter() - began
+
+        return Contestant(name, push, rest=0.1)
+
+    contestants = [contestant("pycontain push", ours)]
+    if shutil.which("skopeo") is None:
+        report.miss("skopeo copy of a layout", "not installed")
+    else:
+        pulls.skopeo(store)
+        skopeo = ["skopeo", "--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false"]
+        contestants.append(
+            contestant(
+                "skopeo copy of a layout", [*skopeo, f"oci:{store}/layout:1", f"docker://{pulls.name}"]
+            )
+        )
+    report.measure(
+        "Push of the Python application", contestants, rounds=rounds, warm_up=1, pause=0.1, unit="s"
     )
 
 

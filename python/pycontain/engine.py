@@ -214,10 +214,6 @@ class Engine:
         )
         self._get_launcher().prepare(container.config)
 
-    def launch(self) -> None:
-        """Start the launcher now, and not with the first container or layer."""
-        self._get_launcher()
-
     def explain(self, image: str, args: Sequence[str] = (), **options: Unpack[ContainerOptions]) -> str:
         """The plan of the start of a container, one step a line; nothing is started."""
         container = self._prepare(image, args, options, keep=False)
