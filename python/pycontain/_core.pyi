@@ -104,6 +104,7 @@ class Monitor:
     # `config`: the container's with another `process`; that gets the streams themselves. It is killed when
     # the Process is closed or lost, unless `detached`; its Exit has no usage.
     def exec(self, config: bytes, streams: tuple[int, int, int], *, detached: bool = False) -> Process: ...
+    def update(self, resources: bytes) -> None: ...  # JSON, as `linux.resources`; for later runs, too
     def set_restart(self, policy: bytes) -> None: ...  # JSON, as `restart` in `Launcher.start_detached`
     def end(self) -> Waiting: ...  # of the present run, even if there is another after it
 

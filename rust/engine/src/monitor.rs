@@ -178,6 +178,13 @@ impl Monitor {
         }
     }
 
+    /// Sets limits, as `linux.resources` of a configuration has them, for this run and those after it.
+    pub fn update(&self, resources: &[u8], interrupted: Interrupted<'_>) -> Result<(), Error> {
+        let resources = serde_json::from_slice(resources).map_err(pycontain_plan::Error::Json)?;
+        let writes = pycontain_plan::limits(&resources, self.facts(interrupted)?)?;
+        self.order(&Instruction::Update(writes), &[], interrupted)
+    }
+
     pub fn set_restart(&self, policy: Policy, interrupted: Interrupted<'_>) -> Result<(), Error> {
         self.order(&Instruction::Restart(policy), &[], interrupted)
     }

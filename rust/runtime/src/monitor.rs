@@ -13,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use pycontain_runtime::protocol::{Detached, Ends, Event, Exited, Failure, Reason};
 use pycontain_runtime::restart::{End, Restarts};
-use pycontain_sys::{process, socket};
+use pycontain_sys::{memory, process, socket};
 
 use crate::channel;
 use crate::container::Container;
@@ -40,7 +40,7 @@ use streams::{Part, Streams};
 
 const SOCKET: &str = "monitor.sock";
 
-/// Memory for reading and writing streams is given back when nothing has come for this long.
+/// Memory is given back when nothing has come for this long.
 const IDLE: Duration = Duration::from_millis(20);
 
 /// What an event is about.
@@ -152,6 +152,7 @@ fn begin(
         again: None,
         kill_at: None,
         last: Exited::default(),
+        awake: true,
     };
     monitor.start(Ok(container));
     monitor.serve();
@@ -190,23 +191,34 @@ struct Monitor<'a> {
     /// When to kill what was asked to end.
     kill_at: Option<Instant>,
     last: Exited,
+    /// Memory may be held that is not needed when nothing comes.
+    awake: bool,
 }
 
 impl Monitor<'_> {
     fn serve(&mut self) {
         while self.run.is_some() || self.again.is_some() {
             let ready = self.wait();
-            if ready.is_empty() {
-                self.streams.rest();
-                self.log.iter_mut().for_each(log::Writer::rest);
+            if ready.is_empty() && self.awake {
+                self.rest();
             }
             for (source, events) in ready {
+                self.awake = true;
                 self.on(source, events);
             }
             self.clients.retain(|client| !client.gone);
             self.streams.settle();
             self.on_time();
         }
+    }
+
+    /// Nothing has come for a while: memory that is not in use goes back, of which a machine with a thousand containers has
+    /// better use.
+    fn rest(&mut self) {
+        self.streams.rest();
+        self.log.iter_mut().for_each(log::Writer::rest);
+        memory::trim();
+        self.awake = false;
     }
 
     fn wait(&self) -> Vec<(Source, PollFlags)> {
@@ -231,7 +243,7 @@ impl Monitor<'_> {
 
     fn until_due(&self) -> PollTimeout {
         let now = Instant::now();
-        let idle = self.streams.is_awake().then(|| now + IDLE);
+        let idle = self.awake.then(|| now + IDLE);
         let unused = self.door.as_ref().map(Door::due);
         let Some(due) = [self.again, self.kill_at, idle, unused].into_iter().flatten().min() else {
             return PollTimeout::NONE;

@@ -43,8 +43,8 @@
 
 use std::path::PathBuf;
 
-use pycontain_plan::HostFacts;
 use pycontain_plan::step::{Overlay, Shape};
+use pycontain_plan::{HostFacts, Write};
 use serde::{Deserialize, Serialize};
 
 use crate::restart::Policy;
@@ -170,6 +170,8 @@ pub enum Instruction {
     /// Answered by [`Event::Exited`] at the end of the run, even if there is another after it.
     Wait,
     Restart(Policy),
+    /// Limits, for this run and those after it.
+    Update(Vec<Write>),
     /// Answered by [`Event::Facts`]: what planning a process inside takes.
     Facts,
     /// fds: memfd of the plan, stdin, stdout, stderr. The connection is the handle of the process from then on, as that of a

@@ -273,11 +273,6 @@ impl Streams {
         }
     }
 
-    /// Whether memory is held that is not needed when nothing comes.
-    pub(super) fn is_awake(&self) -> bool {
-        self.buffer.capacity() > 0
-    }
-
     pub(super) fn rest(&mut self) {
         self.buffer = Vec::new();
     }
