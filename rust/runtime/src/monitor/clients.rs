@@ -121,7 +121,12 @@ impl Monitor<'_> {
         }
     }
 
-    fn enter(&mut self, handle: OwnedFd, detached: bool, fds: &[OwnedFd]) -> Result<Entered, Failure> {
+    pub(super) fn enter(
+        &mut self,
+        handle: OwnedFd,
+        detached: bool,
+        fds: &[OwnedFd],
+    ) -> Result<Entered, Failure> {
         if self.state.status == Status::Paused {
             return Err(state("the container is paused"));
         }
