@@ -270,7 +270,16 @@ def test_events_of_a_life(own: Engine) -> None:
     container.stop()
     container.remove()
     found = [event.action for event in own.events(until=time.time(), containers=["seen"])]
-    assert found == ["create", "start", "pause", "unpause", "stop", "destroy"]
+    assert found == ["create", "start", "pause", "unpause", "die", "stop", "destroy"]
+    begun = time.time()
+    own.start("busybox", "false", name="again", restart="on-failure:1").wait()
+    own.start("busybox", ["sh", "-c", "exit 3"], name="gone", remove=True)
+    wait_until(lambda: staging.names(own._paths.names) == ["again"])
+    happened = list(own.events(since=begun, until=time.time()))
+    again = [event.action for event in happened if event.attributes["name"] == "again"]
+    assert again == ["create", "start", "die", "start", "die"]
+    gone = [(event.action, event.attributes.get("exitCode")) for event in happened][-2:]
+    assert gone == [("die", "3"), ("destroy", None)]
 
 
 @pytest.mark.parametrize(

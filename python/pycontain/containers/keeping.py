@@ -48,7 +48,6 @@ def start(paths: Paths, container: Kept, launcher: Launcher, streams: Streams = 
             return False
         now = kept.find(paths, container.id)
         launcher.start_detached(now.config, _detached(paths, now), stopped.lock, streams=streams)
-    events.of_container(paths, "start", now.record)
     return True
 
 
