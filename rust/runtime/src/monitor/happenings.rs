@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat};
 use nix::sys::stat::{Mode, fstatat};
 use serde_json::{Map, Value, json};
 
@@ -53,7 +53,7 @@ impl Happening {
     }
 
     pub(super) fn tell(&self) {
-        let _ = open(self.root.as_fd()).and_then(|mut file| file.write_all(self.line.as_bytes()));
+        let _ = open(self.root.as_fd()).and_then(|file| (&*file).write_all(self.line.as_bytes()));
     }
 }
 
@@ -65,11 +65,11 @@ fn record(directory: &OwnedFd) -> std::io::Result<Value> {
 }
 
 /// The file to write to; nobody renames it meanwhile, so an older file gets no more lines.
-fn open(root: BorrowedFd<'_>) -> std::io::Result<File> {
+fn open(root: BorrowedFd<'_>) -> std::io::Result<Flock<File>> {
     let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
     loop {
         let file = File::from(openat(root, FILE, flags, Mode::from_bits_truncate(0o600))?);
-        file.lock_shared()?;
+        let file = Flock::lock(file, FlockArg::LockShared).map_err(|(_, errno)| errno)?;
         let (held, there) = (file.metadata()?, fstatat(root, FILE, AtFlags::AT_SYMLINK_NOFOLLOW));
         if there.is_ok_and(|there| (there.st_dev, there.st_ino) == (held.dev(), held.ino())) {
             return Ok(file);
