@@ -218,6 +218,26 @@ def test_policy_can_change_while_it_runs(own: Engine, busybox: str) -> None:
     os.close(writing)
 
 
+@pytest.mark.limits
+def test_new_limits_hold_from_run_to_run(own: Engine, busybox: str) -> None:
+    find = "cat /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max 2>/dev/null"
+    container = start(
+        own, busybox, ["sh", "-c", f"read line; {find}"], {"stdin": True, "restart": "always"}, pids_limit=50
+    )
+    container.monitor.update(b'{"pids": {"limit": 77}}')
+    reading, writing = os.pipe()
+    for runs in (1, 2):
+        container.monitor.attach((reading, None, None))
+        os.write(writing, b"\n")
+        wait_for(
+            lambda: container.state["restart_count"] == runs and container.state["status"] == "running"  # noqa: B023
+        )
+    container.monitor.stop().wait()
+    assert container.log() == b"77\n" * 2
+    os.close(reading)
+    os.close(writing)
+
+
 def test_directory_and_name_go_with_it(own: Engine, busybox: str, tmp_path: Path) -> None:
     link = tmp_path / "name"
     remains = {"directory": "", "name": str(link)}

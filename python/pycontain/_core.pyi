@@ -104,6 +104,7 @@ class Monitor:
     # `config`: the container's with another `process`; that gets the streams themselves. It is killed when
     # the Process is closed or lost, unless `detached`; its Exit has no usage.
     def exec(self, config: bytes, streams: tuple[int, int, int], *, detached: bool = False) -> Process: ...
+    def update(self, resources: bytes) -> None: ...  # JSON, as `linux.resources`; for later runs, too
     def set_restart(self, policy: bytes) -> None: ...  # JSON, as `restart` in `Launcher.start_detached`
     def end(self) -> Waiting: ...  # of the present run, even if there is another after it
 
@@ -127,11 +128,14 @@ class Launcher:
     # `detached`: JSON, each key optional,
     #   stdin: bool, stdin_once: bool     stdin is a pipe; closed when the first who is attached closes theirs
     #   log: {"max_size": bytes | null, "max_files": int}   docker's json-file; absent: no log
+    #   health: {"args": [str], "interval": ms, "timeout": ms, "start_period": ms, "start_interval": ms,
+    #            "retries": int}
     #   restart: "no" | "always" | "unless-stopped" | {"on-failure": {"most": int}}   0: as often as it fails
     #   stop_signal: int (15), stop_timeout: seconds (10) | null: as long as it takes
     #   remove: {"directory": path, "name": path | null}    what goes in the end: directory, link
     # and `state.json` in the directory follows: status, pid, started, finished, exit_code, oom_killed, error,
-    # restart_count, stopped_by_user, cgroup, cpu_nanoseconds, memory_peak
+    # restart_count, stopped_by_user, cgroup, cpu_nanoseconds, memory_peak, and health: status (`starting`,
+    # `healthy`, `unhealthy`), failing_streak, log of the last 5 (start, end, exit_code, output)
     def start_detached(
         self,
         config: bytes,

@@ -79,8 +79,8 @@ def _state(state: State) -> dict[str, Any]:
 def _health(health: Health) -> dict[str, Any]:
     results = [
         {
-            "Start": result.started,
-            "End": result.ended,
+            "Start": result.start,
+            "End": result.end,
             "ExitCode": result.exit_code,
             "Output": result.output,
         }

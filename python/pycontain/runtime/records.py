@@ -87,8 +87,8 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
 class HealthResult(msgspec.Struct, frozen=True):
     """One look at a container's health."""
 
-    started: str
-    ended: str
+    start: str
+    end: str
     exit_code: int
     output: str = ""
 

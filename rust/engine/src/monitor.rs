@@ -40,6 +40,8 @@ impl Launcher {
         let plan_fd = memfd::message(c"plan", &bytes).during("make a memfd")?;
         let (handle, theirs) = socket::pair().during("make a socket pair")?;
         let mut fds = vec![theirs.as_fd(), plan_fd.as_fd(), directory];
+        let probe = detached.health.as_ref().map(|health| self.probe(config, &health.args)).transpose()?;
+        fds.extend(probe.as_ref().map(AsFd::as_fd));
         fds.extend(attached.into_iter().flatten());
         let terminal = plan.steps.iter().any(|step| matches!(step.act, Act::Console { .. }));
         let request = Request::Detach {
@@ -51,6 +53,19 @@ impl Launcher {
         drop(fds);
         drop(theirs);
         Ok((self.observe(started(&handle, interrupted))?, plan.notes))
+    }
+}
+
+impl Launcher {
+    /// The plan of a probe of the container's health.
+    fn probe(&self, config: &[u8], args: &[String]) -> Result<OwnedFd, Error> {
+        let mut spec: Spec = serde_json::from_slice(config).map_err(pycontain_plan::Error::Json)?;
+        args.clone_into(&mut spec.process.args);
+        spec.process.terminal = false;
+        let mut filters = FILTERS.lock().unwrap_or_else(PoisonError::into_inner);
+        let (plan, _) = pycontain_plan::plan_exec(&spec, self.facts(), &mut filters)?;
+        let bytes = postcard::to_stdvec(&plan).map_err(|_| Error::LauncherDied)?;
+        memfd::message(c"probe", &bytes).during("make a memfd")
     }
 }
 
@@ -176,6 +191,13 @@ impl Monitor {
             Some(Event::Facts(facts)) => Ok(self.facts.get_or_init(|| *facts)),
             _ => Err(Error::NoMonitor),
         }
+    }
+
+    /// Sets limits, as `linux.resources` of a configuration has them, for this run and those after it.
+    pub fn update(&self, resources: &[u8], interrupted: Interrupted<'_>) -> Result<(), Error> {
+        let resources = serde_json::from_slice(resources).map_err(pycontain_plan::Error::Json)?;
+        let writes = pycontain_plan::limits(&resources, self.facts(interrupted)?)?;
+        self.order(&Instruction::Update(writes), &[], interrupted)
     }
 
     pub fn set_restart(&self, policy: Policy, interrupted: Interrupted<'_>) -> Result<(), Error> {

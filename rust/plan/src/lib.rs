@@ -23,6 +23,7 @@ pub use exec::{ExecPlan, plan_exec};
 pub use facts::{HostFacts, Privilege, Source, Sources};
 pub use layers::{Layers, layers};
 pub use namespaces::CGROUP_PARENT;
-pub use planner::{Filters, Request, plan, sources};
+pub use planner::{Filters, Request, limits, plan, sources};
+pub use pycontain_cgroup::{Resources, Write};
 pub use spec::Spec;
 pub use step::{Act, Plan, Process, Shape, Step};

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use pycontain_cgroup::{Resources, Write};
+
 use crate::facts::{HostFacts, Sources};
 use crate::mounts::Tree;
 use crate::namespaces::shape;
@@ -79,6 +81,12 @@ pub fn plan(request: &Request<'_>, filters: &mut Filters) -> Result<Plan, Error>
     steps.push(Step { by: Process::Init, act: Act::TakeOver });
     steps.extend(init);
     Ok(Plan { shape: Shape { limits, devices, ahead, scratch, ..shape }, steps, notes })
+}
+
+/// What sets these limits, those of devices apart.
+pub fn limits(resources: &Resources, facts: &HostFacts) -> Result<Vec<Write>, Error> {
+    let (_, others) = resources.split_devices();
+    Ok(pycontain_cgroup::plan(&others, &facts.cgroups)?)
 }
 
 fn mounts(tree: &mut Tree<'_>, spec: &Spec) -> Result<(), Error> {

@@ -18,6 +18,16 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Adds limits, which come after those that there are.
+    pub fn limit(&mut self, more: Vec<Write>) {
+        for step in &mut self.steps {
+            if let Act::Limits(writes) = &mut step.act {
+                return writes.extend(more);
+            }
+        }
+        self.steps.insert(0, Step { by: Process::Outside, act: Act::Limits(more) });
+    }
+
     /// The overlay that is the root, if the next container may have the same one.
     pub fn lasting_root(&self) -> Option<&Overlay> {
         self.steps.iter().find_map(|step| match &step.act {

@@ -109,6 +109,11 @@ impl Monitor {
         Ok(Process::new(process))
     }
 
+    /// Limits, as `linux.resources` has them.
+    fn update(&self, python: Python<'_>, resources: &[u8]) -> PyResult<()> {
+        enter(python, |interrupted| self.inner.update(resources, interrupted))
+    }
+
     /// `policy` as in the document that a container is started with.
     fn set_restart(&self, python: Python<'_>, policy: &[u8]) -> PyResult<()> {
         let policy: Policy =

@@ -13,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use pycontain_runtime::protocol::{Detached, Ends, Event, Exited, Failure, Reason};
 use pycontain_runtime::restart::{End, Restarts};
-use pycontain_sys::{process, socket};
+use pycontain_sys::{memory, process, socket};
 
 use crate::channel;
 use crate::container::Container;
@@ -24,6 +24,7 @@ use crate::sweeper;
 mod clients;
 mod exec;
 mod happenings;
+mod health;
 mod log;
 mod place;
 mod run;
@@ -33,6 +34,7 @@ mod streams;
 
 use clients::{Client, Waits};
 use exec::{Door, Entered};
+use health::Health;
 pub(crate) use place::Ground;
 use place::Place;
 use run::Run;
@@ -41,7 +43,7 @@ use streams::{Part, Streams};
 
 const SOCKET: &str = "monitor.sock";
 
-/// Memory for reading and writing streams is given back when nothing has come for this long.
+/// Memory is given back when nothing has come for this long.
 const IDLE: Duration = Duration::from_millis(20);
 
 /// What an event is about.
@@ -57,6 +59,8 @@ enum Source {
     EnteredWord(u64),
     EnteredClient(u64),
     EnteredEnd(u64),
+    Probe,
+    ProbeOutput,
 }
 
 /// Interests of one round of the loop.
@@ -131,6 +135,7 @@ fn begin(
             return refuse(failure);
         }
     };
+    let health_plan = detached.health.as_ref().and_then(|_| fds.next());
     let mut streams = Streams::new(&detached);
     streams.attach(ends, fds.collect());
     let mut monitor = Monitor {
@@ -138,6 +143,8 @@ fn begin(
         place,
         detached,
         plan,
+        health_plan,
+        health: None,
         directory,
         listener,
         clients: Vec::new(),
@@ -153,6 +160,7 @@ fn begin(
         again: None,
         kill_at: None,
         last: Exited::default(),
+        awake: true,
     };
     monitor.start(Ok(container));
     monitor.serve();
@@ -169,6 +177,9 @@ struct Monitor<'a> {
     place: Place<'a>,
     detached: Detached,
     plan: OwnedFd,
+    health_plan: Option<OwnedFd>,
+    /// Of the present run, when its command has been executed.
+    health: Option<Health>,
     /// The container's; it holds the lock.
     directory: OwnedFd,
     listener: OwnedFd,
@@ -191,17 +202,19 @@ struct Monitor<'a> {
     /// When to kill what was asked to end.
     kill_at: Option<Instant>,
     last: Exited,
+    /// Memory may be held that is not needed when nothing comes.
+    awake: bool,
 }
 
 impl Monitor<'_> {
     fn serve(&mut self) {
         while self.run.is_some() || self.again.is_some() {
             let ready = self.wait();
-            if ready.is_empty() {
-                self.streams.rest();
-                self.log.iter_mut().for_each(log::Writer::rest);
+            if ready.is_empty() && self.awake {
+                self.rest();
             }
             for (source, events) in ready {
+                self.awake = true;
                 self.on(source, events);
             }
             self.clients.retain(|client| !client.gone);
@@ -210,10 +223,24 @@ impl Monitor<'_> {
         }
     }
 
+    /// Nothing has come for a while: memory that is not in use goes back, of which a machine with a thousand containers has
+    /// better use.
+    fn rest(&mut self) {
+        self.streams.rest();
+        self.log.iter_mut().for_each(log::Writer::rest);
+        memory::trim();
+        self.awake = false;
+    }
+
     fn wait(&self) -> Vec<(Source, PollFlags)> {
         let mut interests = Interests::default();
         if let Some(run) = &self.run {
             run.interests(&mut interests);
+        }
+        if let Some(probe) = self.health.as_ref().and_then(|health| health.probe.as_ref()) {
+            let output = probe.output.iter();
+            output.for_each(|fd| interests.add(fd, PollFlags::POLLIN, Source::ProbeOutput));
+            interests.add(&probe.handle, PollFlags::POLLIN, Source::Probe);
         }
         for (number, entered) in &self.entered {
             entered.interests(*number, &mut interests);
@@ -232,9 +259,13 @@ impl Monitor<'_> {
 
     fn until_due(&self) -> PollTimeout {
         let now = Instant::now();
-        let idle = self.streams.is_awake().then(|| now + IDLE);
+        let idle = self.awake.then(|| now + IDLE);
         let unused = self.door.as_ref().map(Door::due);
-        let Some(due) = [self.again, self.kill_at, idle, unused].into_iter().flatten().min() else {
+        let Some(due) = [self.again, self.kill_at, idle, unused, self.health.as_ref().map(Health::due)]
+            .into_iter()
+            .flatten()
+            .min()
+        else {
             return PollTimeout::NONE;
         };
         let left = due.saturating_duration_since(now).as_micros().div_ceil(1000);
@@ -255,6 +286,8 @@ impl Monitor<'_> {
             Source::EnteredClient(number) => {
                 self.entered.get_mut(&number).into_iter().for_each(Entered::on_command);
             }
+            Source::Probe => self.on_probe(),
+            Source::ProbeOutput => self.on_probe_output(),
             Source::EnteredEnd(number) => self.entered.remove(&number).into_iter().for_each(Entered::ended),
             Source::Stream(part) => {
                 self.streams.on(part, events, self.log.as_mut().map(|log| (log, &self.directory)));
@@ -270,6 +303,9 @@ impl Monitor<'_> {
         }
         if self.door.as_ref().is_some_and(|door| door.due() <= now) {
             self.door.take().into_iter().for_each(Door::close);
+        }
+        if self.health.as_ref().is_some_and(|health| health.due() <= now) {
+            self.on_health_due();
         }
         if self.again.is_some_and(|due| due <= now) {
             self.again = None;
@@ -310,8 +346,9 @@ impl Monitor<'_> {
         }
         if run.has_just_executed() {
             self.state.runs(run.pid(), run.cgroup());
-            self.state.write(&self.directory);
+            self.watch_health();
             happenings::tell(&self.directory, "start", &[]);
+            let Some(run) = &self.run else { return };
             if let (Some(starter), Some(pidfd)) = (self.starter.take(), run.init()) {
                 channel::tell(&starter, &Event::Started { pid: run.pid() }, &[pidfd.as_fd()]);
             }
@@ -329,6 +366,7 @@ impl Monitor<'_> {
     /// The run is over: nothing of it runs any more.
     fn finish(&mut self, status: i32) {
         let Some(run) = self.run.take() else { return };
+        self.health = None;
         for entered in std::mem::take(&mut self.entered).into_values() {
             entered.kill();
             entered.ended();

@@ -43,8 +43,8 @@
 
 use std::path::PathBuf;
 
-use pycontain_plan::HostFacts;
 use pycontain_plan::step::{Overlay, Shape};
+use pycontain_plan::{HostFacts, Write};
 use serde::{Deserialize, Serialize};
 
 use crate::restart::Policy;
@@ -65,8 +65,8 @@ pub enum Request {
     Prepare { shape: Shape },
     /// fds: handle, memfd of the plan, stdin, stdout, stderr, and the locked directory of the container, if any.
     Start(Start),
-    /// fds: handle, memfd of the plan, the locked directory of the container, and the streams of whoever is attached from
-    /// the beginning. Answered by [`Event::Started`] when the command has been executed; else by [`Event::Failed`] and
+    /// fds: handle, memfd of the plan, the locked directory of the container, memfd of the plan of probes if its health is
+    /// probed, and the streams of whoever is attached from the beginning. Answered by [`Event::Started`] when the command has been executed; else by [`Event::Failed`] and
     /// [`Event::Exited`].
     Detach { shape: Shape, detached: Detached, attached: Ends },
     /// fds: handle, a path on the file system in question. Answered by [`Event::Idmap`].
@@ -107,6 +107,7 @@ pub struct Detached {
     /// It is closed when the first who was attached to it closes theirs.
     pub stdin_once: bool,
     pub log: Option<Log>,
+    pub health: Option<Health>,
     pub restart: Policy,
     /// The signal that asks the command to end, and how many seconds it gets for that; none: as long as it takes.
     pub stop_signal: i32,
@@ -122,6 +123,7 @@ impl Default for Detached {
             stdin: false,
             stdin_once: false,
             log: None,
+            health: None,
             restart: Policy::No,
             stop_signal: 15,
             stop_timeout: Some(10),
@@ -134,6 +136,21 @@ impl Default for Detached {
 pub struct Remains {
     pub directory: PathBuf,
     pub name: Option<PathBuf>,
+}
+
+/// How a container's health is probed. Times in milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Health {
+    /// The command, as the container's own user and in its environment.
+    pub args: Vec<String>,
+    pub interval: u64,
+    pub timeout: u64,
+    /// For so long failures do not count, and probes come at another interval, until one succeeds.
+    pub start_period: u64,
+    pub start_interval: u64,
+    /// So many failures in a row make it unhealthy.
+    pub retries: u32,
 }
 
 /// `log/container.log` in the container's directory, in docker's format `json-file`.
@@ -170,6 +187,8 @@ pub enum Instruction {
     /// Answered by [`Event::Exited`] at the end of the run, even if there is another after it.
     Wait,
     Restart(Policy),
+    /// Limits, for this run and those after it.
+    Update(Vec<Write>),
     /// Answered by [`Event::Facts`]: what planning a process inside takes.
     Facts,
     /// fds: memfd of the plan, stdin, stdout, stderr. The connection is the handle of the process from then on, as that of a

@@ -7,6 +7,7 @@ pub mod bpf;
 pub mod capabilities;
 pub mod file;
 pub mod memfd;
+pub mod memory;
 pub mod mount;
 pub mod network;
 pub mod process;

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
+use pycontain_plan::{Plan, Write};
 use pycontain_runtime::protocol::{Event, Exited, Failure, Instruction, Reason, Timeout};
-use pycontain_sys::socket;
+use pycontain_sys::{memfd, socket};
 
 use super::exec::{Door, Entered};
 use super::state::Status;
@@ -80,10 +81,24 @@ impl Monitor<'_> {
             Instruction::Attach(ends) => self.running().map(drop).map(|()| self.streams.attach(ends, fds))?,
             Instruction::Wait => return Ok(Some(Waits::ForRun)),
             Instruction::Restart(policy) => self.detached.restart = policy,
+            Instruction::Update(ref writes) => self.update(writes)?,
             // Answered in other ways.
             Instruction::Facts | Instruction::Exec { .. } => {}
         }
         Ok(None)
+    }
+
+    fn update(&mut self, writes: &[Write]) -> Result<(), Failure> {
+        let group = self.run.as_ref().and_then(|run| run.container.group.as_ref());
+        let applied = group.map_or(Ok(()), |group| group.apply(writes));
+        applied.map_err(|error| failure(format!("set limits: {error}"), Reason::Step))?;
+        let mut plan: Plan = channel::read_memfd(&self.plan)?;
+        plan.limit(writes.to_vec());
+        let bytes = postcard::to_stdvec(&plan).map_err(|_| Errno::EBADMSG);
+        self.plan = bytes
+            .and_then(|bytes| memfd::message(c"plan", &bytes))
+            .during(|| "keep the limits for the next run".to_owned())?;
+        Ok(())
     }
 
     /// What becomes of it is told on a copy of the connection.
@@ -106,7 +121,12 @@ impl Monitor<'_> {
         }
     }
 
-    fn enter(&mut self, handle: OwnedFd, detached: bool, fds: &[OwnedFd]) -> Result<Entered, Failure> {
+    pub(super) fn enter(
+        &mut self,
+        handle: OwnedFd,
+        detached: bool,
+        fds: &[OwnedFd],
+    ) -> Result<Entered, Failure> {
         if self.state.status == Status::Paused {
             return Err(state("the container is paused"));
         }

@@ -35,6 +35,7 @@ pub(super) struct State {
     cgroup: Option<String>,
     cpu_nanoseconds: Option<u64>,
     memory_peak: Option<u64>,
+    pub health: Option<super::health::Report>,
 }
 
 impl State {

@@ -273,11 +273,6 @@ impl Streams {
         }
     }
 
-    /// Whether memory is held that is not needed when nothing comes.
-    pub(super) fn is_awake(&self) -> bool {
-        self.buffer.capacity() > 0
-    }
-
     pub(super) fn rest(&mut self) {
         self.buffer = Vec::new();
     }
@@ -313,7 +308,7 @@ fn pass_rest(output: &mut Option<Output>, events: PollFlags) {
     }
 }
 
-fn do_not_wait(fd: &impl AsFd) -> nix::Result<()> {
+pub(super) fn do_not_wait(fd: &impl AsFd) -> nix::Result<()> {
     let fd: BorrowedFd<'_> = fd.as_fd();
     let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
     fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).map(drop)
