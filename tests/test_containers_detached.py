@@ -20,6 +20,7 @@ from pycontain.errors import (
     Unsupported,
 )
 from pycontain.images import staging
+from pycontain.images.config import Healthcheck
 from pycontain.runtime import lifecycle
 from pycontain.runtime.attached import detach_keys
 
@@ -176,6 +177,42 @@ def test_stopped_container_stays_stopped(own: Engine) -> None:
     assert container.status == "exited"
 
 
+def test_health_is_asked_for(own: Engine, fresh_cli: containers.Cli) -> None:
+    container = own.start(
+        "busybox",
+        ["sleep", "1000"],
+        name="patient",
+        health_cmd="test -e /well",
+        health_interval="100ms",
+        health_retries=2,
+    )
+    assert container.inspect()["Config"]["Healthcheck"]["Test"] == ["CMD-SHELL", "test -e /well"]
+    wait_until(lambda: container.inspect()["State"]["Health"]["Status"] == "unhealthy")
+    assert "(unhealthy)" in fresh_cli("ps", "--format", "{{.Status}}").stdout.decode()
+    container.run(["touch", "/well"])
+    wait_until(lambda: own.containers.list(healths=["healthy"]) == (container,))
+    [*_, last] = container.inspect()["State"]["Health"]["Log"]
+    assert last["ExitCode"] == 0
+
+
+def test_options_of_health() -> None:
+    image = Healthcheck(["CMD", "true"], interval=5)
+    found = lifecycle.health({"health_timeout": "1s"}, image)
+    assert found
+    assert (found["test"], found["interval"], found["timeout"]) == (["CMD", "true"], 5000, 1000)
+    assert (found["retries"], found["start_period"], found["start_interval"]) == (3, 0, 5000)
+    assert lifecycle.health({"no_healthcheck": True}, image) is None
+    assert lifecycle.health({}, Healthcheck(["NONE"])) is None
+    assert lifecycle.health({}, None) is None
+    for wrong in (
+        {"health_retries": -1},
+        {"health_interval": "x"},
+        {"no_healthcheck": True, "health_cmd": "a"},
+    ):
+        with pytest.raises(InvalidOption):
+            lifecycle.health(wrong, image)
+
+
 def test_log_is_rotated_or_not_written(own: Engine) -> None:
     loud = own.start(
         "busybox",
@@ -270,7 +307,16 @@ def test_events_of_a_life(own: Engine) -> None:
     container.stop()
     container.remove()
     found = [event.action for event in own.events(until=time.time(), containers=["seen"])]
-    assert found == ["create", "start", "pause", "unpause", "stop", "destroy"]
+    assert found == ["create", "start", "pause", "unpause", "die", "stop", "destroy"]
+    begun = time.time()
+    own.start("busybox", "false", name="again", restart="on-failure:1").wait()
+    own.start("busybox", ["sh", "-c", "exit 3"], name="gone", remove=True)
+    wait_until(lambda: staging.names(own._paths.names) == ["again"])
+    happened = list(own.events(since=begun, until=time.time()))
+    again = [event.action for event in happened if event.attributes["name"] == "again"]
+    assert again == ["create", "start", "die", "start", "die"]
+    gone = [(event.action, event.attributes.get("exitCode")) for event in happened][-2:]
+    assert gone == [("die", "3"), ("destroy", None)]
 
 
 @pytest.mark.parametrize(

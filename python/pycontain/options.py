@@ -60,6 +60,20 @@ class ContainerOptions(TypedDict, total=False):
     """`json-file` (default) or `none`."""
     log_opt: Mapping[str, str] | Iterable[str]
     """`{"max-size": "10m", "max-file": "3"}`: a file of that size is followed by another, so many stay."""
+    health_cmd: str
+    """A shell's command that succeeds while all is well; else the image's."""
+    health_interval: Duration
+    """From one such probe to the next. Default: the image's, else 30 s."""
+    health_timeout: Duration
+    """The most that one may take. Default: the image's, else 30 s."""
+    health_retries: int
+    """So many failures in a row make it unhealthy. Default: the image's, else 3."""
+    health_start_period: Duration
+    """For so long failures do not count. Default: the image's, else 0."""
+    health_start_interval: Duration
+    """From one probe to the next in that time. Default: 5 s."""
+    no_healthcheck: bool
+    """No probes, whatever the image says."""
     cidfile: Path
     """A file that is made, and gets the container's id."""
 

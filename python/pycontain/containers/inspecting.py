@@ -79,8 +79,8 @@ def _state(state: State) -> dict[str, Any]:
 def _health(health: Health) -> dict[str, Any]:
     results = [
         {
-            "Start": result.started,
-            "End": result.ended,
+            "Start": result.start,
+            "End": result.end,
             "ExitCode": result.exit_code,
             "Output": result.output,
         }
@@ -108,9 +108,22 @@ def _config(record: Record, config: Mapping[str, Any]) -> dict[str, Any]:
         "WorkingDir": process["cwd"],
         "Entrypoint": list(record.entrypoint) or None,
         "OnBuild": None,
+        **({"Healthcheck": _healthcheck(record.health)} if record.health else {}),
         "Labels": record.labels,
         "StopSignal": _signal_name(record.stop_signal),
         "StopTimeout": -1 if record.stop_timeout is None else int(record.stop_timeout),
+    }
+
+
+def _healthcheck(health: Mapping[str, Any]) -> dict[str, Any]:
+    """Times in nanoseconds, as Go has them."""
+    return {
+        "Test": health["test"],
+        "Interval": health["interval"] * 1_000_000,
+        "Timeout": health["timeout"] * 1_000_000,
+        "StartPeriod": health["start_period"] * 1_000_000,
+        "StartInterval": health["start_interval"] * 1_000_000,
+        "Retries": health["retries"],
     }
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pycontain._core import Launcher, Monitor
     from pycontain.paths import Paths
     from pycontain.runtime.kept import Kept
+    from pycontain.runtime.records import Record
 
     Streams = tuple[int | None, int | None, int | None]
 
@@ -48,7 +49,6 @@ def start(paths: Paths, container: Kept, launcher: Launcher, streams: Streams = 
             return False
         now = kept.find(paths, container.id)
         launcher.start_detached(now.config, _detached(paths, now), stopped.lock, streams=streams)
-    events.of_container(paths, "start", now.record)
     return True
 
 
@@ -67,11 +67,20 @@ def _detached(paths: Paths, container: Kept) -> bytes:
         "stop_signal": record.stop_signal,
         "stop_timeout": None if timeout is None else math.ceil(timeout),
     }
+    if record.health is not None:
+        document["health"] = _health(record)
     if log.driver == "json-file":
         document["log"] = {"max_size": log.max_size, "max_files": log.max_files}
     if options.get("remove"):
         document["remove"] = {"directory": container.path, "name": f"{paths.names}/{record.name}"}
     return json.dumps(document).encode()
+
+
+def _health(record: Record) -> dict[str, object]:
+    found = dict(record.health or {})
+    kind, *words = found.pop("test")
+    found["args"] = words if kind == "CMD" else [*(record.shell or ("/bin/sh", "-c")), *words]
+    return found
 
 
 def monitor(container: Kept) -> Monitor | None:

@@ -1,10 +1,10 @@
-"""What happens to a container that nobody attends: when it is started again, and where its output goes."""
+"""A container that nobody attends: when it is started again, how it is, and where its output goes."""
 
 from __future__ import annotations
 
 from pycontain.errors import InvalidOption, Unsupported
 from pycontain.runtime.environment import strings
-from pycontain.runtime.sizes import invalid, size, whole
+from pycontain.runtime.sizes import invalid, seconds, size, whole
 from pycontain.types import Value
 
 TYPE_CHECKING = False
@@ -12,9 +12,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-__all__ = ["OPTIONS", "Log", "Restart", "check", "log", "restart"]
+    from pycontain.images.config import Healthcheck
 
-OPTIONS = frozenset({"log_driver", "log_opt", "restart"})
+__all__ = ["OPTIONS", "Log", "Restart", "check", "health", "log", "restart"]
+
+# option: what it is in the image, and docker's default
+_TIMES = {
+    "health_interval": ("interval", 30.0),
+    "health_timeout": ("timeout", 30.0),
+    "health_start_period": ("start_period", 0.0),
+    "health_start_interval": ("start_interval", 5.0),
+}
+_HEALTH = frozenset({"health_cmd", "health_retries", *_TIMES})
+_RETRIES = 3
+OPTIONS = _HEALTH | {"log_driver", "log_opt", "no_healthcheck", "restart"}
 _POLICIES = ("no", "on-failure", "always", "unless-stopped")
 _MOST = (1 << 31) - 1
 
@@ -69,6 +80,7 @@ def check(options: Mapping[str, Any]) -> None:
         Unsupported: there is no such driver for logs yet.
     """
     log(options)
+    health(options, None)
     if restart(options).policy != "no" and options.get("remove"):
         raise InvalidOption("`restart` and `remove` exclude each other", hint="leave one of them out")
 
@@ -106,6 +118,25 @@ def log(options: Mapping[str, Any]) -> Log:
     if max_files > 1 and max_size is None:
         raise InvalidOption("`log_opt` has max-file without max-size", hint="give both: one file never ends")
     return Log(driver, max_size, max_files, given)
+
+
+def health(options: Mapping[str, Any], image: Healthcheck | None) -> dict[str, Any] | None:
+    """How to ask it how it is: docker's `test`, `retries`, and times in milliseconds; None: not at all."""
+    if options.get("no_healthcheck"):
+        if options.keys() & _HEALTH:
+            raise InvalidOption("`no_healthcheck` and `health_cmd` and its kin exclude each other")
+        return None
+    retries = whole("health_retries", options.get("health_retries", 0), 0, _MOST)
+    times = {
+        name: seconds(option, options.get(option, 0)) or getattr(image, name, 0) or usual
+        for option, (name, usual) in _TIMES.items()
+    }
+    text = options.get("health_cmd")
+    test = ["CMD-SHELL", text] if text else list(image.test) if image is not None else []
+    if not test or test[0] == "NONE":
+        return None
+    found: dict[str, Any] = {name: round(time * 1000) for name, time in times.items()}
+    return {"test": test, "retries": retries or getattr(image, "retries", 0) or _RETRIES, **found}
 
 
 def _pairs(value: Any) -> dict[str, str]:

@@ -7,7 +7,7 @@ import os
 import time
 from typing import Any
 
-from pycontain.runtime import command
+from pycontain.runtime import command, lifecycle
 from pycontain.runtime.records import MountRecord, Record
 from pycontain.types import Mount
 
@@ -51,6 +51,8 @@ def record_of(
         stop_signal=prepared.stop_signal,
         stop_timeout=None if endless else prepared.stop_timeout,
         stdin_once=attached and bool(options.get("stdin")),
+        health=lifecycle.health(options, getattr(start.config, "healthcheck", None)),
+        shell=tuple(getattr(start.config, "shell", ())),
         options={key: _plain(value) for key, value in options.items() if value is not None},
     )
 

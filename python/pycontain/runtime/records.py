@@ -55,7 +55,8 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `image` is as it was given, `image_id` empty without one; `entrypoint` and `command` make the command
     together; `stop_timeout` is None where a stop waits for ever; with `stdin_once` its standard input ends
-    with that of the first who is attached; `options` are those that were given.
+    with that of the first who is attached; `health` is as in `lifecycle.health`, and `shell` runs it;
+    `options` are those that were given.
     """
 
     id: str
@@ -71,6 +72,8 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     stop_signal: int = 15
     stop_timeout: float | None = 10.0
     stdin_once: bool = False
+    health: dict[str, Any] | None = None
+    shell: tuple[str, ...] = ()
     options: dict[str, Any] = {}
 
     @property
@@ -87,8 +90,8 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
 class HealthResult(msgspec.Struct, frozen=True):
     """One look at a container's health."""
 
-    started: str
-    ended: str
+    start: str
+    end: str
     exit_code: int
     output: str = ""
 

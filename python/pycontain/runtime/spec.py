@@ -43,7 +43,7 @@ _READ_ONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sy
 # in a network of its own a container's ports are all its own, the low ones too
 _DEFAULT_SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "0"}
 
-_FLAGS = frozenset("init oom_kill_disable privileged read_only remove stdin tty".split())
+_FLAGS = frozenset("init no_healthcheck oom_kill_disable privileged read_only remove stdin tty".split())
 OPTIONS = (
     _FLAGS
     | limits.OPTIONS

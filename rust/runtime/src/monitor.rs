@@ -23,6 +23,7 @@ use crate::sweeper;
 
 mod clients;
 mod exec;
+mod happenings;
 mod health;
 mod log;
 mod place;
@@ -346,6 +347,7 @@ impl Monitor<'_> {
         if run.has_just_executed() {
             self.state.runs(run.pid(), run.cgroup());
             self.watch_health();
+            happenings::tell(&self.directory, "start", &[]);
             let Some(run) = &self.run else { return };
             if let (Some(starter), Some(pidfd)) = (self.starter.take(), run.init()) {
                 channel::tell(&starter, &Event::Started { pid: run.pid() }, &[pidfd.as_fd()]);
@@ -400,6 +402,12 @@ impl Monitor<'_> {
             self.state.restarts(self.restarts.count);
         }
         self.state.write(&self.directory);
+        if self.starter.is_none() {
+            if self.last.usage.oom_kills > 0 {
+                happenings::tell(&self.directory, "oom", &[]);
+            }
+            happenings::tell(&self.directory, "die", &[("exitCode", self.last.status.to_string())]);
+        }
         if again.is_some() {
             self.answer(|client| client.waits == Some(Waits::ForRun));
         }
@@ -416,7 +424,9 @@ impl Monitor<'_> {
     fn end(mut self) {
         let _ = unlinkat(&self.directory, SOCKET, UnlinkatFlags::NoRemoveDir);
         if let Some(remains) = &self.detached.remove {
+            let destroyed = happenings::Happening::new(&self.directory, "destroy", &[]);
             let _ = sweeper::remove_tree(&remains.directory);
+            destroyed.iter().for_each(happenings::Happening::tell);
             if let Some(name) = &remains.name
                 && std::fs::metadata(name).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
             {
