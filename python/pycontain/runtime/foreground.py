@@ -49,11 +49,13 @@ def show(start: Start, *, terminal: bool, stdin: bool, init: bool) -> tuple[int,
         Its exit status, and whether a process of it was killed for want of memory.
     """
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    # until the signals are passed on, they wait: what the container writes first may make somebody send one
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - NOT_PASSED_ON)
     try:
         if terminal:
             process = start((null, null, null))
             return _attend(
-                process, lambda process: process.relay_terminal(0 if stdin else None, 1), init=init
+                process, lambda process: process.relay_terminal(0 if stdin else None, 1), mask, init=init
             )
         theirs, passages, pipes = _streams(null, stdin=stdin)
         try:
@@ -64,13 +66,17 @@ def show(start: Start, *, terminal: bool, stdin: bool, init: bool) -> tuple[int,
         finally:
             for fd in pipes:
                 os.close(fd)
-        return _attend(process, lambda process: process.relay(passages), init=init)
+        return _attend(process, lambda process: process.relay(passages), mask, init=init)
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(null)
 
 
-def _attend(process: Process, relay: Callable[[Process], Exit], *, init: bool) -> tuple[int, bool]:
+def _attend(
+    process: Process, relay: Callable[[Process], Exit], mask: set[int], *, init: bool
+) -> tuple[int, bool]:
     with contextlib.closing(process), _signals_to(process, init=init) as ended_by:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         ended = relay(process)
     if ended_by and ended.returncode == 128 + signal.SIGKILL:
         return 128 + ended_by[-1], False
