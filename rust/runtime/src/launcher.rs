@@ -415,8 +415,12 @@ impl Launcher {
     fn on_removal(&mut self) {
         self.removals.take();
         self.scratches.forget_removed_layers();
-        let spare = self.spare.and_then(|number| self.containers.get(&number));
-        if let Some(spare) = spare.filter(|spare| spare.scratch.as_ref().is_some_and(Scratch::is_outdated)) {
+        // Killed, it is no spare any more: a start that got it would end with it.
+        let outdated = self.spare.take_if(|number| {
+            let scratch = self.containers.get(number).and_then(|spare| spare.scratch.as_ref());
+            scratch.is_some_and(Scratch::is_outdated)
+        });
+        if let Some(spare) = outdated.and_then(|number| self.containers.get(&number)) {
             spare.kill();
         }
     }
