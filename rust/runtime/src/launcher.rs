@@ -422,12 +422,13 @@ impl Launcher {
     fn on_removal(&mut self) {
         self.removals.take();
         self.scratches.forget_removed_layers();
-        let is_outdated = |spare: &&Container| spare.scratch.as_ref().is_some_and(Scratch::is_outdated);
-        let spare = self.spare.and_then(|number| self.containers.get(&number)).filter(is_outdated);
-        if let Some(spare) = spare {
+        // Killed, it is no spare any more: a start that got it would end with it.
+        let outdated = self.spare.take_if(|number| {
+            let scratch = self.containers.get(number).and_then(|spare| spare.scratch.as_ref());
+            scratch.is_some_and(Scratch::is_outdated)
+        });
+        if let Some(spare) = outdated.and_then(|number| self.containers.get(&number)) {
             spare.kill();
-            // At once: a start that comes before its end must not get it.
-            self.spare = None;
         }
     }
 
