@@ -15,7 +15,9 @@ from containers import seconds
 from pycontain.paths import find
 
 CGROUP_ROOTS = Path("/sys/fs/cgroup")
-SPARE_PROCESSES = 2  # what a live launcher keeps ready for its next start
+SPARE_PROCESSES = (
+    2 + 3
+)  # what a live launcher keeps ready for its next starts: one of a detached container has a monitor
 SPARE_CGROUPS = 1
 
 
@@ -102,7 +104,12 @@ class Host:
         spares = {process.pid for launcher in launchers for process in _spare(launcher, everything)}
         return Host(
             frozenset(Path("/proc/self/mountinfo").read_text().splitlines()),
-            frozenset(name for name in cgroups() if _counts(launcher_pid(name), everything, own, launchers)),
+            frozenset(
+                name
+                for name in cgroups()
+                if launcher_pid(name) not in spares
+                and _counts(launcher_pid(name), everything, own, launchers)
+            ),
             frozenset(process for process in own if process.pid not in launchers | spares),
             frozenset(_files(root)),
             frozenset(name for name in _launcher_files() if launcher_pid(name) not in everything),
@@ -126,7 +133,7 @@ class Host:
 def _spare(launcher: int, everything: dict[int, Process]) -> list[Process]:
     below = descendants(launcher, everything)
     waiting = [process for process in below if process.is_the_runtimes]
-    return waiting if len(below) <= SPARE_PROCESSES else []
+    return waiting if waiting == below and len(below) <= SPARE_PROCESSES else []
 
 
 def _counts(launcher: int, everything: dict[int, Process], own: list[Process], launchers: set[int]) -> bool:
