@@ -182,6 +182,7 @@ def test_terminal_has_a_size_and_takes_keys(
         engine, busybox, ["sh", "-c", script], {"stdin": True}, streams=(stdin, stdout, None), tty=True
     )
     os.close(stdout)
+    wait_for(lambda: b"/dev/" in container.log())  # else the terminal echoes before that
     os.write(typing, b"keys\r")
     wait_for(lambda: b"got keys" in container.log())
     container.monitor.resize(33, 77)
