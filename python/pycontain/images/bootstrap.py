@@ -43,25 +43,22 @@ _CHANGES = (
 class _Distribution(Value):
     """What has to be known of one."""
 
-    __slots__ = ("mirror", "keyring", "package", "newest")  # noqa: RUF023 - the constructor's order
-    mirror: str
+    __slots__ = ("keyring", "package", "newest")  # noqa: RUF023 - the constructor's order
     keyring: str
     package: str
     newest: str
 
-    def __init__(self, mirror: str, keyring: str, package: str, newest: str) -> None:
-        self._set(mirror=mirror, keyring=keyring, package=package, newest=newest)
+    def __init__(self, keyring: str, package: str, newest: str) -> None:
+        self._set(keyring=keyring, package=package, newest=newest)
 
 
 _DISTRIBUTIONS = {
     "debian": _Distribution(
-        "http://mirror.example/debian",
         "/usr/share/keyrings/debian-archive-keyring.gpg",
         "debian-archive-keyring",
         "stable",
     ),
     "ubuntu": _Distribution(
-        "http://mirror.example/ubuntu",
         "/usr/share/keyrings/ubuntu-archive-keyring.gpg",
         "ubuntu-keyring",
         "noble",
@@ -103,7 +100,7 @@ def bootstrap(
         )
     suite = suite or known.newest
     _check(variant, [suite, *packages])
-    place = mirror or _aptly(distribution, suite) or known.mirror
+    place = mirror or _aptly(distribution, suite)
     if not os.path.exists(known.keyring):
         raise Unsupported(
             f"cannot bootstrap `{wanted}`: the keys of {distribution} are not here: no `{known.keyring}`",
@@ -111,14 +108,16 @@ def bootstrap(
         )
     options = [f"--variant={variant}", f"--keyring={known.keyring}"]
     options += [f"--include={','.join(packages)}"] if packages else []
-    with store.stage() as stage, _made(stage.path, launcher, wanted, suite, place, options) as made:
+    # without a mirror the program takes the distribution's own
+    source = [place] if place else []
+    with store.stage() as stage, _made(stage.path, launcher, wanted, suite, source, options) as made:
         stream, finish = made
         return import_file_system(
             store,
             stream,
             name or wanted,
             changes=_CHANGES,
-            message=f"{distribution} {suite} from {place}",
+            message=" from ".join([f"{distribution} {suite}", *source]),
             finish=finish,
         )
 
@@ -147,12 +146,12 @@ def _aptly(distribution: str, suite: str) -> str | None:
 
 @contextlib.contextmanager
 def _made(
-    directory: str, launcher: Unpacker, wanted: str, suite: str, place: str, options: list[str]
+    directory: str, launcher: Unpacker, wanted: str, suite: str, source: list[str], options: list[str]
 ) -> Iterator[tuple[IO[bytes], _Finish]]:
     """The tar of the file system, while it is made, and what is to be asked when it has been read."""
     if program := shutil.which("mmdebstrap"):
         # as root it makes the file system as root, else in a user namespace with subordinate ids
-        with _running([program, *options, suite, "-", place], wanted) as made:
+        with _running([program, *options, suite, "-", *source], wanted) as made:
             yield made
         return
     program = shutil.which("debootstrap")
@@ -170,7 +169,7 @@ def _made(
     try:
         # debootstrap says on stdout what went wrong; and it keeps the packages
         with _running(
-            ["sh", "-c", 'exec "$@" >&2', "sh", program, *options, suite, tree, place], wanted
+            ["sh", "-c", 'exec "$@" >&2', "sh", program, *options, suite, tree, *source], wanted
         ) as made:
             made[1]()
         tar = ["tar", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-C", tree]
