@@ -112,7 +112,7 @@ class Host:
             ),
             frozenset(process for process in own if process.pid not in launchers | spares),
             frozenset(_files(root)),
-            frozenset(name for name in _launcher_files() if launcher_pid(name) not in everything),
+            frozenset(abandoned_launchers()),
         )
 
     def left(self, before: Host) -> str:
@@ -162,8 +162,12 @@ def _is_spare_directory(path: str) -> bool:
     return os.path.exists(f"/proc/{launcher_pid(path)}") and not _names(f"{path}/upper")
 
 
-def _launcher_files() -> list[str]:
-    return _names(f"{find().run}/launchers")
+def abandoned_launchers() -> set[str]:
+    """Files of launchers and monitors that are gone."""
+    # in this order: one that is there and is none of these processes has ended since
+    files = _names(f"{find().run}/launchers")
+    everything = processes()
+    return {name for name in files if launcher_pid(name) not in everything}
 
 
 def _names(directory: str) -> list[str]:

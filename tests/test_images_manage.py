@@ -72,7 +72,7 @@ def running(engine: Engine, image: str) -> Iterator[None]:
     process = subprocess.Popen(command, env={**os.environ, "PYCONTAIN_ROOT": engine._paths.root})
     try:
         until = time.monotonic() + containers.seconds(20)
-        while not engine._users().get(engine.images.get(image).id):
+        while not engine._images._store.users().get(engine.images.get(image).id):
             assert time.monotonic() < until
             assert process.poll() is None
             time.sleep(0.02)

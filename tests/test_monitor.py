@@ -26,20 +26,10 @@ LOOP = "while :; do sleep 0.05; done"
 @pytest.fixture
 def own(engine: Engine, engine_root: str, busybox: str) -> Iterator[Engine]:
     """The session's engine; afterwards nothing of a container is left but its directory."""
-    before = {*Path("/run/pycontain/launchers").glob("*")} if os.geteuid() == 0 else set()
+    before = leftovers.abandoned_launchers()
     yield engine
-    everything = leftovers.processes()
-    alive = {format(process, "x") for process in everything}
     if os.geteuid() == 0:
-        wait_for(
-            lambda: (
-                not [
-                    path
-                    for path in {*Path("/run/pycontain/launchers").glob("*")} - before
-                    if path.name.split("-")[0] not in alive
-                ]
-            )
-        )
+        wait_for(lambda: not leftovers.abandoned_launchers() - before)
 
 
 def test_runs_until_its_end(own: Engine, busybox: str) -> None:

@@ -26,7 +26,7 @@ from pycontain.errors import (
     StoreError,
     Unsupported,
 )
-from pycontain.images import Images
+from pycontain.images import Images, use
 from pycontain.images.archive import load
 from pycontain.images.blobs import Blob
 from pycontain.images.stage import NewImage
@@ -216,20 +216,50 @@ def test_image_in_use_is_not_removed(paths: Paths, launcher: Launcher) -> None:
     store.close()
 
 
-def test_image_that_a_container_is_made_from_meanwhile_comes_back(paths: Paths, launcher: Launcher) -> None:
-    looked = []
-
-    def users() -> dict[str, list[str]]:
-        looked.append(True)
-        return {image.id: ["c0ffee"]} if len(looked) > 1 else {}
-
-    store = Store(paths, launcher, users=users)
+def test_image_that_is_held_is_not_removed(paths: Paths, launcher: Launcher) -> None:
+    store = Store(paths, launcher)
     image = add(store, HELLO)
-    with pytest.raises(StillInUse, match="c0ffee"):
+    held, is_there = use.hold(paths, image.id)
+    assert held is not None
+    assert not is_there  # nobody has looked yet
+    with pytest.raises(StillInUse, match="running"):
         store.remove("hello")
-    assert store.get("hello") == image
-    assert os.path.isfile(image.layers[0] + "/hello")
-    assert store.layers(image.id)[0].blob
+    os.close(held)
+    assert store.remove("hello").deleted
+    store.close()
+
+
+def test_start_that_waits_for_a_removal_finds_the_image_gone(paths: Paths, launcher: Launcher) -> None:
+    store = Store(paths, launcher)
+    image = add(store, HELLO)
+    for _ in range(2):
+        held, is_there = use.hold(paths, image.id)
+        assert held is not None
+        use.confirm(held)
+        os.close(held)
+    assert is_there
+    finds: list[tuple[bool, bool]] = []
+
+    def start() -> None:
+        held, is_there = use.hold(paths, image.id)
+        assert held is not None
+        finds.append((is_there, store.has(image.id)))
+        os.close(held)
+
+    def look() -> dict[str, list[str]]:  # now the removal excludes all others
+        starting.start()
+        return {}
+
+    starting = threading.Thread(target=start)
+    removing = Store(paths, launcher, users=look)
+    removing.remove("hello")
+    starting.join()
+    assert finds == [(False, False)]
+    # a start that comes later, and one after that: that there is a file means nothing
+    start()
+    start()
+    assert finds == [(False, False)] * 3
+    removing.close()
     store.close()
 
 

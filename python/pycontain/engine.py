@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import threading
 
@@ -49,7 +50,8 @@ class Engine:
         self._lock = threading.Lock()
         self._launcher: Launcher | None = None
         self._pid = 0
-        self._images = Images(self._paths, _Unpacker(self), self._users)
+        users = functools.partial(directories.users, self._paths)
+        self._images = Images(self._paths, _Unpacker(self), users)
         self._templates: Templates | None = None
 
     @property
@@ -398,14 +400,6 @@ class Engine:
 
             raise invalid("pull", pull, "must be missing, always or never")
         return self._images.for_start(image, platform=options.get("platform"), pull=pull)
-
-    def _users(self) -> dict[str, list[str]]:
-        from pycontain.images import use
-
-        users = directories.users(self._paths)
-        for image in use.held(self._paths):
-            users.setdefault(image, []).append("(running)")
-        return users
 
 
 class _Container:

@@ -36,7 +36,7 @@ class Images:
     Args:
         paths: where they are kept.
         launcher: unpacks layers and removes them.
-        users: gives the ids of the containers that are made from each image, by the image's id.
+        users: gives the ids of the containers whose directories name an image, by its id.
     """
 
     def __init__(
@@ -335,8 +335,12 @@ class Images:
         if not id.startswith("sha256:"):
             return None
         held, is_there = use.hold(self._paths, id)
-        # in this order: a removal takes the image, and then looks whether anybody holds it
-        if is_there or self._store.has(id):
+        if is_there:
+            return held
+        # in this order: a removal excludes whoever would hold the image, and then takes it
+        if self._store.has(id):
+            if held is not None:
+                use.confirm(held)
             return held
         if held is not None:
             os.close(held)

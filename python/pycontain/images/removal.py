@@ -1,16 +1,17 @@
 """Removing images: names, then the image, then every layer that no other image has.
 
-    1  take        rows of the image and its names; this stage claims its layers
-    2  look again  a start may have begun meanwhile: then the rows come back
-    3  discard     layers and blobs that nothing refers to go to the stage, and with it
+    1  exclude     whoever would hold the image, until all is done; nobody does now
+    2  look        no container's directory says that it is made from the image
+    3  take        rows of the image and its names, in one transaction with the two before
+    4  discard     layers and blobs that nothing refers to go to the stage, and with it
 
-A start first leaves a mark that it uses an image, and then looks whether the image is there; a removal first
-takes the image, and then looks for marks. Whichever comes first, one of them sees the other.
+A start first leaves a mark that it uses an image, then holds it, for a moment at least, and then looks
+whether it is there. When it holds the image before 1, then the removal fails at 1, or sees the mark at 2;
+after that, the start waits for the removal and finds the image gone.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 from typing import cast
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["Removal", "prune", "remove"]
 
 _BYTES = "size + CASE WHEN media_type IS NULL THEN 0 ELSE compressed_size END"
-_TABLES = {"images": "id", "names": "image", "image_layers": "image"}  # and the column of the image's id
 
 
 class Removal(Value):
@@ -56,14 +56,10 @@ class Removal(Value):
 
 
 class _Taken:
-    """An image that was taken out of the database, and what brings it back."""
+    """An image that was taken out of the database."""
 
     def __init__(self, connection: sqlite3.Connection, id: str) -> None:
         self.id = id
-        self._rows = {
-            table: connection.execute(f"SELECT * FROM {table} WHERE {column} = ?", (id,)).fetchall()  # noqa: S608 - constants
-            for table, column in _TABLES.items()
-        }
         layers = "SELECT diff_id FROM image_layers WHERE image = ? ORDER BY position DESC"
         self.diff_ids = [diff_id for (diff_id,) in connection.execute(layers, (id,))]
         names = "SELECT reference FROM names WHERE image = ? ORDER BY reference"
@@ -71,12 +67,41 @@ class _Taken:
         connection.execute("DELETE FROM names WHERE image = ?", (id,))
         connection.execute("DELETE FROM images WHERE id = ?", (id,))
 
-    def bring_back(self, connection: sqlite3.Connection) -> None:
-        """As it was; a name that another image has got meanwhile stays there."""
-        for table, rows in self._rows.items():
-            for row in rows:
-                places = ", ".join("?" * len(row))
-                connection.execute(f"INSERT OR IGNORE INTO {table} VALUES ({places})", row)  # noqa: S608 - constants
+
+class _Exclusion:
+    """Images that nobody can begin to use before this ends."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._descriptors: dict[str, int] = {}
+
+    def __enter__(self) -> _Exclusion:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for descriptor in self._descriptors.values():
+            os.close(descriptor)
+
+    def users(self, images: Iterable[str]) -> dict[str, Sequence[str]]:
+        """Exclude these images, as far as nobody uses them; else tell who does."""
+        users: dict[str, Sequence[str]] = {}
+        for image in images:
+            descriptor = use.exclude(self._store.paths, image)
+            if descriptor is None:
+                users[image] = ("(running)",)
+            else:
+                self._descriptors[image] = descriptor
+        recorded = self._store.recorded_users()
+        users |= {image: recorded[image] for image in self._descriptors if image in recorded}
+        for image in self._descriptors.keys() & users.keys():
+            os.close(self._descriptors.pop(image))
+        return users
+
+    def take(self, connection: sqlite3.Connection) -> list[_Taken]:
+        """Within a transaction: those that are excluded."""
+        for descriptor in self._descriptors.values():
+            use.doubt(descriptor)
+        return [_Taken(connection, image) for image in self._descriptors]
 
 
 def remove(store: Store, name: str, *, force: bool = False) -> Removal:
@@ -93,16 +118,12 @@ def remove(store: Store, name: str, *, force: bool = False) -> Removal:
         StillInUse: containers are made from it.
         Conflict: it has several names.
     """
-    with store.stage() as stage:
+    with store.stage() as stage, _Exclusion(store) as exclusion:
         with store.database.writing() as connection:
-            id, untagged, is_last = _untag(store, connection, name, force=force)
-            taken = [_take(stage, connection, id)] if is_last else []
-        if not taken:
-            return Removal(untagged)
-        removal = _finish(store, stage, taken)
-        if not removal.deleted:
-            raise _in_use(name, store.users().get(id, ()))
-        return Removal(untagged, removal.deleted, removal.reclaimed)
+            untagged = _untag(store, connection, exclusion, name, force=force)
+            taken = exclusion.take(connection)
+        removal = _discard(store, stage, taken)
+        return Removal(untagged or removal.untagged, removal.deleted, removal.reclaimed)
 
 
 def prune(
@@ -120,7 +141,7 @@ def prune(
     Raises:
         InvalidOption: a filter is not valid.
     """
-    with store.stage() as stage:
+    with store.stage() as stage, _Exclusion(store) as exclusion:
         with store.database.writing() as connection:
             users = store.users()
             unused = [image for image in listing.summaries(connection) if image.id not in users]
@@ -129,14 +150,15 @@ def prune(
                 chosen = _beyond(store, connection, chosen, keep_storage)
             elif not everything:
                 chosen = [image for image in chosen if image.dangling]
-            taken = [_take(stage, connection, image.id) for image in chosen]
-        return _finish(store, stage, taken) if taken else Removal()
+            exclusion.users(image.id for image in chosen)
+            taken = exclusion.take(connection)
+        return _discard(store, stage, taken)
 
 
 def _untag(
-    store: Store, connection: sqlite3.Connection, name: str, *, force: bool
-) -> tuple[str, tuple[str, ...], bool]:
-    """The image's id, the names that are gone, and whether the image is to go as well."""
+    store: Store, connection: sqlite3.Connection, exclusion: _Exclusion, name: str, *, force: bool
+) -> tuple[str, ...]:
+    """Take names away, and exclude the image if they were the last: then it goes, and all of its names."""
     image = store.found(connection, name)
     named = [reference for reference in image.names if reference.key == key(name)]
     repositories = {reference.repository for reference in image.names}
@@ -146,64 +168,38 @@ def _untag(
             hint="remove it by these names, or use force",
         )
     going = named or list(image.names)
-    rest = [reference for reference in image.names if reference not in going]
-    is_last = not any(reference.tag for reference in rest)
-    users = store.users().get(image.id, ()) if is_last else ()
-    if users and not (force and named):
-        raise _in_use(name, users)
-    is_last = is_last and not users
-    if is_last:  # they go with the image
-        going += rest
-    else:
-        connection.executemany("DELETE FROM names WHERE reference = ?", [(one.key,) for one in going])
-    return image.id, tuple(reference.familiar for reference in going), is_last
+    if not any(reference.tag for reference in image.names if reference not in going):
+        users = exclusion.users([image.id])
+        if not users:
+            return ()
+        if not (force and named):
+            raise _in_use(name, users[image.id])
+    connection.executemany("DELETE FROM names WHERE reference = ?", [(one.key,) for one in going])
+    return tuple(reference.familiar for reference in going)
 
 
 def _in_use(name: str, users: Sequence[str]) -> StillInUse:
-    shown = ", ".join(sorted(users)) or "one that has just been started"
     return StillInUse(
-        f"image `{name}` is in use by container {shown}",
+        f"image `{name}` is in use by container {', '.join(sorted(users))}",
         hint="it can be removed when its containers are gone",
     )
 
 
-def _take(stage: Stage, connection: sqlite3.Connection, id: str) -> _Taken:
-    taken = _Taken(connection, id)
-    # else another process that removes something would find the layers unused, and take them
-    stage.protect(connection, taken.diff_ids)
-    return taken
-
-
-def _finish(store: Store, stage: Stage, taken: list[_Taken]) -> Removal:
-    # closed in the end: then whoever began to hold one of them meanwhile finds that it is gone
-    with contextlib.ExitStack() as excluded:
-        with store.database.writing() as connection:
-            used = store.users()
-            going = [image for image in taken if image.id not in used and _exclude(store, image.id, excluded)]
-            for image in taken:
-                if image not in going:
-                    image.bring_back(connection)
-            stage.unprotect(connection)
-        with store.database.writing() as connection:
-            sizes = dict(connection.execute(f"SELECT diff_id, {_BYTES} FROM layers"))  # noqa: S608 - constants
-            gone = set(stage.discard(connection))
-        reclaimed = sum(sizes[diff_id] for diff_id in gone)
-        untagged, deleted = [], []
-        for image in going:
-            use.forget(store.paths, image.id)
-            untagged += image.names
-            deleted.append(image.id)
-            deleted += [diff_id for diff_id in dict.fromkeys(image.diff_ids) if diff_id in gone]
-            gone -= {*image.diff_ids}
+def _discard(store: Store, stage: Stage, taken: Sequence[_Taken]) -> Removal:
+    if not taken:
+        return Removal()
+    with store.database.writing() as connection:
+        sizes = dict(connection.execute(f"SELECT diff_id, {_BYTES} FROM layers"))  # noqa: S608 - constants
+        gone = set(stage.discard(connection))
+    reclaimed = sum(sizes[diff_id] for diff_id in gone)
+    untagged, deleted = [], []
+    for image in taken:
+        use.forget(store.paths, image.id)
+        untagged += image.names
+        deleted.append(image.id)
+        deleted += [diff_id for diff_id in dict.fromkeys(image.diff_ids) if diff_id in gone]
+        gone -= {*image.diff_ids}
     return Removal(untagged, deleted, reclaimed)
-
-
-def _exclude(store: Store, image: str, excluded: contextlib.ExitStack) -> bool:
-    """Whether nobody holds the image, and nobody can until `excluded` ends."""
-    descriptor = use.exclude(store.paths, image)
-    if descriptor is not None:
-        excluded.callback(os.close, descriptor)
-    return descriptor is not None
 
 
 def _beyond(

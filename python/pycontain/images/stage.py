@@ -28,7 +28,7 @@ from pycontain.types import Value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Protocol
 
     from pycontain._core import Unpacked
@@ -212,15 +212,6 @@ class Stage:
             )
             self._take_away(blob_path(self._paths, old[0]))
         return Blob(blob.digest, blob.size, blob.media_type, path)
-
-    def protect(self, connection: sqlite3.Connection, diff_ids: Iterable[str]) -> None:
-        """Within a transaction: claim layers, so that nobody discards them, unused as they are."""
-        for diff_id in diff_ids:
-            self._add_claim(connection, diff_id)
-
-    def unprotect(self, connection: sqlite3.Connection) -> None:
-        """Within a transaction: give up this stage's claims."""
-        self._drop_claims(connection)
 
     def discard(self, connection: sqlite3.Connection) -> list[str]:
         """Within a transaction: take layers that nothing refers to out of sight, to go with this stage.

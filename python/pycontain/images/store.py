@@ -123,14 +123,14 @@ class Store:
     Args:
         paths: where it is; nothing is made before the first use.
         launcher: unpacks layers and removes them.
-        users: gives the ids of the containers that are made from each image, by the image's id.
+        users: gives the ids of the containers whose directories name an image, by its id.
     """
 
     def __init__(
         self, paths: Paths, launcher: Unpacker, users: Callable[[], Mapping[str, Sequence[str]]] = _unused
     ) -> None:
         self.paths = paths
-        self.users = users
+        self.recorded_users = users
         self.database = Database(paths.database)
         self._launcher = launcher
         self._seen: dict[str, StoredImage] = {}
@@ -146,6 +146,13 @@ class Store:
     def collect(self) -> None:
         """Remove what ended processes left unfinished."""
         stages.collect(self.paths, self.database, self._launcher)
+
+    def users(self) -> dict[str, list[str]]:
+        """By the id of each image, what uses it: ids of containers; `(running)`: one without a directory."""
+        users = {image: [*ids] for image, ids in self.recorded_users().items()}
+        for image in use.held(self.paths):
+            users.setdefault(image, []).append("(running)")
+        return users
 
     def resolve(self, name: str) -> StoredImage:
         """The image of this name, id, or beginning of an id. Reads only: this is on the way of every start.

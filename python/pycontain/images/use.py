@@ -1,7 +1,8 @@
 """Whether an image is used, and when it was last: a file that each start touches; it writes to no database.
 
     <root>/used/<image id>      its modification time; locked while a container runs that has no
-                                directory of its own to say what it is made of
+                                directory of its own to say what it is made of. Not empty: whoever
+                                locked it has found the image there
 
 Not synced: after a loss of power an image may look older than it is.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from pycontain.paths import Paths
 
-__all__ = ["exclude", "forget", "held", "hold", "keep_only", "last_used", "note"]
+__all__ = ["confirm", "doubt", "exclude", "forget", "held", "hold", "keep_only", "last_used", "note"]
 
 
 def note(paths: Paths, image: str) -> None:
@@ -33,30 +35,46 @@ def hold(paths: Paths, image: str) -> tuple[int | None, bool]:
     """The same, for as long as the fd is open anywhere; None where it cannot be noted.
 
     Returns:
-        The fd, and whether the image is certainly there: this was its file, and whoever removes it would have
-        had to wait for us, or we for them.
+        The fd, and whether the image is certainly there: somebody found it there while they held it, and
+        nobody has set about removing it since.
     """
-    try:
+    while True:
         try:
-            descriptor, is_new = os.open(_path(paths, image), os.O_WRONLY | os.O_CLOEXEC), False
-        except FileNotFoundError:
-            descriptor, is_new = _open(paths, image), True
-    except OSError:
-        return None, False
-    fcntl.flock(descriptor, fcntl.LOCK_SH)
-    os.utime(descriptor)
-    return descriptor, not is_new and os.fstat(descriptor).st_nlink > 0
+            descriptor = _open(paths, image)
+        except OSError:
+            return None, False
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        file = os.fstat(descriptor)
+        if file.st_nlink > 0:
+            os.utime(descriptor)
+            return descriptor, file.st_size > 0
+        os.close(descriptor)  # removed between open and flock: whoever removes next looks at another file
+
+
+def confirm(descriptor: int) -> None:
+    """The image that is held by this fd is there: whoever holds it next need not look."""
+    with contextlib.suppress(OSError):
+        os.pwrite(descriptor, b"\n", 0)
 
 
 def exclude(paths: Paths, image: str) -> int | None:
     """While the fd is open nobody holds the image; whoever begins to, waits. None: somebody does."""
     descriptor = _open(paths, image)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
+    for pause in (0.001, 0.004, None):  # whoever asks whether it is held, has it for a moment
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if pause is not None:
+                time.sleep(pause)
+        else:
+            return descriptor
+    os.close(descriptor)
+    return None
+
+
+def doubt(descriptor: int) -> None:
+    """The image that is excluded by this fd is about to go: whoever holds it next has to look."""
+    os.ftruncate(descriptor, 0)
 
 
 def held(paths: Paths) -> Iterator[str]:
@@ -99,7 +117,7 @@ def last_used(paths: Paths, image: str) -> float | None:
 
 
 def forget(paths: Paths, image: str) -> None:
-    """The image is gone."""
+    """The image is gone; the caller excludes everybody else."""
     with contextlib.suppress(OSError):
         os.unlink(_path(paths, image))
 
@@ -109,8 +127,9 @@ def keep_only(paths: Paths, images: Iterable[str]) -> None:
     kept = {image.removeprefix("sha256:") for image in images}
     with contextlib.suppress(OSError):
         for name in os.listdir(paths.used):
-            if name not in kept:
+            if name not in kept and (descriptor := exclude(paths, name)) is not None:
                 forget(paths, name)
+                os.close(descriptor)
 
 
 def _path(paths: Paths, image: str) -> str:
