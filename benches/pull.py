@@ -34,7 +34,8 @@ RIVALS = ("docker", "podman", "skopeo", "curl")
 NOTES = [
     "Each pull goes into an empty store on a fresh ext4 on a sparse file; the registry is on loopback.",
     "pycontain, docker, podman and skopeo are timed as whole programs; dockerd runs before.",
-    "pycontain checks every digest, keeps the compressed layers too, and has synced all of it when it ends.",
+    "pycontain checks every digest and keeps the compressed layers too. It leaves a process behind that"
+    " writes all of it to disk; docker, podman and skopeo leave that to the kernel.",
     "skopeo copies into an OCI layout and unpacks nothing. curl and tar take one layer after the other and"
     " check no digest; `synced` has a `sync -f` at the end.",
 ]

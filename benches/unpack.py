@@ -106,7 +106,14 @@ class FreshFileSystem:
         return directory
 
     def __exit__(self, *_: object) -> None:
-        _quiet(["umount", self._directory])
+        # what is still being written, also by a process that outlives a pull, is not of the next measurement
+        _quiet(["sync", "-f", self._directory])
+        for pause in [0.02] * 100:
+            if subprocess.run(["umount", self._directory], check=False, capture_output=True).returncode == 0:
+                break
+            time.sleep(pause)
+        else:
+            _quiet(["umount", self._directory])
         os.unlink(self._image)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 from containers import seconds
 from image_archives import configuration, digest, docker_files, layer, tar
+from pycontain import Engine
 from pycontain.errors import (
     Conflict,
     ImageInvalid,
@@ -402,6 +404,70 @@ def test_layer_of_before_a_loss_of_power_counts_only_if_it_was_synced(store: Sto
     assert blobs(paths) == {digest(low): low, digest(top): top}
     with contextlib.closing(sqlite3.connect(paths.database)) as connection:
         assert connection.execute("SELECT count(boot) FROM layers").fetchone() == (0,)
+
+
+def begun(store: Store, paths: Paths, name: str, data: bytes) -> str:
+    """An image whose layer is written to disk when it is there already; its id."""
+    config = configuration([data])
+    with store.stage(synced=False) as stage:
+        unpack(stage, data)
+        stage.commit([NewImage(config, [digest(data)], [name])])
+    return digest(config)
+
+
+def rows(paths: Paths, command: str) -> list[tuple[object, ...]]:
+    with contextlib.closing(sqlite3.connect(paths.database)) as connection, connection:
+        return connection.execute(command).fetchall()
+
+
+def reboot(paths: Paths, launcher: Launcher) -> Store:
+    rows(paths, "UPDATE layers SET boot = 'another' WHERE boot IS NOT NULL")
+    return Store(paths, launcher)
+
+
+def wait_for_sync(paths: Paths) -> None:
+    until = time.monotonic() + seconds(20)
+    while not os.listdir(paths.synced):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_sync_goes_on_after_the_launcher_and_is_noted(store: Store, paths: Paths) -> None:
+    with Engine(paths.root) as engine, engine.images._store.stage(synced=False) as stage:
+        unpack(stage, layer())
+        stage.commit([NewImage(configuration([layer()]), [digest(layer())], [HELLO])])
+    wait_for_sync(paths)
+    assert rows(paths, "SELECT count(boot), count(sync) FROM layers") == [(1, 1)]
+    assert store.get("hello").tags == ("hello:latest",)
+    add(store, "docker.io/library/other:1", layers=[layer("other")])
+    assert rows(paths, "SELECT count(boot), count(sync) FROM layers") == [(0, 0)]
+    assert os.listdir(paths.synced) == []
+
+
+def test_image_that_was_synced_is_there_in_the_next_boot(
+    store: Store, paths: Paths, launcher: Launcher
+) -> None:
+    id = begun(store, paths, HELLO, layer())
+    wait_for_sync(paths)
+    with contextlib.closing(reboot(paths, launcher)) as again:
+        assert again.get("hello").id == id
+        assert rows(paths, "SELECT count(boot) FROM layers") == [(0,)]
+
+
+def test_image_that_was_not_synced_is_gone_in_the_next_boot(
+    store: Store, paths: Paths, launcher: Launcher
+) -> None:
+    kept = add(store, HELLO)
+    begun(store, paths, "docker.io/library/lost:1", layer("lost"))
+    wait_for_sync(paths)
+    shutil.rmtree(paths.synced)  # the power went before
+    with contextlib.closing(reboot(paths, launcher)) as again:
+        with pytest.raises(ImageNotFound):
+            again.resolve("lost:1")
+        assert [image.id for image in again.list()] == [kept.id]
+        assert os.listdir(paths.layers) == [digest(layer())[7:]]
+        begun(again, paths, "docker.io/library/lost:1", layer("lost"))
+        assert os.path.exists(again.resolve("lost:1").layers[0] + "/lost")
 
 
 def test_blob_and_layer_without_a_row_are_collected(store: Store, paths: Paths) -> None:

@@ -164,6 +164,7 @@ class Launcher:
         lock: int | None = None,
     ) -> tuple[Exit | None, bytes, bytes, list[str]]: ...
     # `copy`: an fd of a file on the directory's file system, gets the bytes of `source` as they come
+    # `flush`: the disk begins to write meanwhile
     # `lock`: held open until nothing is written any more, even if this process is killed
     def unpack(
         self,
@@ -171,9 +172,13 @@ class Launcher:
         directory: str,
         *,
         whiteouts: bool = True,
+        flush: bool = False,
         copy: int | None = None,
         lock: int | None = None,
     ) -> Unpacked: ...
+    # returns at once; `directory` gets an empty file `name` when the file system that the fd is on has been
+    # written to disk, even if this process and the launcher have ended by then
+    def sync(self, file_system: int, directory: str, name: str) -> None: ...
     # `skip`: paths in the container that were made for it, not by it; `latest`: SOURCE_DATE_EPOCH
     def pack_layer(
         self,

@@ -481,10 +481,13 @@ class _Unpacker:
         self._engine = engine
 
     def unpack(
-        self, source: int, directory: str, *, whiteouts: bool, copy: int | None, lock: int | None
+        self, source: int, directory: str, *, whiteouts: bool, flush: bool, copy: int, lock: int
     ) -> Unpacked:
         launcher = self._engine._get_launcher()
-        return launcher.unpack(source, directory, whiteouts=whiteouts, copy=copy, lock=lock)
+        return launcher.unpack(source, directory, whiteouts=whiteouts, flush=flush, copy=copy, lock=lock)
+
+    def sync(self, file_system: int, directory: str, name: str) -> None:
+        self._engine._get_launcher().sync(file_system, directory, name)
 
     def remove_tree(self, directory: str) -> None:
         self._engine._get_launcher().remove_tree(directory)

@@ -52,6 +52,11 @@ class Paths(Value):
         return self.root + "/staging"
 
     @property
+    def synced(self) -> str:
+        """A file for each stage whose layers have been written to disk since it ended."""
+        return self.root + "/synced"
+
+    @property
     def downloads(self) -> str:
         """A file for each layer that is being downloaded, locked by who does it."""
         return self.root + "/downloads"

@@ -65,6 +65,9 @@ _MIGRATIONS = (
     -- the boot of the machine in which it was published, as long as nobody synced it; NULL: it is on disk
     ALTER TABLE layers ADD COLUMN boot TEXT;
     """,
+    """
+    ALTER TABLE layers ADD COLUMN sync TEXT; -- which sync writes it to disk, if one was begun
+    """,
 )
 
 
@@ -89,11 +92,17 @@ class Database:
                 yield self._reader
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction, alone among all processes; committed after the block, undone by an exception."""
+    def writing(self, *, synced: bool = False) -> Iterator[sqlite3.Connection]:
+        """A transaction, alone among all processes; committed after the block, undone by an exception.
+
+        synced: it is on disk when it is committed. Others may be lost with the machine's power, but whole and
+            in their order.
+        """
         connection = self._open()
         try:
             with _told_as_store_error(self._path):
+                if synced:
+                    connection.execute("PRAGMA synchronous = FULL")
                 connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield connection

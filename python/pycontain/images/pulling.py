@@ -85,7 +85,7 @@ class Puller:
         _check_platform(reference, configuration, platform)
         diff_ids = documents.diff_ids(configuration, manifest.config.digest, len(manifest.layers))
         keys = (reference.key, f"{reference.repository}@{named.digest}")
-        with self._store.stage() as stage:
+        with self._store.stage(synced=False) as stage:
             self._layers(stage, repository, dict(zip(diff_ids, manifest.layers, strict=True)))
             image = NewImage(configuration, diff_ids, keys, chosen_one.data)
             stage.commit([image])

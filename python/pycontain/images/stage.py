@@ -4,15 +4,16 @@
     2  verify                                              the digests that the image promises
     3  publish           layers/<diff id>/ and             two renames in one transaction, with the layer's
                          blobs/sha256/<digest>             row and this stage's claim
-    4  sync                                                once, for all layers and their names
+    4  sync                                                once, for all layers and their names; of what a
+                                                           registry has, only begun: see `images.syncs`
     5  commit            rows of images and names          one transaction; the claims go
 
 Killed before 3: a directory that the next stage removes. Killed within 3: a layer, or a blob, without a row.
 Killed between 3 and 5: a layer that no image refers to and whose claim is dead. The next stage removes these
 too. Claims keep what is still needed from being removed meanwhile.
 
-Until 4 the layer's row says in which boot of the machine it was published: in another one, after a loss of
-power, nobody knows what of it is on disk, and it counts as missing. An image never refers to such a layer.
+Until 4 has ended the layer's row says in which boot of the machine it was published: in another one, after a
+loss of power, nobody knows what of it is on disk. It counts as missing, and with it the images that have it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import contextlib
 import os
 
 from pycontain.errors import ImageInvalid, PycontainError, StoreError
-from pycontain.images import staging, use
+from pycontain.images import staging, syncs, use
 from pycontain.images.blobs import Blob, blob_path, derived_media_type, layer_path
 from pycontain.types import Value
 
@@ -39,8 +40,9 @@ if TYPE_CHECKING:
         """What the store needs of the launcher."""
 
         def unpack(
-            self, source: int, directory: str, *, whiteouts: bool, copy: int | None, lock: int | None
+            self, source: int, directory: str, *, whiteouts: bool, flush: bool, copy: int, lock: int
         ) -> Unpacked: ...
+        def sync(self, file_system: int, directory: str, name: str) -> None: ...
         def remove_tree(self, directory: str) -> None: ...
 
 
@@ -88,11 +90,14 @@ class NewImage(Value):
 class Stage:
     """One adding of images. Made by `stage`; its methods may be called by several threads."""
 
-    def __init__(self, paths: Paths, database: Database, launcher: Unpacker, held: staging.Held) -> None:
+    def __init__(
+        self, paths: Paths, database: Database, launcher: Unpacker, held: staging.Held, *, synced: bool
+    ) -> None:
         self._paths = paths
         self._database = database
         self._launcher = launcher
         self._held = held
+        self._synced = synced
         self._cut_off = False  # a layer may have appeared whose row did not: the disk was full
 
     @property
@@ -138,7 +143,12 @@ class Stage:
         try:
             # the launcher holds the lock, too: it may go on writing for a moment when this process is killed
             unpacked = self._launcher.unpack(
-                source, directory, whiteouts=True, copy=copy, lock=self._held.descriptor
+                source,
+                directory,
+                whiteouts=True,
+                flush=self._synced,
+                copy=copy,
+                lock=self._held.descriptor,
             )
         except PycontainError as error:
             # at once: on a full disk nothing else can be done, not even in the database, before there is room
@@ -166,9 +176,19 @@ class Stage:
         """Add the images and their names, all at once; a name that another image has moves over."""
         import time
 
-        synced = self._sync(images)
+        unsynced = self._unsynced(images)
+        if unsynced and self._synced:
+            syncs.finish(self._held.descriptor, self._paths.layers)
+        elif unsynced:
+            syncs.begin(self._paths, self._launcher, self._held)
         with self._database.writing() as connection:
-            connection.executemany("UPDATE layers SET boot = NULL WHERE diff_id = ?", synced)
+            if self._synced:
+                connection.executemany(
+                    "UPDATE layers SET boot = NULL, sync = NULL WHERE diff_id = ?", unsynced
+                )
+            else:
+                rows = [(self._held.name, diff_id) for (diff_id,) in unsynced]
+                connection.executemany("UPDATE layers SET sync = ? WHERE diff_id = ?", rows)
             for image in images:
                 size = sum(self._size(connection, diff_id) for diff_id in set(image.diff_ids))
                 connection.execute(
@@ -281,7 +301,7 @@ class Stage:
                     "INSERT INTO layers (diff_id, digest, compressed_size, size, media_type, boot)"
                     " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (diff_id) DO UPDATE SET digest = excluded.digest,"
                     " compressed_size = excluded.compressed_size, media_type = excluded.media_type,"
-                    " boot = excluded.boot",
+                    " boot = excluded.boot, sync = NULL",
                     (
                         unpacked.diff_id,
                         unpacked.digest,
@@ -303,25 +323,14 @@ class Stage:
             and os.path.isdir(layer_path(self._paths, diff_id))
         )
 
-    def _sync(self, images: Sequence[NewImage]) -> list[tuple[str]]:
-        """Write the layers of the images to disk, also those that others published; which were not yet."""
-        wanted = {diff_id for image in images for diff_id in image.diff_ids}
+    def _unsynced(self, images: Sequence[NewImage]) -> list[tuple[str]]:
+        """All layers that a sync now writes to disk; nothing when none of them is of these images."""
         with self._database.reading() as connection:
-            rows = connection.execute("SELECT diff_id FROM layers WHERE boot IS NOT NULL").fetchall()
-        unsynced = [row for row in rows if row[0] in wanted]
-        if unsynced:
-            from pycontain._core import sync_file_system
-
-            try:
-                # opened before anything was written: it is told of whatever could not be written since
-                sync_file_system(self._held.descriptor)
-            except OSError as error:
-                raise StoreError(
-                    f"cannot write layers to disk: {error.strerror}",
-                    errno=error.errno,
-                    filename=self._paths.layers,
-                ) from error
-        return unsynced
+            rows = connection.execute(
+                "SELECT diff_id FROM layers WHERE boot = ?", (staging.boot(),)
+            ).fetchall()
+        wanted = {diff_id for image in images for diff_id in image.diff_ids}
+        return rows if any(diff_id in wanted for (diff_id,) in rows) else []
 
     def _size(self, connection: sqlite3.Connection, diff_id: str) -> int:
         row = connection.execute("SELECT size FROM layers WHERE diff_id = ?", (diff_id,)).fetchone()
@@ -339,16 +348,20 @@ class Stage:
 
 
 @contextlib.contextmanager
-def stage(paths: Paths, database: Database, launcher: Unpacker) -> Iterator[Stage]:
-    """A stage for the block; first, what ended processes left is collected."""
+def stage(paths: Paths, database: Database, launcher: Unpacker, *, synced: bool = True) -> Iterator[Stage]:
+    """A stage for the block; first, what ended processes left is collected.
+
+    synced: what it adds is on disk when it is there; else soon after.
+    """
     try:
         held = staging.hold(paths.staging)
     except OSError as error:
         raise StoreError(
             f"cannot write to `{paths.staging}`: {error.strerror}", errno=error.errno, filename=paths.staging
         ) from error
-    made = Stage(paths, database, launcher, held)
+    made = Stage(paths, database, launcher, held, synced=synced)
     try:
+        syncs.settle(paths, database)
         if staging.names(paths.staging) != [held.name]:
             _collect(paths, database, launcher, made)
         yield made

@@ -6,7 +6,7 @@ import time
 
 from pycontain.errors import ImageNotFound, InvalidOption, Unsupported
 from pycontain.images import stage as stages
-from pycontain.images import use
+from pycontain.images import syncs, use
 from pycontain.images.blobs import layer_path, stored_layers
 from pycontain.images.config import HistoryEntry, ImageConfig, machine_platform, runs_here
 from pycontain.images.database import Database
@@ -131,17 +131,31 @@ class Store:
     ) -> None:
         self.paths = paths
         self.recorded_users = users
-        self.database = Database(paths.database)
+        self._database = Database(paths.database)
+        self._has_looked = False
         self._launcher = launcher
         self._seen: dict[str, StoredImage] = {}
 
+    @property
+    def database(self) -> Database:
+        """Its database; on the first use, images that the machine's power took are forgotten."""
+        if not self._has_looked:
+            self._has_looked = True
+            if syncs.lost(self._database):
+                with stages.stage(self.paths, self._database, self._launcher) as stage:  # which settles
+                    syncs.forget_lost(self._database, stage)
+        return self._database
+
     def close(self) -> None:
         """Close the database; the next use opens it again."""
-        self.database.close()
+        self._database.close()
 
-    def stage(self) -> AbstractContextManager[Stage]:
-        """A place to add images from; first, what ended processes left is collected."""
-        return stages.stage(self.paths, self.database, self._launcher)
+    def stage(self, *, synced: bool = True) -> AbstractContextManager[Stage]:
+        """A place to add images from; first, what ended processes left is collected.
+
+        synced: what is added is on disk when it is there; else soon after, or lost with the machine's power.
+        """
+        return stages.stage(self.paths, self.database, self._launcher, synced=synced)
 
     def collect(self) -> None:
         """Remove what ended processes left unfinished."""

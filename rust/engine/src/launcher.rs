@@ -56,6 +56,20 @@ pub struct Start<'a> {
     pub lock: Option<BorrowedFd<'a>>,
 }
 
+/// What is to be unpacked, and how.
+pub struct Unpacking<'a> {
+    pub archive: BorrowedFd<'a>,
+    pub directory: &'a Path,
+    /// Whiteouts become what overlayfs understands.
+    pub layer: bool,
+    /// The disk begins to write while more is unpacked.
+    pub flush: bool,
+    /// A file on the same file system that gets the archive's bytes.
+    pub copy: Option<BorrowedFd<'a>>,
+    /// Held until nothing is written any more, even when this process is killed.
+    pub lock: Option<BorrowedFd<'a>>,
+}
+
 impl Launcher {
     /// Starts a launcher which keeps its locks in `run_directory`, and learns the facts of the host from it.
     ///
@@ -176,24 +190,28 @@ impl Launcher {
         }
     }
 
-    /// Unpacks an archive into a directory, with the ids that the launcher can give; not synced. `layer`: whiteouts
-    /// become what overlayfs understands. `copy`: a file on the same file system that gets the archive's bytes.
-    /// `lock`: held until nothing is written any more, even when this process is killed.
-    pub fn unpack(
-        &self,
-        archive: BorrowedFd<'_>,
-        directory: &Path,
-        layer: bool,
-        copy: Option<BorrowedFd<'_>>,
-        lock: Option<BorrowedFd<'_>>,
-        interrupted: Interrupted<'_>,
-    ) -> Result<Unpacked, Error> {
+    /// Unpacks an archive with the ids that the launcher can give; not synced.
+    pub fn unpack(&self, unpacking: &Unpacking<'_>, interrupted: Interrupted<'_>) -> Result<Unpacked, Error> {
+        let Unpacking { archive, directory, layer, flush, copy, lock } = *unpacking;
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let directory = open(directory, flags, Mode::empty()).during("open the directory")?;
         let mut fds = vec![archive, directory.as_fd()];
         fds.extend(copy.into_iter().chain(lock));
-        match self.wait(&Request::Unpack { layer, copy: copy.is_some() }, &fds, interrupted)? {
+        let request = Request::Unpack { layer, copy: copy.is_some(), flush };
+        match self.wait(&request, &fds, interrupted)? {
             Event::Unpacked(unpacked) => Ok(unpacked),
+            Event::Done(Some(failure)) => Err(Error::Failed(failure)),
+            _ => Err(Error::LauncherDied),
+        }
+    }
+
+    /// Has the file system that `file_system` is on written to disk, by a process that outlives this one and the
+    /// launcher; then `directory` gets an empty file `name`.
+    pub fn sync(&self, file_system: BorrowedFd<'_>, directory: &Path, name: &str) -> Result<(), Error> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let directory = open(directory, flags, Mode::empty()).during("open the directory")?;
+        match self.ask(&Request::Sync { name: name.to_owned() }, &[file_system, directory.as_fd()])? {
+            Event::Done(None) => Ok(()),
             Event::Done(Some(failure)) => Err(Error::Failed(failure)),
             _ => Err(Error::LauncherDied),
         }

@@ -13,7 +13,7 @@ mod streams;
 mod terminal;
 
 pub use error::Error;
-pub use launcher::{Launcher, Start};
+pub use launcher::{Launcher, Start, Unpacking};
 pub use monitor::{Monitor, Streams, Waiting};
 pub use process::Interrupted;
 pub use process::{Ended, Process};

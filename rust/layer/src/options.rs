@@ -61,6 +61,8 @@ pub struct Options {
     pub whiteouts: Whiteouts,
     pub devices: Devices,
     pub limits: Limits,
+    /// The disk begins to write while more is unpacked: for a caller that syncs the file system afterwards.
+    pub flush: bool,
 }
 
 impl Default for Options {
@@ -71,6 +73,7 @@ impl Default for Options {
             whiteouts: Whiteouts::Overlay(OverlayXattr::Trusted),
             devices: Devices::Create,
             limits: Limits::default(),
+            flush: false,
         }
     }
 }

@@ -49,12 +49,12 @@ pub(crate) struct Placer<'r> {
     restricted: HashMap<Vec<u8>, u32>,
     brought: Brought,
     has_aufs_links: bool,
-    flush: Sender<()>,
+    flush: Option<Sender<()>>,
     flushed: u64,
 }
 
 impl<'r> Placer<'r> {
-    pub(crate) fn new(root: BorrowedFd<'r>, options: Options, flush: Sender<()>) -> Self {
+    pub(crate) fn new(root: BorrowedFd<'r>, options: Options) -> Self {
         Self {
             tree: Tree::new(root),
             options,
@@ -62,9 +62,14 @@ impl<'r> Placer<'r> {
             restricted: HashMap::new(),
             brought: Brought::default(),
             has_aufs_links: false,
-            flush,
+            flush: None,
             flushed: 0,
         }
+    }
+
+    /// Whoever reads from the other end has the disk write what is there.
+    pub(crate) fn flushed_by(self, flush: Sender<()>) -> Self {
+        Self { flush: Some(flush), ..self }
     }
 
     pub(crate) fn place_all(mut self, archive: &mut Archive) -> Result<Totals, Error> {
@@ -74,15 +79,22 @@ impl<'r> Placer<'r> {
                 return Err(Error::TooManyEntries { limit: self.options.limits.entries });
             }
             self.place(&entry, archive)?;
-            if self.totals.size - self.flushed >= FLUSHED && self.flush.try_send(()).is_ok() {
-                self.flushed = self.totals.size;
-            }
+            self.flush();
         }
         self.finish().map_err(|fault| match fault {
             Fault::Call(action, errno) => Error::Root { action, errno },
             fault => fault.at(&EntryName::new(*b".")),
         })?;
         Ok(self.totals)
+    }
+
+    fn flush(&mut self) {
+        if let Some(flush) = &self.flush
+            && self.totals.size - self.flushed >= FLUSHED
+            && flush.try_send(()).is_ok()
+        {
+            self.flushed = self.totals.size;
+        }
     }
 
     fn place(&mut self, entry: &Entry, archive: &mut Archive) -> Result<(), Error> {

@@ -38,7 +38,7 @@ pub struct Unpacked {
 /// Unpacks the layer `source` beneath the directory `root`.
 ///
 /// On an error the directory holds a part of the layer; nothing outside of it has been touched.
-/// Nothing is certain to be on disk before the caller syncs the file system; the disk begins on it meanwhile.
+/// Nothing is certain to be on disk before the caller syncs the file system.
 pub fn unpack(source: impl Read + Send, root: BorrowedFd<'_>, options: &Options) -> Result<Unpacked, Error> {
     run(source, None, root, options)
 }
@@ -86,9 +86,13 @@ fn run(
         };
         let end = if compression == Compression::None { End::Marked } else { End::Any };
         let mut archive = Archive::new(Tape::new(outlet, options.limits.archive_bytes), end);
-        let (wake, woken) = bounded(1);
-        spawn(scope, "layer-flush", move || flush(root, &woken))?;
-        let totals = Placer::new(root, *options, wake).place_all(&mut archive)?;
+        let mut placer = Placer::new(root, *options);
+        if options.flush {
+            let (wake, woken) = bounded(1);
+            spawn(scope, "layer-flush", move || flush(root, &woken))?;
+            placer = placer.flushed_by(wake);
+        }
+        let totals = placer.place_all(&mut archive)?;
 
         let source = join(reader);
         Ok(Unpacked {

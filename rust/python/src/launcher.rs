@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use pycontain_engine::{Captured, ChangeKind, Compression, Detached, Start};
+use pycontain_engine::{Captured, ChangeKind, Compression, Detached, Start, Unpacking};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -129,13 +129,15 @@ impl Launcher {
         enter(python, |_| launcher.plan(config).map(|plan| plan.to_string()))
     }
 
-    #[pyo3(signature = (source, directory, *, whiteouts=true, copy=None, lock=None))]
+    #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
+    #[pyo3(signature = (source, directory, *, whiteouts=true, flush=false, copy=None, lock=None))]
     fn unpack(
         &self,
         python: Python<'_>,
         source: i32,
         directory: PathBuf,
         whiteouts: bool,
+        flush: bool,
         copy: Option<i32>,
         lock: Option<i32>,
     ) -> PyResult<Unpacked> {
@@ -143,11 +145,22 @@ impl Launcher {
         let source = duplicate(source)?;
         let copy = copy.map(duplicate).transpose()?;
         let lock = lock.map(duplicate).transpose()?;
-        enter(python, |interrupted| {
-            let (copy, lock) = (copy.as_ref().map(AsFd::as_fd), lock.as_ref().map(AsFd::as_fd));
-            launcher.unpack(source.as_fd(), &directory, whiteouts, copy, lock, interrupted)
-        })
-        .map(Unpacked::new)
+        let unpacking = Unpacking {
+            archive: source.as_fd(),
+            directory: &directory,
+            layer: whiteouts,
+            flush,
+            copy: copy.as_ref().map(AsFd::as_fd),
+            lock: lock.as_ref().map(AsFd::as_fd),
+        };
+        enter(python, |interrupted| launcher.unpack(&unpacking, interrupted)).map(Unpacked::new)
+    }
+
+    /// Writes the file system that an fd is on to disk, meanwhile.
+    fn sync(&self, python: Python<'_>, file_system: i32, directory: PathBuf, name: &str) -> PyResult<()> {
+        let launcher = self.get()?;
+        let file_system = duplicate(file_system)?;
+        enter(python, |_| launcher.sync(file_system.as_fd(), &directory, name))
     }
 
     #[pyo3(signature = (config, target, *, skip, compression="gzip", latest=None))]

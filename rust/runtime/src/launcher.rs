@@ -77,7 +77,7 @@ struct Launcher {
     ranges: Ranges,
     containers: BTreeMap<Number, Container>,
     /// Forks that remove something for the engine, and the handles to tell.
-    errands: BTreeMap<Number, (OwnedFd, OwnedFd)>,
+    errands: BTreeMap<Number, errands::Errand>,
     /// Of detached containers, which outlive the launcher.
     monitors: BTreeMap<Number, OwnedFd>,
     /// The other ends of those that start one, and of which shape it is.
@@ -211,7 +211,8 @@ impl Launcher {
                 let answer = fds.first().is_some_and(|path| probe::idmap(path, self.user_namespace.as_ref()));
                 channel::tell(&handle, &Event::Idmap(answer), &[]);
             }
-            Request::Unpack { layer, copy } => self.unpack(layer, copy, handle, fds),
+            Request::Unpack { layer, copy, flush } => self.unpack(layer, copy, flush, handle, fds),
+            Request::Sync { name } => self.sync(&name, handle, fds),
             Request::Pack => self.pack(handle, fds),
             Request::Changes => self.compare(handle, fds),
             Request::Freeze { group, frozen } => {

@@ -33,6 +33,7 @@ mod reaper;
 mod rootless;
 mod scratch;
 mod sweeper;
+mod sync;
 mod tokens;
 mod tree;
 mod unpack;

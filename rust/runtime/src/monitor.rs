@@ -18,7 +18,7 @@ use pycontain_sys::{memory, process, socket};
 use crate::channel;
 use crate::container::Container;
 use crate::failure::{During, failure};
-use crate::outside::close_others;
+use crate::outside::{close_others, leave_launcher};
 use crate::sweeper;
 
 mod clients;
@@ -81,7 +81,7 @@ impl<'a> Interests<'a> {
 pub(crate) fn run(ground: &Ground<'_>, shape: pycontain_plan::step::Shape, control: OwnedFd) -> ! {
     // The owners of these fds are the launcher's, which this copy of it never drops.
     let _ = close_others(std::iter::once(control.as_raw_fd()));
-    let place = leave_launcher().and_then(|()| Place::new(ground, shape));
+    let place = leave_launcher(c"pycontain-watch").and_then(|()| Place::new(ground, shape));
     let made = place.and_then(|mut place| match place.make() {
         Ok(container) => Ok((place, container)),
         Err(failure) => {
@@ -100,14 +100,6 @@ pub(crate) fn run(ground: &Ground<'_>, shape: pycontain_plan::step::Shape, contr
         }
     }
     process::exit(0)
-}
-
-fn leave_launcher() -> Result<(), Failure> {
-    process::set_name(c"pycontain-watch").during(|| "name the process".to_owned())?;
-    nix::unistd::setsid().during(|| "make a session".to_owned())?;
-    nix::unistd::chdir("/").during(|| "enter /".to_owned())?;
-    // Stdin is `/dev/null`; what was the caller's stderr must not seem to be in use.
-    nix::unistd::dup2_stderr(std::io::stdin()).during(|| "let go of stderr".to_owned())
 }
 
 fn begin(

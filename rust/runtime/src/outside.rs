@@ -21,6 +21,7 @@
 //!     │                           ├────────────────────────────────────►│ …, execve
 //! ```
 
+use std::ffi::CStr;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
@@ -30,7 +31,7 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, fchmod};
 use nix::sys::statfs::{FsType, fstatfs};
-use nix::unistd::{Pid, getppid};
+use nix::unistd::{Pid, chdir, dup2_stderr, getppid, setsid};
 use pycontain_cgroup::{Group, Write};
 use pycontain_plan::spec::IdMapping;
 use pycontain_plan::step::{Ids, Namespace, Overlay, Shape};
@@ -222,6 +223,15 @@ fn write_maps(order: &Order<'_>, pid: Pid) -> Result<(), Failure> {
         fs::write(&path, &map).during(|| format!("write `{}` to {path}", map.trim_end()))?;
     }
     Ok(())
+}
+
+/// For a fork that goes on when the launcher has ended.
+pub(crate) fn leave_launcher(name: &CStr) -> Result<(), Failure> {
+    process::set_name(name).during(|| "name the process".to_owned())?;
+    setsid().during(|| "make a session".to_owned())?;
+    chdir("/").during(|| "enter /".to_owned())?;
+    // Stdin is `/dev/null`; what was the caller's stderr must not seem to be in use.
+    dup2_stderr(std::io::stdin()).during(|| "let go of stderr".to_owned())
 }
 
 /// Closes all fds but 0 to 2 and `kept`: no copy of a launcher's fd may keep the launcher's peers from seeing its end.

@@ -72,9 +72,13 @@ pub enum Request {
     /// fds: handle, a path on the file system in question. Answered by [`Event::Idmap`].
     ProbeIdmap,
     /// fds: handle, the archive (a file or pipe), the directory; with `copy` a file on the same file system to keep the
-    /// archive's bytes in; and what is held open until the errand ends, such as a lock on what it writes to. Answered
-    /// by [`Event::Unpacked`] or [`Event::Done`]; given up when the engine closes its end, or dies, as all that pack.
-    Unpack { layer: bool, copy: bool },
+    /// archive's bytes in; and what is held open until the errand ends, such as a lock on what it writes to. `flush`:
+    /// the disk begins to write meanwhile. Answered by [`Event::Unpacked`] or [`Event::Done`]; given up when the engine
+    /// closes its end, or dies, as all that pack.
+    Unpack { layer: bool, copy: bool, flush: bool },
+    /// fds: handle, something open on the file system to be synced, the directory that then gets an empty file of this
+    /// name. Answered by [`Event::Done`] at once; it is done although the engine and the launcher end.
+    Sync { name: String },
     /// fds: handle, memfd of a [`Packing`], what to write to. Answered by [`Event::Packed`] or [`Event::Done`].
     Pack,
     /// fds: handle, memfd of [`Changes`], an empty memfd that gets a list of [`Change`]. Answered by [`Event::Done`].

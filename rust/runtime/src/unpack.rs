@@ -20,9 +20,8 @@ pub(crate) struct Fds {
     pub held: Vec<OwnedFd>,
 }
 
-/// Unpacks, and tells the engine. `layer`: `.wh.` entries are whiteouts.
-pub(crate) fn run(privilege: Privilege, fds: Fds, layer: bool, handle: &OwnedFd) {
-    let options = options(privilege, layer);
+/// Unpacks, and tells the engine.
+pub(crate) fn run(options: Options, fds: Fds, handle: &OwnedFd) {
     let (archive, root) = (File::from(fds.archive), fds.directory.as_fd());
     let unpacked = match fds.copy {
         None => pycontain_layer::unpack(archive, root, &options),
@@ -43,13 +42,15 @@ pub(crate) fn run(privilege: Privilege, fds: Fds, layer: bool, handle: &OwnedFd)
     drop(fds.held);
 }
 
-fn options(privilege: Privilege, layer: bool) -> Options {
+/// `layer`: `.wh.` entries are whiteouts.
+pub(crate) fn options(privilege: Privilege, layer: bool, flush: bool) -> Options {
     let root = privilege == Privilege::Root;
     let xattr = if root { OverlayXattr::Trusted } else { OverlayXattr::User };
     Options {
         ownership: if privilege == Privilege::SingleId { Ownership::Ignore } else { Ownership::Keep },
         whiteouts: if layer { Whiteouts::Overlay(xattr) } else { Whiteouts::Plain },
         devices: if root { Devices::Create } else { Devices::Refuse },
+        flush,
         ..Options::default()
     }
 }

@@ -10,7 +10,15 @@ use pycontain_runtime::protocol::{Event, Failure, Reason};
 use pycontain_sys::{process, socket};
 
 use super::{Launcher, Number, Source};
-use crate::{channel, pack, sweeper, tokens, unpack};
+use crate::{channel, pack, sweeper, sync, tokens, unpack};
+
+/// A fork that is waited for, and whom to tell.
+pub(super) struct Errand {
+    pidfd: OwnedFd,
+    handle: OwnedFd,
+    /// What failed when its exit status is an error number.
+    step: &'static str,
+}
 
 /// What becomes of an errand when whoever asked for it is gone.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -20,17 +28,30 @@ enum Without {
 }
 
 impl Launcher {
-    pub(super) fn unpack(&mut self, layer: bool, copy: bool, handle: OwnedFd, fds: Vec<OwnedFd>) {
+    pub(super) fn unpack(
+        &mut self,
+        layer: bool,
+        copy: bool,
+        flush: bool,
+        handle: OwnedFd,
+        fds: Vec<OwnedFd>,
+    ) {
         let mut fds = fds.into_iter();
         let (Some(archive), Some(directory)) = (fds.next(), fds.next()) else { return };
         let copy = if copy { fds.next() } else { None };
         let fds = unpack::Fds { archive, directory, copy, held: fds.collect() };
         let privilege = self.facts.privilege;
         let begun = sweeper::beside(|| {
-            unpack::run(privilege, fds, layer, &handle);
+            unpack::run(unpack::options(privilege, layer, flush), fds, &handle);
             Ok(())
         });
         self.begin(begun, "unpack the archive", handle, Without::Kill);
+    }
+
+    pub(super) fn sync(&mut self, name: &str, handle: OwnedFd, fds: Vec<OwnedFd>) {
+        let Ok([file_system, directory]) = <[OwnedFd; 2]>::try_from(fds) else { return };
+        let begun = sweeper::beside(|| sync::begin(&file_system, &directory, name));
+        self.begin(begun, "sync the file system", handle, Without::Finish);
     }
 
     pub(super) fn pack(&mut self, handle: OwnedFd, fds: Vec<OwnedFd>) {
@@ -63,9 +84,9 @@ impl Launcher {
         group.and_then(|group| if frozen { group.freeze() } else { group.thaw() }).map_err(step)
     }
 
-    fn begin(&mut self, begun: nix::Result<OwnedFd>, step: &str, handle: OwnedFd, without: Without) {
+    fn begin(&mut self, begun: nix::Result<OwnedFd>, step: &'static str, handle: OwnedFd, without: Without) {
         match begun {
-            Ok(pidfd) => self.run_errand(pidfd, handle, without),
+            Ok(pidfd) => self.run_errand(Errand { pidfd, handle, step }, without),
             Err(errno) => {
                 let failure = Failure { step: step.to_owned(), errno: errno as i32, reason: Reason::Step };
                 channel::tell(&handle, &Event::Done(Some(failure)), &[]);
@@ -78,31 +99,29 @@ impl Launcher {
         self.begin(begun, "remove the directory", handle, Without::Finish);
     }
 
-    fn run_errand(&mut self, pidfd: OwnedFd, handle: OwnedFd, without: Without) {
+    fn run_errand(&mut self, errand: Errand, without: Without) {
         self.last += 1;
         if without == Without::Kill {
-            let _ = self.watch(&handle, Source::Abandoned, self.last);
+            let _ = self.watch(&errand.handle, Source::Abandoned, self.last);
         }
-        let _ = self.watch(&pidfd, Source::Errand, self.last);
-        self.errands.insert(self.last, (pidfd, handle));
+        let _ = self.watch(&errand.pidfd, Source::Errand, self.last);
+        self.errands.insert(self.last, errand);
     }
 
     /// Nobody waits for it any more.
     pub(super) fn on_abandoned(&mut self, number: Number) {
-        let Some((pidfd, handle)) = self.errands.get(&number) else { return };
-        let _ = self.epoll.delete(handle);
-        let _ = process::send_signal(pidfd.as_fd(), Signal::SIGKILL as i32);
+        let Some(errand) = self.errands.get(&number) else { return };
+        let _ = self.epoll.delete(&errand.handle);
+        let _ = process::send_signal(errand.pidfd.as_fd(), Signal::SIGKILL as i32);
     }
 
     pub(super) fn on_errand_end(&mut self, number: Number) {
-        let Some((pidfd, handle)) = self.errands.remove(&number) else { return };
+        let Some(Errand { pidfd, handle, step }) = self.errands.remove(&number) else { return };
         let _ = self.epoll.delete(&pidfd);
         let _ = self.epoll.delete(&handle);
         let failure = match process::reap(pidfd.as_fd()) {
             Ok(0) => None,
-            Ok(errno) => {
-                Some(Failure { step: "remove the directory".to_owned(), errno, reason: Reason::Step })
-            }
+            Ok(errno) => Some(Failure { step: step.to_owned(), errno, reason: Reason::Step }),
             Err(errno) => {
                 Some(Failure { step: "wait".to_owned(), errno: errno as i32, reason: Reason::Step })
             }
@@ -125,7 +144,8 @@ impl Launcher {
             Ok(())
         });
         if let (Ok(pidfd), Ok((handle, _))) = (swept, socket::pair()) {
-            self.run_errand(pidfd, handle, Without::Finish);
+            let step = "remove cgroups that were left";
+            self.run_errand(Errand { pidfd, handle, step }, Without::Finish);
         }
     }
 }
