@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from containers import NAMESPACES, seconds
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from containers import Cli
     from leftovers import Watch
     from pycontain import Engine
@@ -63,6 +62,30 @@ def test_users_of_the_image_are_there(engine: Engine, busybox: str) -> None:
     script = "id -u; touch /tmp/mine; stat -c %u /tmp/mine; cat /home/worker/owned"
     run = engine.run(busybox, ["sh", "-c", script], user="worker")
     assert run.stdout == b"1000\n1000\nby worker\n"
+
+
+def test_user_without_subordinate_ids_has_one(cli: Cli, nothing_left: Watch) -> None:
+    alone = {"PATH": "/nonexistent"}  # no newuidmap, as where nobody made ranges for users
+    words = ["run", "--rm", "host", "sh", "-c", "id; touch /tmp/x; stat -c %U /tmp/x; cat /proc/self/uid_map"]
+    run = cli(*words, env=alone)
+    assert run.stderr == b""
+    user, owner, mapping = run.stdout.decode().splitlines()
+    assert user.startswith("uid=0(root) gid=0(root)")
+    assert (owner, mapping.split()) == ("root", ["0", "0", "1"])
+    for namespace in ("network", "pid", "ipc", "uts", "cgroupns", "userns"):
+        run = cli("run", "--rm", f"--{namespace}", "host", "host", "sh", "-c", "ls /sys/class/net", env=alone)
+        assert (run.returncode, run.stderr) == (0, b""), namespace
+        assert sorted(run.stdout.decode().split()) == (
+            sorted(os.listdir("/sys/class/net")) if namespace == "network" else ["lo"]
+        )
+    run = cli("run", "--rm", "--pid", "host", "host", "cat", f"/proc/{os.getpid()}/comm", env=alone)
+    assert run.stdout == Path("/proc/self/comm").read_bytes()
+    run = cli("run", "--rm", "-u", "1", "host", "true", env=alone)
+    assert (run.returncode, run.stderr.count(b"\n")) == (125, 1)
+    assert b"no such id" in run.stderr
+    run = cli("run", "--rm", "--group-add", "5", "host", "true", env=alone)
+    assert run.returncode == 125
+    assert b"/etc/subuid" in run.stderr
 
 
 def test_exit_codes_come_back(engine: Engine, cli: Cli, busybox: str, nothing_left: Watch) -> None:

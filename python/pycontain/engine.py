@@ -7,7 +7,7 @@ import functools
 import os
 import threading
 
-from pycontain.errors import ContainerNotFound, ExitError, StartError, TimeoutExpired
+from pycontain.errors import ContainerNotFound, ExitError, InvalidOption, StartError, TimeoutExpired
 from pycontain.images import Images, StartImage
 from pycontain.paths import Paths, find
 from pycontain.runtime import directory as directories
@@ -391,6 +391,8 @@ class Engine:
             from pycontain.runtime.mounts import rootfs
 
             root = rootfs(os.fspath(options["rootfs"]), os.getcwd())
+            if not os.path.isdir(root.directory or root.lower[0]):
+                raise InvalidOption(f"no such directory: `{root.directory or root.lower[0]}`")
             if root.lower:
                 root = RootFilesystem((*root.lower, mount_points(self._paths)))
             return StartImage("", root, NoImage())

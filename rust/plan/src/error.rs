@@ -17,7 +17,7 @@ pub enum Error {
     NoRoot,
     #[error("bind source `{0}` does not exist")]
     NoSource(String),
-    #[error("a layer `{0}` does not exist")]
+    #[error("layer `{0}` does not exist")]
     NoLayer(String),
     #[error("annotation {name} is not valid: {error}")]
     Annotation { name: &'static str, error: serde_json::Error },

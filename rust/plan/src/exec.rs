@@ -29,7 +29,7 @@ pub fn plan_exec(
     let mut notes = Vec::new();
     let ids = shape(spec, facts, &mut notes)?.ids;
     notes.clear(); // those were told when the container was started
-    let mut acts = identity(spec)?;
+    let mut acts = identity(spec, facts)?;
     acts.extend(become_user(spec, facts, &ids, &mut notes, filters)?);
     acts.push(Act::Execute { arguments: process.args.clone(), environment: process.env.clone() });
     acts.retain(|act| {

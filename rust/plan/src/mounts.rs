@@ -182,7 +182,11 @@ impl<'a> Tree<'a> {
     }
 
     fn has_one_id(&self) -> bool {
-        matches!(&self.shape.ids, Ids::Mapped { gids, .. } if gids.iter().map(|map| map.size).sum::<u32>() == 1)
+        match &self.shape.ids {
+            Ids::Mapped { gids, .. } => gids.iter().map(|map| map.size).sum::<u32>() == 1,
+            Ids::Host => self.facts.privilege == Privilege::SingleId,
+            Ids::Range => false,
+        }
     }
 
     pub(crate) fn root(&mut self, mount: &Mount) -> Result<(), Error> {
@@ -269,7 +273,8 @@ impl<'a> Tree<'a> {
             }
             "tmpfs" if target == Path::new("/dev") => self.devices(spec, options),
             "cgroup" => self.cgroups(&target, options.attributes),
-            "sysfs" if !self.owns_network() => self.host_sysfs(target, options.attributes),
+            "sysfs" if !self.owns(Namespace::Network) => self.host_tree("/sys", target, options.attributes),
+            "proc" if !self.owns(Namespace::Pid) => self.host_tree("/proc", target, options.attributes),
             kind => self.filesystem(kind, &mount.source, &target, options),
         }
         Ok(())
@@ -293,18 +298,19 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// A sysfs shows the devices of the network namespace that it is mounted in, whose owner must be the one who mounts.
-    fn owns_network(&self) -> bool {
-        self.shape.new.contains(&Namespace::Network) || self.shape.ids == Ids::Host && self.is_root()
+    /// A sysfs shows the devices of the network namespace that it is mounted in, a proc the processes of its pid
+    /// namespace: the owner of that namespace must be the one who mounts.
+    fn owns(&self, namespace: Namespace) -> bool {
+        self.shape.new.contains(&namespace) || self.shape.ids == Ids::Host && self.is_root()
     }
 
     fn is_root(&self) -> bool {
         self.facts.privilege == Privilege::Root
     }
 
-    fn host_sysfs(&mut self, target: PathBuf, attributes: u64) {
+    fn host_tree(&mut self, source: &str, target: PathBuf, attributes: u64) {
         let slot = self.outside(Act::Clone {
-            source: PathBuf::from("/sys"),
+            source: PathBuf::from(source),
             recursive: true,
             idmap: false,
             attributes,

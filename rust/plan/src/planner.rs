@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use pycontain_cgroup::{Resources, Write};
 
-use crate::facts::{HostFacts, Sources};
+use crate::facts::{HostFacts, Privilege, Sources};
 use crate::mounts::Tree;
 use crate::namespaces::shape;
 use crate::step::{Act, Cgroup, Filter, Namespace, Plan, Process, Shape, Step};
@@ -57,7 +57,7 @@ pub fn plan(request: &Request<'_>, filters: &mut Filters) -> Result<Plan, Error>
     let shape = shape(spec, facts, &mut notes)?;
     let mut tree = Tree::new(facts, sources, &shape);
     mounts(&mut tree, spec)?;
-    identity(spec)?.into_iter().for_each(|act| tree.init(act));
+    identity(spec, facts)?.into_iter().for_each(|act| tree.init(act));
     let mut confined = become_user(spec, facts, &shape.ids, &mut notes, filters)?;
     confined
         .push(Act::Execute { arguments: spec.process.args.clone(), environment: spec.process.env.clone() });
@@ -126,8 +126,14 @@ fn mounts(tree: &mut Tree<'_>, spec: &Spec) -> Result<(), Error> {
     Ok(())
 }
 
-pub(crate) fn identity(spec: &Spec) -> Result<Vec<Act>, Error> {
+pub(crate) fn identity(spec: &Spec, facts: &HostFacts) -> Result<Vec<Act>, Error> {
     let process = &spec.process;
+    if facts.privilege == Privilege::SingleId && !process.user.additional_gids.is_empty() {
+        return Err(Error::Unsupported {
+            what: "cannot add groups: an ordinary user has one id for a container".to_owned(),
+            hint: "lines for the user in /etc/subuid and /etc/subgid, and newuidmap, give it more".to_owned(),
+        });
+    }
     let mut acts = confinement::limits(process)?;
     acts.extend(process.oom_score_adj.map(Act::OomScore));
     let numbers = || format!("{}:{}", process.user.uid, process.user.gid);

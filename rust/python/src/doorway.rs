@@ -72,7 +72,8 @@ fn plan_exception(python: Python<'_>, error: &pycontain_plan::Error) -> PyErr {
         | Plan::Annotation { .. }
         | Plan::Seccomp(_)
         | Plan::Json(_) => python::InvalidOption::new_err(message),
-        Plan::NoSource(_) | Plan::NoLayer(_) => with_hint(
+        Plan::NoLayer(_) => python::StartError::new_err(message),
+        Plan::NoSource(_) => with_hint(
             python,
             python::StartError::new_err(message),
             Some("`--volume` creates a missing source, `--mount` does not"),

@@ -41,17 +41,31 @@ pub(crate) fn become_user(subject: &Subject, act: &Act) -> Result<(), Failure> {
     }
     drop_bounding(capabilities).during(|| "drop capabilities".to_owned())?;
     capabilities::keep_over_setuid(true).during(|| "keep capabilities".to_owned())?;
-    process::set_groups(&subject.user.groups).during(|| format!("set groups {:?}", subject.user.groups))?;
-    let (uid, gid) = (subject.user.uid, subject.user.gid);
-    process::set_ids(uid, gid).during(|| format!("become user {uid}:{gid}"))?;
+    become_ids(&subject.user)?;
     // A change of ids clears it.
     process::die_with_parent(Signal::SIGKILL).during(|| "tie the process to the launcher".to_owned())?;
-    set_capabilities(capabilities, uid).during(|| "set capabilities".to_owned())?;
+    set_capabilities(capabilities, subject.user.uid).during(|| "set capabilities".to_owned())?;
     enter(directory)?;
     if let (true, Some(filter)) = (*no_new_privileges, seccomp) {
         install(filter)?;
     }
     signal_defaults().during(|| "reset signals".to_owned())
+}
+
+fn become_ids(user: &User) -> Result<(), Failure> {
+    match process::set_groups(&user.groups) {
+        // Forbidden in the user namespace of a user who has one id: the groups of the image have none there.
+        Err(Errno::EPERM) => {}
+        set => set.during(|| format!("set groups {:?}", user.groups))?,
+    }
+    let &User { uid, gid, .. } = user;
+    match process::set_ids(uid, gid) {
+        Err(Errno::EINVAL) => Err(failure(
+            format!("become user {uid}:{gid}: the container has no such id"),
+            Reason::UnknownUser,
+        )),
+        set => set.during(|| format!("become user {uid}:{gid}")),
+    }
 }
 
 fn enter(directory: &Path) -> Result<(), Failure> {
