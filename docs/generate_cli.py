@@ -28,7 +28,9 @@ This page is made by `docs/generate_cli.py`; a test fails when it is out of date
 
 _NOTES = {
     "run": """\
-The command runs in the foreground, with the streams, the terminal and the signals of `pycontain run`; with
+The command runs in the foreground, with the streams, the terminal and the signals of `pycontain run`, and
+goes on when it is left: by ctrl-p ctrl-q in a terminal. Other commands see it, but for one that has `--rm`
+and neither a name nor a terminal: that is its own alone. One with `--rm` and no name ends with `run`. With
 `--detach` in the background: the container's id goes to stdout, and what it writes to its log.
 `IMAGE` is the name or the id of an image that is here, or `host`: this machine's own programs below a
 writable layer. With `--rootfs DIR` there is no image: all words belong to the command. Flags come before
@@ -143,7 +145,7 @@ destroy web
 ```
 """,
     "logs": """\
-Of a container that was started in the background; what one in the foreground writes is not kept. What it
+Of one that goes with its command and has neither a name nor a terminal, nothing is kept. What it
 wrote to its standard error goes to stderr.
 """,
     "ps": """\

@@ -85,7 +85,9 @@ def start(
         prepare(path)
         document = json.dumps({"log": LOG} | (detached or {})).encode()
         launcher = engine._get_launcher()
-        pid, _ = launcher.start_detached(container.prepared.config, document, container.lock, streams=streams)
+        pid, _, _ = launcher.start_detached(
+            container.prepared.config, document, container.lock, streams=streams
+        )
     return Detached(path, pid)
 
 

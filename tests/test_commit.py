@@ -266,6 +266,7 @@ def test_container_that_cannot_be_paused_is_committed_only_as_it_runs(shop: Shop
         assert b"cannot pause container `free`" in refused.stderr
         assert b"hint: commit it as it runs" in refused.stderr
         assert shop.cli("commit", "--pause=false", "free").returncode == 0
+        container.remove(force=True)
     finally:
         process.terminate()
         process.wait(containers.seconds(30))

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import containers
+import leftovers
 import pytest
 from pycontain.errors import (
     Conflict,
@@ -183,18 +184,34 @@ def test_running_container_is_removed_by_force_only(own: Engine, running: str) -
     assert directories(own) == []
 
 
-def test_container_whose_keeper_was_killed_has_ended(own: Engine, fresh_cli: containers.Cli) -> None:
+def test_container_outlives_the_command_that_shows_it(own: Engine, fresh_cli: containers.Cli) -> None:
     words = [str(fresh_cli.program), "run", "--name", "orphan", "busybox", "sleep", "100"]
     process = subprocess.Popen(words, env=fresh_cli.environment)
     wait_for(own, "orphan", "running")
     process.send_signal(signal.SIGKILL)
     process.wait()
-    wait_for(own, "orphan", "exited")
-    state = own.containers.get("orphan").inspect()["State"]
-    assert (state["ExitCode"], state["Running"], state["Pid"]) == (255, False, 0)
-    assert state["Error"] == "whoever kept it was killed"
-    own.containers.get("orphan").remove()
+    container = own.containers.get("orphan")
+    assert fresh_cli("exec", "orphan", "echo", "here").stdout == b"here\n"
+    container.stop()
+    container.remove()
     assert directories(own) == []
+
+
+def test_container_whose_monitor_was_killed_has_ended(own: Engine, running: str) -> None:
+    pid = own.containers.get(running).inspect()["State"]["Pid"]
+    os.kill(leftovers.processes()[pid].parent, signal.SIGKILL)
+    wait_for(own, running, "exited")
+    state = own.containers.get(running).inspect()["State"]
+    assert (state["ExitCode"], state["Error"]) == (255, "whoever kept it was killed")
+    own.containers.get(running).remove()
+    assert directories(own) == []
+
+
+def test_one_that_is_removed_tells_its_status(own: Engine, fresh_cli: containers.Cli) -> None:
+    for name in ("one", "two"):
+        assert fresh_cli.run("--name", name, "busybox", "sh", "-c", "exit 7").returncode == 7
+    assert fresh_cli.run("--name", "one", "busybox", "nonsense").returncode == 127
+    assert fresh_cli("ps", "-aq").stdout == b""
 
 
 def test_one_in_a_foreground_is_signalled_stopped_and_waited_for(

@@ -110,6 +110,26 @@ def test_exit_code_comes_back(cli: Cli, busybox: str, code: int) -> None:
         assert terminal.end()[0] == code
 
 
+def test_one_that_is_left_goes_on(cli: Cli, busybox: str, nothing_left: Watch) -> None:
+    for options in (["--rm", "--name", "left"], ["--rm", "--name", "left", "--detach-keys", "ctrl-x,q"]):
+        with Terminal(cli, "-it", *options, busybox, "sh", "-c", "echo ready; sleep 600") as terminal:
+            terminal.expect("ready\r\n")
+            assert cli("exec", "left", "echo", "here").stdout == b"here\n"
+            assert cli("ps", "--format", "{{.Names}} {{.State}}").stdout == b"left running\n"
+            terminal.type("\x18q" if "ctrl-x,q" in options else "\x10\x11")
+            assert terminal.end()[0] == 0
+        assert cli("logs", "left").stdout == b"ready\r\n"
+        assert cli("stop", "left").returncode == 0
+    for _ in range(2):  # one that would end with its command goes on when it was left
+        with Terminal(cli, "-it", "--rm", busybox, "sh", "-c", "echo ready; sleep 600") as terminal:
+            terminal.expect("ready\r\n")
+            terminal.type("\x10\x11")
+            assert terminal.end()[0] == 0
+        ids = cli("ps", "-q").stdout.split()
+        assert len(ids) == 1
+        assert cli("stop", ids[0].decode()).returncode == 0
+
+
 def test_hang_up_kills_what_runs(cli: Cli, busybox: str, nothing_left: Watch) -> None:
     with Terminal(cli, "-it", busybox, "sh", "-c", "echo ready; sleep 600") as terminal:
         terminal.expect("ready\r\n")

@@ -91,6 +91,7 @@ class Waiting:
     def fileno(self) -> int: ...  # readable when it is there
     # None: not after `timeout` s. ConnectionError: the monitor was killed, or ended just before it was asked
     def wait(self, timeout: float | None = None) -> Exit | None: ...
+    def leave(self) -> None: ...  # of what is `tied` to this: it goes on when this is lost
 
 @final
 class Monitor:
@@ -141,6 +142,8 @@ class Launcher:
     #            "retries": int}
     #   restart: "no" | "always" | "unless-stopped" | {"on-failure": {"most": int}}   0: as often as it fails
     #   stop_signal: int (15), stop_timeout: seconds (10) | null: as long as it takes
+    #   awaited: bool                            the Waiting gets the end; else it raises ConnectionError
+    #   tied: bool                               it is killed when that Waiting is lost
     #   remove: {"directory": path, "name": path | null}    what goes in the end: directory, link
     # and `state.json` in the directory follows: status, pid, started, finished, exit_code, oom_killed, error,
     # restart_count, stopped_by_user, cgroup, cpu_nanoseconds, memory_peak, and health: status (`starting`,
@@ -152,7 +155,7 @@ class Launcher:
         directory: int,
         *,
         streams: tuple[int | None, int | None, int | None] | None = None,
-    ) -> tuple[int, list[str]]: ...
+    ) -> tuple[int, list[str], Waiting]: ...
     # Exit is None after a timeout: everything inside was killed
     def run(
         self,

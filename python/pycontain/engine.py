@@ -104,13 +104,8 @@ class Engine:
         """
         with self._prepare(image, args, options, attached=False) as made:
             container = self.containers.get(made.id)
-        try:
+        with self._removed_if_not_started(container, options):
             container.start()
-        except BaseException:
-            if options.get("remove"):
-                with contextlib.suppress(ContainerNotFound):  # its monitor removes it, if it got one
-                    container.remove(force=True)
-            raise
         return container
 
     def run(
@@ -166,40 +161,59 @@ class Engine:
         return Completed(words, ended.returncode, stdout, stderr, ended.oom_killed, _usage(ended))
 
     def run_foreground(
-        self, image: str, args: Sequence[str] = (), **options: Unpack[ContainerOptions]
+        self,
+        image: str,
+        args: Sequence[str] = (),
+        *,
+        detach_keys: str = "ctrl-p,ctrl-q",
+        **options: Unpack[ContainerOptions],
     ) -> int:
         """Run a command in a new container with this process's streams and terminal, as `pycontain run` does.
 
         Signals that this process gets are passed on. Only for the main thread.
 
+        One that is removed in the end and has no name ends with this process, however that ends. If it has no
+        terminal either, it is its caller's alone: no list shows it. Any other one is as if it had been
+        started in the background.
+
+        Args:
+            image: its name; `host` stands for this machine's own programs.
+            args: the command; empty: the image's.
+            detach_keys: leave it when these are typed in its terminal; it goes on.
+            options: see `ContainerOptions`.
+
         Returns:
-            The command's exit status; 128 + n when signal n ended it.
+            The command's exit status; 128 + n when signal n ended it; 0 when it was left.
         """
         from pycontain.runtime import foreground
 
         terminal, stdin = bool(options.get("tty")), bool(options.get("stdin"))
         foreground.check_terminal(terminal=terminal, stdin=stdin)
-        container = self._prepare(image, args, options, keep=not options.get("remove"))
-        with container:
-            launcher = self._get_launcher()
+        if terminal or not options.get("remove") or options.get("name"):
+            with self._prepare(image, args, options) as made:
+                container = self.containers.get(made.id)
+            with self._removed_if_not_started(container, options):
+                tied = bool(options.get("remove")) and not options.get("name")
+                status = container.show(start=True, detach_keys=detach_keys, end_by_signals=True, tied=tied)
+            return status or 0
+        with self._prepare(image, args, options, keep=False) as prepared:
 
             def start(streams: tuple[int, int, int]) -> Process:
-                ephemeral = container.path if container.record is None else None
-                process = launcher.start(
-                    container.prepared.config, streams, ephemeral=ephemeral, lock=container.lock
+                return self._get_launcher().start(
+                    prepared.prepared.config, streams, ephemeral=prepared.path, lock=prepared.lock
                 )
-                container.started(process.pid)
-                return process
 
-            try:
-                status, oom_killed = foreground.show(
-                    start, terminal=terminal, stdin=stdin, init=bool(options.get("init"))
-                )
-            except StartError as error:
-                container.failed(error)
-                raise
-            container.ended(status, oom_killed=oom_killed)
-        return status
+            return foreground.show(start, terminal=False, stdin=stdin, init=bool(options.get("init")))
+
+    @contextlib.contextmanager
+    def _removed_if_not_started(self, container: Container, options: ContainerOptions) -> Iterator[None]:
+        try:
+            yield
+        except StartError:
+            if options.get("remove"):
+                with contextlib.suppress(ContainerNotFound):  # its monitor removes it, if it got one
+                    container.remove(force=True)
+            raise
 
     def warm_up(self, **options: Unpack[ContainerOptions]) -> None:
         """Make ready, beside all else, what the first container with such options can have before it starts.
@@ -442,22 +456,6 @@ class _Container:
             from pycontain.runtime import events
 
             events.of_container(self._paths, action, self.record, **more)
-
-    def started(self, pid: int) -> None:
-        if self.record is not None and self.directory is not None:
-            directories.record_start(self.directory, pid)
-            self.tell("start")
-
-    def ended(self, status: int, *, oom_killed: bool) -> None:
-        if self.record is not None and self.directory is not None:
-            directories.record_end(self.directory, status, oom_killed=oom_killed)
-            if oom_killed:
-                self.tell("oom")
-            self.tell("die", exitCode=str(status))
-
-    def failed(self, error: StartError) -> None:
-        if self.record is not None and self.directory is not None:
-            directories.record_failure(self.directory, error.returncode, str(error))
 
     def discard(self, launcher: Launcher) -> None:
         if self.directory is not None:

@@ -12,7 +12,9 @@ from pycontain.cli import options
 OPTIONS_ANYWHERE = False  # what follows the image belongs to the command
 
 
-def command(image: str, args: list[str] | None, explain: bool, detach: bool, **flags: Any) -> int:
+def command(
+    image: str, args: list[str] | None, explain: bool, detach: bool, detach_keys: str | None, **flags: Any
+) -> int:
     """Create a container from an image and run a command in it.
 
     The image `host` is this machine's own programs and files, below a writable layer.
@@ -28,6 +30,8 @@ def command(image: str, args: list[str] | None, explain: bool, detach: bool, **f
         if detach:
             typer.echo(default().start(image, words, **options).id)
             return 0
+        if detach_keys is not None:
+            options["detach_keys"] = detach_keys
         status: int = default().run_foreground(image, words, **options)
         return status
 
@@ -87,8 +91,15 @@ def _of_run() -> list[inspect.Parameter]:
         bool, typer.Option("--detach", "-d", help="Start it in the background, and print its id")
     ]
     explain = Annotated[bool, typer.Option("--explain", help="Print what would be done, and do nothing")]
+    keys = Annotated[
+        str | None,
+        typer.Option(
+            "--detach-keys", metavar="KEYS", help="What is typed in a terminal to leave it: ctrl-p,ctrl-q"
+        ),
+    ]
     return [
         inspect.Parameter("detach", kind, default=False, annotation=detach),
+        inspect.Parameter("detach_keys", kind, default=None, annotation=keys),
         inspect.Parameter("explain", kind, default=False, annotation=explain),
     ]
 

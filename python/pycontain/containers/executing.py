@@ -69,7 +69,7 @@ def prepared(
             pass  # it has just ended
         if kept.state(paths, container).is_alive:
             raise Conflict(
-                f'cannot run a command in container "{name}": it is in the foreground of another process',
+                f'cannot run a command in container "{name}": it is about to end',
                 hint="start it with `--detach`",
             )
         raise Conflict(f'container "{name}" is not running', hint="start it first")

@@ -134,6 +134,8 @@ class Container:
         stdin: bool = True,
         detach_keys: str = "ctrl-p,ctrl-q",
         pass_signals: bool = True,
+        end_by_signals: bool = False,
+        tied: bool = False,
     ) -> int | None:
         """Pass its streams to and from those of this process until it ends. Only for the main thread.
 
@@ -142,20 +144,28 @@ class Container:
             stdin: pass on what this process reads, if it was made to read.
             detach_keys: leave it when these are typed in a terminal.
             pass_signals: send it the signals that this process gets.
+            end_by_signals: kill it when it does not handle such a signal, and that ends other processes.
+            tied: kill it when this process ends, unless it was left; only with `start`.
 
         Returns:
             Its exit code; None: it was left, and goes on.
 
         Raises:
-            Conflict: it does not run, or is paused, or runs in another's foreground.
+            Conflict: it does not run, or is paused.
             ContainerNotFound: it is gone.
             StartError: it could not be started.
         """
         from pycontain.containers.showing import show
 
-        launcher = self._launcher if start else None
         return show(
-            self._paths, self._kept, launcher, stdin=stdin, keys=detach_keys, pass_signals=pass_signals
+            self._paths,
+            self._kept,
+            self._launcher if start else None,
+            stdin=stdin,
+            keys=detach_keys,
+            pass_signals=pass_signals,
+            end_by_signals=end_by_signals,
+            tied=tied,
         )
 
     def restart(self, *, signal: str | int | None = None, timeout: Duration | None = None) -> None:
@@ -182,7 +192,7 @@ class Container:
         Raises:
             Conflict: it does not run, or is paused.
             ContainerNotFound: it is gone.
-            Unsupported: it has no control group of its own, or is in a foreground.
+            Unsupported: it has no control group of its own.
         """
         from pycontain.containers import keeping
 
@@ -307,7 +317,7 @@ class Container:
                 os.close(null)
             return 0
         foreground.check_terminal(terminal=terminal, stdin=stdin)
-        return foreground.show(start, terminal=terminal, stdin=stdin, init=True)[0]
+        return foreground.show(start, terminal=terminal, stdin=stdin, init=True)
 
     def rename(self, name: str) -> None:
         """Give it another name.

@@ -1,24 +1,24 @@
-"""Who keeps a container that runs: its monitor, or the process in whose foreground it runs.
+"""What a container's monitor is asked to do, over its socket.
 
-A monitor is asked over its socket. Somebody's foreground cannot be asked: its container is signalled from
-here, and how it ended is in `state.json` by the time that its directory is unlocked.
+How it ended is in `state.json` by the time that its directory is unlocked.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-import os
 import signal
 import time
 
-from pycontain.errors import Conflict, ContainerNotFound, PycontainError, TimeoutExpired, Unsupported
+from pycontain.errors import Conflict, ContainerNotFound, TimeoutExpired
 from pycontain.runtime import events, kept, lifecycle
-from pycontain.runtime.foreground import handles
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pycontain._core import Launcher, Monitor
+    from collections.abc import Callable
+
+    from pycontain._core import Launcher, Monitor, Waiting
     from pycontain.paths import Paths
     from pycontain.runtime.kept import Kept
     from pycontain.runtime.records import Record
@@ -28,12 +28,33 @@ if TYPE_CHECKING:
 __all__ = ["NO_STREAMS", "end", "freeze", "kill", "monitor", "start", "stop", "wait"]
 
 NO_STREAMS: Streams = (None, None, None)
-# how soon the end of one in a foreground is seen
+# between the end of a monitor and that of its lock
 _INTERVAL = 0.01
 
 
-def start(paths: Paths, container: Kept, launcher: Launcher, streams: Streams = NO_STREAMS) -> bool:
-    """Start a container that goes on without this process; False: it runs already.
+def start(
+    paths: Paths,
+    container: Kept,
+    launcher: Launcher,
+    streams: Streams = NO_STREAMS,
+    *,
+    awaited: bool = False,
+    tied: bool = False,
+    size: tuple[int, int] | None = None,
+) -> Waiting | None:
+    """Start a container that goes on without this process.
+
+    Args:
+        paths: where it is.
+        container: which.
+        launcher: starts it.
+        streams: the ends of pipes, of whoever is attached from the beginning.
+        awaited: its end is to be told.
+        tied: it ends when what is returned is lost.
+        size: rows and columns of its terminal.
+
+    Returns:
+        What tells of its end, if it is `awaited`; None: it runs already.
 
     Raises:
         Conflict: it is paused.
@@ -46,13 +67,20 @@ def start(paths: Paths, container: Kept, launcher: Launcher, streams: Streams = 
                 raise Conflict(
                     f'cannot start container "{container.record.name}": it is paused', hint="unpause it"
                 )
-            return False
+            return None
         now = kept.find(paths, container.id)
-        launcher.start_detached(now.config, _detached(paths, now), stopped.lock, streams=streams)
-    return True
+        detached = _detached(paths, now, awaited=awaited, tied=tied)
+        config = now.config if size is None else _with_size(now.config, size)
+        return launcher.start_detached(config, detached, stopped.lock, streams=streams)[2]
 
 
-def _detached(paths: Paths, container: Kept) -> bytes:
+def _with_size(config: bytes, size: tuple[int, int]) -> bytes:
+    document = json.loads(config)
+    document["process"]["consoleSize"] = {"height": size[0], "width": size[1]}
+    return json.dumps(document).encode()
+
+
+def _detached(paths: Paths, container: Kept, *, awaited: bool, tied: bool) -> bytes:
     """What its monitor is told of it."""
     record = container.record
     options = record.options
@@ -61,6 +89,8 @@ def _detached(paths: Paths, container: Kept) -> bytes:
     document: dict[str, object] = {
         "stdin": bool(options.get("stdin")),
         "stdin_once": record.stdin_once,
+        "awaited": awaited,
+        "tied": tied,
         "restart": {"on-failure": {"most": restart.most}}
         if restart.policy == "on-failure"
         else restart.policy,
@@ -84,7 +114,7 @@ def _health(record: Record) -> dict[str, object]:
 
 
 def monitor(container: Kept) -> Monitor | None:
-    """Of one that was started to go on by itself, and runs."""
+    """Of one that runs."""
     from pycontain._core import Monitor
 
     try:
@@ -97,43 +127,26 @@ def stop(paths: Paths, container: Kept, *, number: int | None, timeout: float | 
     """Ask it to end, and kill it after `timeout`; at once, if it does not handle the signal."""
     if not kept.state(paths, container).is_alive:
         return
-    keeper = monitor(container)
-    if keeper is not None:
-        try:
-            keeper.stop(number, timeout).wait()
-        except ConnectionError:  # it has just ended
-            wait(paths, container)
-    else:
-        _stop_attended(paths, container, number or container.record.stop_signal, timeout)
+    _ended(paths, container, lambda keeper: keeper.stop(number, timeout))
     events.of_container(paths, "stop", container.record)
-
-
-def _stop_attended(paths: Paths, container: Kept, number: int, timeout: float | None) -> None:
-    pid = kept.state(paths, container).pid
-    if handles(pid, number) or container.record.options.get("init"):
-        _signal(paths, container, number)
-        patience = container.record.stop_timeout if timeout is None else timeout
-        try:
-            wait(paths, container, math.inf if patience is None else patience)
-            return
-        except TimeoutExpired:
-            pass
-    _signal(paths, container, signal.SIGKILL)
-    wait(paths, container)
 
 
 def end(paths: Paths, container: Kept) -> None:
     """Kill everything inside, and wait until it has ended."""
+    _ended(paths, container, lambda keeper: keeper.stop(signal.SIGKILL))
+    events.of_container(paths, "kill", container.record, signal=str(int(signal.SIGKILL)))
+
+
+def _ended(paths: Paths, container: Kept, ask: Callable[[Monitor], Waiting]) -> None:
     keeper = monitor(container)
     try:
-        if keeper is None:
-            _signal(paths, container, signal.SIGKILL)
-        else:
-            keeper.stop(signal.SIGKILL).wait()
+        if keeper is not None:
+            ask(keeper).wait()
+            return
     except ConnectionError:
-        pass  # it has just ended
-    events.of_container(paths, "kill", container.record, signal=str(int(signal.SIGKILL)))
-    wait(paths, container)
+        pass
+    with contextlib.suppress(ContainerNotFound):  # it has just ended, and may go with that
+        wait(paths, container)
 
 
 def kill(paths: Paths, container: Kept, number: int) -> None:
@@ -145,35 +158,13 @@ def kill(paths: Paths, container: Kept, number: int) -> None:
     if not kept.state(paths, container).is_alive:
         raise _does_not_run("kill", container)
     keeper = monitor(container)
+    if keeper is None:
+        raise _does_not_run("kill", container)
     try:
-        if keeper is None:
-            _signal(paths, container, number)
-        else:
-            keeper.signal(number)
+        keeper.signal(number)
     except ConnectionError:
         raise _does_not_run("kill", container) from None
     events.of_container(paths, "kill", container.record, signal=str(int(number)))
-
-
-def _signal(paths: Paths, container: Kept, number: int) -> None:
-    """To the first process of one that has no monitor; its number is no other's while the container runs."""
-    pid = kept.state(paths, container).pid
-    try:
-        process = os.pidfd_open(pid) if pid else -1
-    except ProcessLookupError:
-        return
-    if process < 0:
-        return
-    try:
-        # the number was not another's when it was opened, if the container runs still
-        if kept.state(paths, container).pid == pid:
-            signal.pidfd_send_signal(process, number)
-    except ProcessLookupError:
-        pass
-    except PermissionError as error:
-        raise PycontainError(f'cannot signal container "{container.record.name}": not permitted') from error
-    finally:
-        os.close(process)
 
 
 def freeze(paths: Paths, container: Kept, *, frozen: bool) -> None:
@@ -192,10 +183,7 @@ def freeze(paths: Paths, container: Kept, *, frozen: bool) -> None:
         raise Conflict(f'cannot {word} container "{container.record.name}": {reason}')
     keeper = monitor(container)
     if keeper is None:
-        raise Unsupported(
-            f'cannot {word} container "{container.record.name}": it is in the foreground of another process',
-            hint="start it with `--detach`",
-        )
+        raise _does_not_run(word, container)
     try:
         keeper.pause() if frozen else keeper.unpause()
     except ConnectionError:

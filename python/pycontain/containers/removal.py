@@ -6,6 +6,7 @@ is garbage: if this process is killed meanwhile, the next engine goes on.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
@@ -49,22 +50,24 @@ def remove(paths: Paths, container: Kept, launcher: Callable[[], Launcher], *, f
         ContainerNotFound: it is gone.
         StillInUse: it runs.
     """
-    for attempt in (1, 2):
-        with kept.held(paths, container) as stopped:
-            if stopped is not None:
-                _take_away(paths, container, launcher)
-                return
-        if not force:
-            raise StillInUse(
-                f'cannot remove container "{container.record.name}": container is running',
-                hint="stop it first, or use force: `--force` on the command line",
-            )
-        if attempt == 1:
-            try:
-                keeping.end(paths, container)
-            except ContainerNotFound:
-                return  # it was to be removed at its end
-    raise StillInUse(f'cannot remove container "{container.record.name}": it was started again')
+    if _removed(paths, container, launcher):
+        return
+    if not force:
+        raise StillInUse(
+            f'cannot remove container "{container.record.name}": container is running',
+            hint="stop it first, or use force: `--force` on the command line",
+        )
+    keeping.end(paths, container)
+    with contextlib.suppress(ContainerNotFound):  # it was to be removed at its end
+        if not _removed(paths, container, launcher):
+            raise StillInUse(f'cannot remove container "{container.record.name}": it was started again')
+
+
+def _removed(paths: Paths, container: Kept, launcher: Callable[[], Launcher]) -> bool:
+    with kept.held(paths, container) as stopped:
+        if stopped is not None:
+            _take_away(paths, container, launcher)
+    return stopped is not None
 
 
 def prune(

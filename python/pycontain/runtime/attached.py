@@ -11,7 +11,6 @@ import signal
 import threading
 
 from pycontain.errors import InvalidOption
-from pycontain.runtime.foreground import NOT_PASSED_ON
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     Streams = tuple[int | None, int | None, int | None]
 
-__all__ = ["detach_keys", "show", "signals_to"]
+__all__ = ["detach_keys", "show", "window"]
 
 _BLOCK = 1 << 16
 
@@ -164,14 +163,23 @@ def _every_key() -> Iterator[None]:
         termios.tcsetattr(0, termios.TCSADRAIN, before)
 
 
+def window() -> tuple[int, int] | None:
+    """Rows and columns of this process's terminal; None where it has none."""
+    try:
+        columns, rows = os.get_terminal_size(1)
+    except OSError:
+        return None
+    return rows, columns
+
+
 @contextlib.contextmanager
 def _window(resize: Callable[[int, int], None]) -> Iterator[None]:
     """The container's terminal has the size of this process's."""
 
     def tell(*_: object) -> None:
-        with contextlib.suppress(OSError):
-            columns, rows = os.get_terminal_size(1)
-            resize(rows, columns)
+        size = window()
+        if size is not None:
+            resize(*size)
 
     tell()
     before = signal.signal(signal.SIGWINCH, tell)
@@ -179,17 +187,3 @@ def _window(resize: Callable[[int, int], None]) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGWINCH, before)
-
-
-@contextlib.contextmanager
-def signals_to(send: Callable[[int], None]) -> Iterator[None]:
-    """Signals that this process gets go to the container."""
-    before = {}
-    for number in signal.valid_signals() - NOT_PASSED_ON:
-        with contextlib.suppress(OSError, ValueError):  # the C library keeps some for itself
-            before[number] = signal.signal(number, lambda number, _: send(number))
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)

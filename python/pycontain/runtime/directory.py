@@ -87,37 +87,6 @@ def record(directory: Directory, made: Record, config: bytes) -> None:
     records.write_record(directory.path, made)
 
 
-def record_start(directory: Directory, pid: int) -> None:
-    """Write down its first process, which lives no longer than the directory is locked."""
-    from pycontain.runtime import records
-
-    finished = records.read_state(directory.path).finished
-    news = records.State(status="running", pid=pid, started=records.now(), finished=finished)
-    records.write_state(directory.path, news)
-
-
-def record_end(directory: Directory, status: int, *, oom_killed: bool) -> None:
-    """Write down how its command ended."""
-    from pycontain.runtime import records
-
-    ended = {"status": "exited", "pid": 0, "finished": records.now()}
-    _update(directory, **ended, exit_code=status, oom_killed=oom_killed)
-
-
-def record_failure(directory: Directory, status: int, error: str) -> None:
-    """Write down why its command was not executed: it is as it was when it had been made."""
-    from pycontain.runtime import records
-
-    records.write_state(directory.path, records.State(exit_code=status, error=error))
-
-
-def _update(directory: Directory, **news: object) -> None:
-    from pycontain.runtime import records
-
-    state = records.read_state(directory.path)
-    records.write_state(directory.path, records.changed(state, **news))
-
-
 def record_image(directory: Directory, image: str) -> None:
     """Note which image a container is made of, by one system call: this is on the way of every start."""
     os.symlink(image, f"{directory.path}/image")

@@ -40,13 +40,13 @@ def check_terminal(*, terminal: bool, stdin: bool) -> None:
         )
 
 
-def show(start: Start, *, terminal: bool, stdin: bool, init: bool) -> tuple[int, bool]:
-    """Start a container and pass its streams, and this process's signals, until it ends.
+def show(start: Start, *, terminal: bool, stdin: bool, init: bool) -> int:
+    """Start a process in a container and pass its streams, and this process's signals, until it ends.
 
     With `init`, its first process passes every signal on; another that does not handle one would ignore it.
 
     Returns:
-        Its exit status, and whether a process of it was killed for want of memory.
+        Its exit status.
     """
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     # until the signals are passed on, they wait: what the container writes first may make somebody send one
@@ -72,15 +72,11 @@ def show(start: Start, *, terminal: bool, stdin: bool, init: bool) -> tuple[int,
         os.close(null)
 
 
-def _attend(
-    process: Process, relay: Callable[[Process], Exit], mask: set[int], *, init: bool
-) -> tuple[int, bool]:
+def _attend(process: Process, relay: Callable[[Process], Exit], mask: set[int], *, init: bool) -> int:
     with contextlib.closing(process), _signals_to(process, init=init) as ended_by:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        ended = relay(process)
-    if ended_by and ended.returncode == 128 + signal.SIGKILL:
-        return 128 + ended_by[-1], False
-    return ended.returncode, ended.oom_killed
+        status = relay(process).returncode
+    return 128 + ended_by[-1] if ended_by and status == 128 + signal.SIGKILL else status
 
 
 def _streams(null: int, *, stdin: bool) -> tuple[tuple[int, int, int], list[tuple[int, int]], list[int]]:
@@ -125,23 +121,38 @@ def _signals_to(process: Process, *, init: bool) -> Iterator[list[int]]:
     """Signals to this process go to the container's first one; yields those that ended it."""
     ended_by: list[int] = []
 
-    def pass_on(number: int, _frame: object) -> None:
-        if number in _ENDING and not init and not handles(process.pid, number):
+    def pass_on(number: int) -> None:
+        if not init and ends(process.pid, number):
             ended_by.append(number)
             number = signal.SIGKILL
         process.kill(number)
 
+    # any handler at all: the window's size is looked at when a wait is interrupted
+    window = signal.signal(signal.SIGWINCH, lambda *_: None)
+    try:
+        with passed_to(pass_on):
+            yield ended_by
+    finally:
+        signal.signal(signal.SIGWINCH, window if window is not None else signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def passed_to(send: Callable[[int], None]) -> Iterator[None]:
+    """Signals that this process gets go elsewhere."""
     before = {}
     for number in signal.valid_signals() - NOT_PASSED_ON:
         with contextlib.suppress(OSError, ValueError):  # the C library keeps some for itself
-            before[number] = signal.signal(number, pass_on)
-    # any handler at all: the window's size is looked at when a wait is interrupted
-    before[signal.SIGWINCH] = signal.signal(signal.SIGWINCH, lambda *_: None)
+            before[number] = signal.signal(number, lambda number, _: send(number))
     try:
-        yield ended_by
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+def ends(pid: int, number: int) -> bool:
+    """Whether the signal ends what does not handle it, and this does not: PID 1 would not notice."""
+    return number in _ENDING and not handles(pid, number)
 
 
 def handles(pid: int, number: int) -> bool:

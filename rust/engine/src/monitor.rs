@@ -34,7 +34,7 @@ impl Launcher {
         directory: BorrowedFd<'_>,
         attached: Streams<'_>,
         interrupted: Interrupted<'_>,
-    ) -> Result<(i32, Vec<String>), Error> {
+    ) -> Result<(i32, Vec<String>, Waiting), Error> {
         let plan = self.plan(config)?;
         let bytes = postcard::to_stdvec(&plan).map_err(|_| Error::LauncherDied)?;
         let plan_fd = memfd::message(c"plan", &bytes).during("make a memfd")?;
@@ -52,7 +52,8 @@ impl Launcher {
         send(self.channel(), &request, &fds)?;
         drop(fds);
         drop(theirs);
-        Ok((self.observe(started(&handle, interrupted))?, plan.notes))
+        let pid = self.observe(started(&handle, interrupted))?;
+        Ok((pid, plan.notes, Waiting { connection: handle }))
     }
 }
 
@@ -101,6 +102,13 @@ static FILTERS: Mutex<Filters> = Mutex::new(Filters::new());
 #[derive(Debug)]
 pub struct Waiting {
     connection: OwnedFd,
+}
+
+impl Waiting {
+    /// Does not await the container any more: one that was to end with this goes on.
+    pub fn leave(&self) -> Result<(), Error> {
+        send(self.connection.as_fd(), &Instruction::Leave, &[]).map_err(|_| Error::NoMonitor)
+    }
 }
 
 impl Monitor {

@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::doorway::{duplicate, enter, failed};
-use crate::monitor::Ends;
+use crate::monitor::{Ends, Waiting};
 use crate::process::{Exit, Process};
 use crate::unpack::{Packed, Unpacked};
 
@@ -93,7 +93,7 @@ impl Launcher {
         ))
     }
 
-    /// Starts a container that goes on without this process: its pid, and the planner's notes.
+    /// Starts a container that goes on without this process: its pid, the planner's notes, and its end.
     #[pyo3(signature = (config, detached, directory, *, streams=None))]
     fn start_detached(
         &self,
@@ -102,7 +102,7 @@ impl Launcher {
         detached: &[u8],
         directory: i32,
         streams: Option<(Option<i32>, Option<i32>, Option<i32>)>,
-    ) -> PyResult<(i32, Vec<String>)> {
+    ) -> PyResult<(i32, Vec<String>, Waiting)> {
         let launcher = self.get()?;
         let detached: Detached =
             serde_json::from_slice(detached).map_err(|error| PyValueError::new_err(error.to_string()))?;
@@ -111,6 +111,7 @@ impl Launcher {
         enter(python, |interrupted| {
             launcher.start_detached(config, detached, directory.as_fd(), streams.borrow(), interrupted)
         })
+        .map(|(pid, notes, end)| (pid, notes, Waiting::new(end)))
     }
 
     /// Whether it still serves: it may have been killed.

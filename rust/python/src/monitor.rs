@@ -30,10 +30,20 @@ pub(crate) struct Waiting {
     inner: pycontain_engine::Waiting,
 }
 
+impl Waiting {
+    pub(crate) fn new(inner: pycontain_engine::Waiting) -> Self {
+        Self { inner }
+    }
+}
+
 #[pymethods]
 impl Waiting {
     fn fileno(&self) -> i32 {
         self.inner.as_fd().as_raw_fd()
+    }
+
+    fn leave(&self, python: Python<'_>) -> PyResult<()> {
+        enter(python, |_| self.inner.leave())
     }
 
     #[pyo3(signature = (timeout=None))]

@@ -343,6 +343,10 @@ impl Monitor<'_> {
             let Some(run) = &self.run else { return };
             if let (Some(starter), Some(pidfd)) = (self.starter.take(), run.init()) {
                 channel::tell(&starter, &Event::Started { pid: run.pid() }, &[pidfd.as_fd()]);
+                if self.detached.awaited {
+                    let tied = self.detached.tied;
+                    self.clients.push(Client { socket: starter, waits: Some(Waits::ForAll), tied, gone: false });
+                }
             }
             self.control = None;
         }

@@ -118,6 +118,10 @@ pub struct Detached {
     /// The signal that asks the command to end, and how many seconds it gets for that; none: as long as it takes.
     pub stop_signal: i32,
     pub stop_timeout: Option<u32>,
+    /// Whoever starts it is told of the end of it all as well.
+    pub awaited: bool,
+    /// It ends with whoever awaits it, who can leave it with [`Instruction::Leave`].
+    pub tied: bool,
     /// Both are removed after the end: the directory, and the link to it that is the container's name.
     pub remove: Option<Remains>,
 }
@@ -133,6 +137,8 @@ impl Default for Detached {
             restart: Policy::No,
             stop_signal: 15,
             stop_timeout: Some(10),
+            awaited: false,
+            tied: false,
             remove: None,
         }
     }
@@ -192,6 +198,8 @@ pub enum Instruction {
     Attach(Ends),
     /// Answered by [`Event::Exited`] at the end of the run, even if there is another after it.
     Wait,
+    /// On the connection of whoever awaits the container: it goes on without them. Not answered.
+    Leave,
     Restart(Policy),
     /// Limits, for this run and those after it.
     Update(Vec<Write>),

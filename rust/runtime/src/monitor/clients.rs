@@ -18,6 +18,8 @@ use crate::failure::{During, failure};
 pub(super) struct Client {
     pub socket: OwnedFd,
     pub waits: Option<Waits>,
+    /// The container ends with it.
+    pub tied: bool,
     /// It has its answer, or does not want one any more.
     pub gone: bool,
 }
@@ -32,7 +34,7 @@ pub(super) enum Waits {
 impl Monitor<'_> {
     pub(super) fn on_connection(&mut self) {
         while let Ok(socket) = socket::accept(self.listener.as_fd()) {
-            self.clients.push(Client { socket, waits: None, gone: false });
+            self.clients.push(Client { socket, waits: None, tied: false, gone: false });
         }
     }
 
@@ -48,9 +50,17 @@ impl Monitor<'_> {
                 channel::tell(&client.socket, &Event::Facts(facts), &[]);
                 Ok(None)
             }
+            Ok(Some((Instruction::Leave, _))) => return self.clients[number].gone = true,
             Ok(Some((instruction, fds))) => self.obey(&instruction, fds),
             Err(Errno::EAGAIN) => return,
-            Ok(None) | Err(_) => Ok(None),
+            Ok(None) | Err(_) => {
+                let tied = client.tied;
+                self.clients[number].gone = true;
+                if tied {
+                    self.stop(Some(Signal::SIGKILL as i32), Timeout::Usual);
+                }
+                return;
+            }
         };
         let Some(client) = self.clients.get_mut(number) else { return };
         match answer {
@@ -83,7 +93,7 @@ impl Monitor<'_> {
             Instruction::Restart(policy) => self.detached.restart = policy,
             Instruction::Update(ref writes) => self.update(writes)?,
             // Answered in other ways.
-            Instruction::Facts | Instruction::Exec { .. } => {}
+            Instruction::Facts | Instruction::Leave | Instruction::Exec { .. } => {}
         }
         Ok(None)
     }
