@@ -148,6 +148,9 @@ destroy web
 Of one that goes with its command and has neither a name nor a terminal, nothing is kept. What it
 wrote to its standard error goes to stderr.
 """,
+    "port": """\
+Nothing, as there are no networks that could publish ports yet.
+""",
     "ps": """\
 Those that run; with `--all`, `--last`, `--latest` or a filter by status also others. The youngest first. A
 container whose keeper was killed has ended, with 255.
@@ -178,6 +181,11 @@ web       Created   front
     "kill": """\
 SIGKILL ends a container; what another signal does is up to its first process: one that does not handle it
 does not notice. `SIGNAL` is `TERM`, `SIGTERM` or 15.
+""",
+    "stats": """\
+Without names, all containers that run. A line for each, again every second; on a terminal in place. `CPU %`
+is of one processor, over the last tenth of a second. `--format` has docker's fields, and `Throttled`,
+`OOMKills` and `Pressure` (of control groups version 2).
 """,
     "stop": """\
 By its stop signal, and by SIGKILL after its stop timeout. One that does not handle the signal is killed at
@@ -220,6 +228,9 @@ sleeper
 """,
     "pause": """\
 They can still be stopped and killed.
+""",
+    "top": """\
+Without options the columns of `ps -ef`, and ps is not needed; with options the host's ps is asked.
 """,
     "unpause": """\
 They go on where they were.
@@ -453,6 +464,17 @@ must contain the term. `REGISTRY` is docker.io when it is left out.
 """,
     "tag": """\
 An image that had the target's name before loses it.
+""",
+    "update": """\
+Of a container that runs, the limits change at once; they stay for its next starts.
+
+```console
+$ pycontain run -d --name grows --memory 64m host sleep 1000 > /dev/null
+$ pycontain update --memory 128m grows
+grows
+$ pycontain rm -f grows
+grows
+```
 """,
     "version": """\
 ```console

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pycontain._core import Exit, Launcher, Process, Unpacked
     from pycontain.containers import Container, Containers
     from pycontain.containers.happenings import EventFilters
+    from pycontain.containers.metering import Stats
     from pycontain.images.filters import PruneFilters
     from pycontain.images.removal import Removal
     from pycontain.options import ContainerOptions
@@ -269,6 +270,10 @@ class Engine:
         first = None if since is None else moment(since, now)
         last = None if until is None else moment(until, now)
         return events.watch(self._paths, first, last, wanted(filters))
+
+    def stats(self) -> tuple[Stats, ...]:
+        """What every container that runs uses now: see `engine.containers.stats`."""
+        return self.containers.stats()
 
     def disk_usage(self) -> DiskUsage:
         """What is kept on disk, and how much of it nothing uses."""

@@ -190,3 +190,20 @@ class ContainerOptions(TypedDict, total=False):
     """`private` (default) or `host`."""
     cgroup_parent: str
     """The cgroup to be made below."""
+
+
+class Updates(TypedDict, total=False):
+    """Those that can be changed of a container that is there: see `ContainerOptions`."""
+
+    memory: Size
+    memory_swap: Size
+    memory_reservation: Size
+    cpus: float | str
+    cpu_period: int
+    cpu_quota: int
+    cpu_shares: int
+    cpuset_cpus: str
+    cpuset_mems: str
+    pids_limit: int
+    blkio_weight: int
+    restart: str

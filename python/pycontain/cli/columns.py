@@ -6,7 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["age", "duration", "size", "table", "when"]
+__all__ = ["age", "binary_size", "duration", "size", "table", "when"]
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _UNTIL = (
@@ -35,6 +35,15 @@ def size(count: int) -> str:
         value /= 1000
         del units[0]
     return f"{value:.3g}{units[0]}" if value < 999.5 else f"{value:.0f}{units[0]}"
+
+
+def binary_size(count: int) -> str:
+    """Four significant digits in powers of 1024: `7.832MiB`."""
+    value, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB"]
+    while value >= 1024 and len(units) > 1:
+        value /= 1024
+        del units[0]
+    return f"{value:.4g}{units[0]}"
 
 
 def duration(seconds: float) -> str:

@@ -33,6 +33,7 @@ COMMANDS = {
     "logout": ("logout", "Log out of a registry"),
     "logs": ("logs", "Show what a container wrote"),
     "pause": ("pause", "Let nothing in containers run"),
+    "port": ("port", "Show which ports of a container are published"),
     "ps": ("ps", "List containers"),
     "pull": ("pull", "Fetch an image from its registry"),
     "push": ("push", "Send an image to its registry"),
@@ -43,14 +44,18 @@ COMMANDS = {
     "save": ("save", "Write images to an archive"),
     "search": ("search", "Look for images in a registry"),
     "start": ("start", "Start containers"),
+    "stats": ("stats", "Show what containers use"),
     "stop": ("stop", "Stop containers"),
     "tag": ("tag", "Give an image another name"),
+    "top": ("top", "Show the processes of a container"),
     "unpause": ("unpause", "Let paused containers go on"),
+    "update": ("update", "Change limits and the restart policy of containers"),
     "version": ("version", "Show which versions are at work"),
     "wait": ("wait", "Wait until containers do not run"),
 }
 _OF_CONTAINERS = (
-    "attach commit create diff exec export kill logs pause rename restart rm run start stop unpause wait"
+    "attach commit create diff exec export kill logs pause port rename restart rm run start stats stop "
+    "top unpause update wait"
 ).split()
 # name: (what it is about, its commands); `pycontain image rm` is the same function as `pycontain rmi`
 GROUPS = {

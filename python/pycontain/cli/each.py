@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from pycontain.cli.options import in_flags
 from pycontain.errors import NotFound, PycontainError
 
 TYPE_CHECKING = False
@@ -33,9 +34,9 @@ def each(
         try:
             done = act(name)
         except PycontainError as error:
-            typer.echo(f"pycontain: {error}", err=True)
+            typer.echo(f"pycontain: {in_flags(str(error))}", err=True)
             if error.hint:
-                typer.echo(f"hint: {error.hint}", err=True)
+                typer.echo(f"hint: {in_flags(error.hint)}", err=True)
             status = status if missing_is_done and isinstance(error, NotFound) else 1
             continue
         typer.echo(name if shown is None else shown(done))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pycontain._core import Launcher
     from pycontain.containers.filters import ContainerFilters
     from pycontain.containers.listing import Summary
+    from pycontain.containers.metering import Stats
     from pycontain.containers.removal import Removed
     from pycontain.images import Images
     from pycontain.paths import Paths
@@ -62,6 +63,22 @@ class Containers:
         from pycontain.containers.listing import select, summary
 
         return tuple(map(summary, select(self._paths, self._images, filters, all=all, last=last)))
+
+    def stats(self, names: Iterable[str] = (), *, all: bool = False) -> tuple[Stats, ...]:
+        """What containers use now, read at once; takes a tenth of a second, to see how busy they are.
+
+        Args:
+            names: which; none: those that run.
+            all: those that do not run as well, with zeros.
+
+        Raises:
+            ContainerNotFound: one of them is not here.
+        """
+        from pycontain.containers.listing import select
+        from pycontain.containers.metering import stats
+
+        chosen = [kept.find(self._paths, name) for name in names]
+        return stats(chosen or select(self._paths, self._images, {}, all=all))
 
     def prune(
         self,

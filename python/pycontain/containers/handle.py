@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from pycontain._core import Launcher, Packed
     from pycontain.containers.executing import ExecOptions
     from pycontain.containers.logs import LogEntry
+    from pycontain.containers.metering import Stats
     from pycontain.containers.process import Process
     from pycontain.images import Image, Images
-    from pycontain.options import Duration
+    from pycontain.options import Duration, Updates
     from pycontain.paths import Paths
 
 __all__ = ["Container"]
@@ -71,6 +72,16 @@ class Container:
         from pycontain.containers.inspecting import inspect
 
         return inspect(self._now(), self._image_size if size else None)
+
+    def stats(self) -> Stats:
+        """What it uses now; takes a tenth of a second, to see how busy it is. Zeros if it does not run.
+
+        Raises:
+            ContainerNotFound: it is gone.
+        """
+        from pycontain.containers.metering import stats
+
+        return stats([self._now()])[0]
 
     def logs(
         self,
@@ -334,6 +345,44 @@ class Container:
         self._now()
         record, old = names.rename(self._paths, self._kept.path, new)
         events.of_container(self._paths, "rename", record, oldName=old)
+
+    def update(self, **changes: Unpack[Updates]) -> None:
+        """Change limits and the restart policy, for this run, if it runs, and for those after it.
+
+        >>> web.update(memory="1g", restart="always")
+
+        Args:
+            changes: `memory`, `memory_swap`, `memory_reservation`, `cpus`, `cpu_period`, `cpu_quota`,
+                `cpu_shares`, `cpuset_cpus`, `cpuset_mems`, `pids_limit`, `blkio_weight`, `restart`: as in
+                `ContainerOptions`.
+
+        Raises:
+            ContainerNotFound: it is gone.
+            InvalidOption: an option cannot be changed, or its value is not one it takes.
+            StartError: the kernel does not take a limit.
+        """
+        from pycontain.containers.updating import update
+
+        update(self._paths, self._kept, changes)
+
+    def top(self, options: Sequence[str] = ()) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+        """The processes inside, by the host's ids.
+
+        Args:
+            options: those of ps(1), which has to be installed then.
+
+        Returns:
+            The titles of the columns, and a row for each process.
+
+        Raises:
+            Conflict: it does not run.
+            ContainerNotFound: it is gone.
+            InvalidOption: ps does not take the options, or shows no process ids with them.
+            Unsupported: ps is not installed.
+        """
+        from pycontain.containers.processes import top
+
+        return top(self._now(), options)
 
     def remove(self, *, force: bool = False) -> None:
         """Remove it with its files, its anonymous volumes and its log.

@@ -16,7 +16,8 @@ from pycontain.runtime import events, kept, lifecycle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
     from pycontain._core import Launcher, Monitor, Waiting
     from pycontain.paths import Paths
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     Streams = tuple[int | None, int | None, int | None]
 
-__all__ = ["NO_STREAMS", "end", "freeze", "kill", "monitor", "start", "stop", "wait"]
+__all__ = ["NO_STREAMS", "end", "freeze", "kill", "monitor", "restart_policy", "start", "stop", "wait"]
 
 NO_STREAMS: Streams = (None, None, None)
 # between the end of a monitor and that of its lock
@@ -84,16 +85,14 @@ def _detached(paths: Paths, container: Kept, *, awaited: bool, tied: bool) -> by
     """What its monitor is told of it."""
     record = container.record
     options = record.options
-    log, restart = lifecycle.log(options), lifecycle.restart(options)
+    log = lifecycle.log(options)
     timeout = record.stop_timeout
     document: dict[str, object] = {
         "stdin": bool(options.get("stdin")),
         "stdin_once": record.stdin_once,
         "awaited": awaited,
         "tied": tied,
-        "restart": {"on-failure": {"most": restart.most}}
-        if restart.policy == "on-failure"
-        else restart.policy,
+        "restart": restart_policy(options),
         "stop_signal": record.stop_signal,
         "stop_timeout": None if timeout is None else math.ceil(timeout),
     }
@@ -104,6 +103,12 @@ def _detached(paths: Paths, container: Kept, *, awaited: bool, tied: bool) -> by
     if options.get("remove"):
         document["remove"] = {"directory": container.path, "name": f"{paths.names}/{record.name}"}
     return json.dumps(document).encode()
+
+
+def restart_policy(options: Mapping[str, Any]) -> object:
+    """As a monitor takes it."""
+    restart = lifecycle.restart(options)
+    return {"on-failure": {"most": restart.most}} if restart.policy == "on-failure" else restart.policy
 
 
 def _health(record: Record) -> dict[str, object]:

@@ -1,0 +1,129 @@
+"""The processes of a container, as docker's `top` shows them: by the host's ids, and the columns of ps(1)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+
+from pycontain.errors import Conflict, InvalidOption, Unsupported
+from pycontain.runtime import kept
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pycontain.runtime.kept import Kept
+
+__all__ = ["top"]
+
+_ROOT = "/sys/fs/cgroup"
+_TITLES = ("UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD")
+_DAY = 86400
+
+
+def top(container: Kept, options: Sequence[str]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """The titles, and a row for each process; see `Container.top`."""
+    if not container.state.is_alive:
+        raise Conflict(f'container "{container.record.name}" is not running', hint="start it first")
+    pids = _inside(container)
+    if options:
+        return _by_ps(pids, options)
+    return _TITLES, tuple(row for pid in sorted(pids) if (row := _row(pid)) is not None)
+
+
+def _inside(container: Kept) -> set[int]:
+    """Of its control group; where it has none, of its first process's pid namespace."""
+    group = kept.cgroup(container)
+    if group is not None:
+        for directory in (_ROOT, f"{_ROOT}/freezer", f"{_ROOT}/pids"):
+            with contextlib.suppress(OSError), open(f"{directory}{group}/cgroup.procs") as file:
+                return {int(line) for line in file}
+    own = _namespace(container.state.pid)
+    return {
+        int(name) for name in os.listdir("/proc") if name.isdigit() and own and _namespace(int(name)) == own
+    }
+
+
+def _namespace(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    except OSError:
+        return ""
+
+
+def _row(pid: int) -> tuple[str, ...] | None:
+    """As `ps -ef` has it; None: it has ended."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            before, _, after = file.read().rpartition(")")
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            words = file.read().rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
+        uid = os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        return None
+    fields = after.split()
+    ticks = os.sysconf("SC_CLK_TCK")
+    busy, age = (int(fields[11]) + int(fields[12])) / ticks, _uptime() - int(fields[19]) / ticks
+    name = before.partition("(")[2]
+    return (
+        _user(uid),
+        str(pid),
+        fields[1],
+        f"{min(99, int(100 * busy / age)) if age > 0 else 0}",
+        _started(time.time() - age, age),
+        _terminal(int(fields[4])),
+        time.strftime("%H:%M:%S", time.gmtime(busy)),
+        words or f"[{name}]",
+    )
+
+
+def _uptime() -> float:
+    with open("/proc/uptime") as file:
+        return float(file.read().split()[0])
+
+
+def _user(uid: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _started(moment: float, age: float) -> str:
+    return time.strftime("%H:%M" if age < _DAY else "%b%d", time.localtime(moment))
+
+
+def _terminal(device: int) -> str:
+    """Of the container's own devpts, or none."""
+    return "?" if device == 0 else f"pts/{device & 0xFF | device >> 12 & 0xFFF00}"
+
+
+def _by_ps(pids: set[int], options: Sequence[str]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    import subprocess
+
+    these = ["-q", ",".join(map(str, sorted(pids)))]
+    try:
+        done = subprocess.run(["ps", *options, *these], capture_output=True, text=True, check=False)
+        if done.returncode != 0:  # some options exclude that one
+            done = subprocess.run(["ps", *options], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise Unsupported("`ps` is not installed", hint="without options it is not needed") from None
+    if done.returncode != 0:
+        said = (done.stderr.strip() or "nothing").splitlines()[0]
+        raise InvalidOption(f"ps does not take `{' '.join(options)}`: {said}")
+    head, *lines = done.stdout.splitlines() or [""]
+    titles = tuple(head.split())
+    if "PID" not in titles:
+        raise InvalidOption(f"ps shows no column PID with `{' '.join(options)}`")
+    column = titles.index("PID")
+    return titles, tuple(_of_these(lines, pids, column, len(titles)))
+
+
+def _of_these(lines: Sequence[str], pids: set[int], column: int, count: int) -> Iterator[tuple[str, ...]]:
+    for line in lines:
+        cells = line.split(None, count - 1)
+        if len(cells) > column and cells[column].isdigit() and int(cells[column]) in pids:
+            yield tuple(cells)
