@@ -142,11 +142,12 @@ class Engine:
             StartError: it could not be started; `CommandNotFound` when there is no such command.
         """
         options["remove"] = True
+        launcher = self._get_launcher()  # it removes what is made from here on
         container = self._prepare(image, args, options, keep=False)
         if isinstance(input, str):
             input = input.encode()
         with container:
-            ended, out, err, _notes = self._get_launcher().run(
+            ended, out, err, _notes = launcher.run(
                 container.prepared.config,
                 input=input,
                 timeout=timeout,
@@ -197,10 +198,11 @@ class Engine:
                 tied = bool(options.get("remove")) and not options.get("name")
                 status = container.show(start=True, detach_keys=detach_keys, end_by_signals=True, tied=tied)
             return status or 0
+        launcher = self._get_launcher()  # as in `run`
         with self._prepare(image, args, options, keep=False) as prepared:
 
             def start(streams: tuple[int, int, int]) -> Process:
-                return self._get_launcher().start(
+                return launcher.start(
                     prepared.prepared.config, streams, ephemeral=prepared.path, lock=prepared.lock
                 )
 

@@ -69,9 +69,10 @@ fn contiguous(map: &str) -> u32 {
     }
 }
 
+/// Where it is looked for when it is started.
 fn installed(tool: &str) -> bool {
-    let path = std::env::var("PATH").unwrap_or_default();
-    path.split(':').chain(["/usr/bin"]).any(|directory| fs::metadata(format!("{directory}/{tool}")).is_ok())
+    let path = std::env::var("PATH").unwrap_or_else(|_| "/bin:/usr/bin".to_owned());
+    path.split(':').any(|directory| fs::metadata(format!("{directory}/{tool}")).is_ok())
 }
 
 /// The first range of at least [`ENOUGH`] ids that `file` gives this user, by name or number ([subuid(5)]).
