@@ -462,6 +462,27 @@ $ pycontain save hello:1 | tar -x -O manifest.json
 Of docker.io by its search; of other registries (`registry.lan:5000/TERM`) by their catalogue, whose names
 must contain the term. `REGISTRY` is docker.io when it is left out.
 """,
+    "system start": """\
+Those with `--restart always`, and those with `--restart unless-stopped` that nobody had stopped. Containers
+do without a daemon, so something has to call this after a boot; with systemd:
+
+```ini
+# /etc/systemd/system/pycontain.service
+[Unit]
+Description=Containers that are to run
+After=network-online.target
+Wants=network-online.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+KillMode=none
+ExecStart=/usr/local/bin/pycontain system start
+
+[Install]
+WantedBy=multi-user.target
+```
+""",
     "tag": """\
 An image that had the target's name before loses it.
 """,

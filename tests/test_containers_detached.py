@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 import containers
+import leftovers
 import pytest
 from pycontain.errors import (
     CommandNotFound,
@@ -359,3 +360,27 @@ def test_detach_keys() -> None:
     for wrong in ("ctrl-", "ab", "ctrl-1", "é"):
         with pytest.raises(InvalidOption):
             detach_keys(wrong)
+
+
+def test_what_is_to_run_is_started_after_a_boot(own: Engine, fresh_cli: containers.Cli) -> None:
+    policies = {"always": "always", "stopped": "always", "left": "unless-stopped", "unless": "unless-stopped"}
+    for name, policy in policies.items():
+        own.start("busybox", ["sleep", "1000"], name=name, restart=policy)
+    own.start("busybox", ["sleep", "1000"], name="never")
+    own.start("busybox", ["sleep", "1000"], name="gone", remove=True)
+    own.create("busybox", name="made", restart="always")
+    for name in ("stopped", "left"):
+        own.containers.get(name).stop()
+    for container in own.containers.list():  # what a boot does, as far as a container can tell
+        monitor = leftovers.processes()[container.inspect()["State"]["Pid"]].parent
+        os.kill(monitor, signal.SIGKILL)
+    wait_until(lambda: own.containers.list() == ())
+    shown = fresh_cli("ps", "-a", "--format", "{{.Names}} {{.Status}}").stdout.decode()
+    assert "always Exited (255)" in shown
+    started = fresh_cli("system", "start")
+    assert (started.returncode, started.stdout.split()) == (0, [b"always", b"stopped", b"unless"])
+    assert {one.name for one in own.containers.list()} == {"always", "stopped", "unless"}
+    assert {one.name for one in own.containers.list(all=True)} == {*policies, "never", "made"}
+    assert fresh_cli("system", "start").stdout == b""
+    for container in own.containers.list(all=True):
+        container.remove(force=True)

@@ -95,6 +95,7 @@ GROUPS = {
             "df": ("system_df", "Show what is kept on disk"),
             "events": COMMANDS["events"],
             "prune": ("system_prune", "Remove what nothing uses"),
+            "start": ("system_start", "Start the containers that are to run after a boot"),
         },
     ),
 }

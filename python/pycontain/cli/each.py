@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["each"]
+__all__ = ["each", "failed"]
 
 
 def each(
@@ -34,10 +34,15 @@ def each(
         try:
             done = act(name)
         except PycontainError as error:
-            typer.echo(f"pycontain: {in_flags(str(error))}", err=True)
-            if error.hint:
-                typer.echo(f"hint: {in_flags(error.hint)}", err=True)
+            failed(error)
             status = status if missing_is_done and isinstance(error, NotFound) else 1
             continue
         typer.echo(name if shown is None else shown(done))
     return status
+
+
+def failed(error: PycontainError) -> None:
+    """Tell of a failure after which the command goes on."""
+    typer.echo(f"pycontain: {in_flags(str(error))}", err=True)
+    if error.hint:
+        typer.echo(f"hint: {in_flags(error.hint)}", err=True)

@@ -7,7 +7,7 @@ from pycontain.runtime import kept
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Unpack
 
     from pycontain._core import Launcher
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pycontain.containers.listing import Summary
     from pycontain.containers.metering import Stats
     from pycontain.containers.removal import Removed
+    from pycontain.errors import PycontainError
     from pycontain.images import Images
     from pycontain.paths import Paths
 
@@ -63,6 +64,39 @@ class Containers:
         from pycontain.containers.listing import select, summary
 
         return tuple(map(summary, select(self._paths, self._images, filters, all=all, last=last)))
+
+    def start_again(self) -> Iterator[tuple[Container, PycontainError | None]]:
+        """Start the containers that are to run after a boot of the machine.
+
+        Those with `restart="always"`, and those with `restart="unless-stopped"` that nobody stopped. What was
+        to be removed at its end is removed.
+
+        Yields:
+            Each, and why it could not be started, if so.
+        """
+        from pycontain.errors import PycontainError
+        from pycontain.runtime import lifecycle
+
+        for found in sorted(kept.all_of(self._paths), key=lambda one: one.record.created):
+            options = found.record.options
+            policy = lifecycle.restart(options).policy
+            wanted = policy == "always" or (policy == "unless-stopped" and not found.state.stopped_by_user)
+            if (
+                found.state.is_alive
+                or found.state.status == "created"
+                or not (wanted or options.get("remove"))
+            ):
+                continue
+            container = self._handle(found)
+            if found.record.options.get("remove"):
+                container.remove()
+                continue
+            try:
+                container.start()
+            except PycontainError as error:
+                yield container, error
+            else:
+                yield container, None
 
     def stats(self, names: Iterable[str] = (), *, all: bool = False) -> tuple[Stats, ...]:
         """What containers use now, read at once; takes a tenth of a second, to see how busy they are.

@@ -145,6 +145,8 @@ def _settled(paths: Paths, path: str, record: Record) -> State:
     state = records.read_state(path)
     if not state.is_alive:
         return state
+    if state.cgroup:
+        _remove_cgroup(state.cgroup)
     state = records.changed(
         state,
         status="exited",
@@ -157,6 +159,14 @@ def _settled(paths: Paths, path: str, record: Record) -> State:
     records.write_state(path, state)
     events.of_container(paths, "die", record, exitCode=str(_KILLED))
     return state
+
+
+def _remove_cgroup(name: str) -> None:
+    """What a monitor that was killed left of it: empty, as its processes went with the monitor."""
+    root = "/sys/fs/cgroup"
+    for hierarchy in ("", *staging.names(root)):
+        with contextlib.suppress(OSError):
+            os.rmdir(f"{root}/{hierarchy}/{name}")
 
 
 def _locked(parent: str) -> set[int]:
