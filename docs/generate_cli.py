@@ -107,6 +107,21 @@ $ pycontain inspect --format '{{.State.Status}} {{.Config.Labels.tier}}' web
 created front
 ```
 """,
+    "cp": """\
+The container may run or not. As with docker's: a directory that is there gets the source as one more
+member; `DIR/.` stands for what is in a directory; with `-` a tar is read or written. What is copied into it
+belongs to its root, what is copied out of it to the caller, unless `--archive`. The work in the container is
+done by a process inside, so that no link leads to a file of the host.
+
+```console
+$ pycontain create --name box host true > /dev/null
+$ echo hello > /tmp/greeting && pycontain cp /tmp/greeting box:/srv
+$ pycontain cp box:/srv/greeting - | tar -xO
+hello
+$ pycontain rm box
+box
+```
+""",
     "create": """\
 The options are those of [pycontain run](#pycontain-run). The id goes to stdout.
 """,

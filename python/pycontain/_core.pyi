@@ -167,7 +167,7 @@ class Launcher:
         lock: int | None = None,
     ) -> tuple[Exit | None, bytes, bytes, list[str]]: ...
     # `copy`: an fd of a file on the directory's file system, gets the bytes of `source` as they come
-    # `flush`: the disk begins to write meanwhile
+    # `flush`: the disk begins to write meanwhile; `owners`: files belong to whom the archive says
     # `lock`: held open until nothing is written any more, even if this process is killed
     def unpack(
         self,
@@ -176,6 +176,7 @@ class Launcher:
         *,
         whiteouts: bool = True,
         flush: bool = False,
+        owners: bool = True,
         copy: int | None = None,
         lock: int | None = None,
     ) -> Unpacked: ...

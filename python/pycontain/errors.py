@@ -5,6 +5,7 @@
     ├── NotFound (LookupError)
     │   ├── ImageNotFound
     │   ├── ContainerNotFound
+    │   ├── PathNotFound
     │   ├── NetworkNotFound
     │   └── VolumeNotFound
     ├── Conflict
@@ -60,6 +61,10 @@ class ImageNotFound(NotFound):
 
 class ContainerNotFound(NotFound):
     """No container of this name or id."""
+
+
+class PathNotFound(NotFound):
+    """No such file or directory, in a container or on the host."""
 
 
 class NetworkNotFound(NotFound):

@@ -18,6 +18,7 @@ COMMANDS = {
     "run": ("run", "Create a container from an image and run a command in it"),
     "attach": ("attach", "Show what a container writes, and let it read what is typed"),
     "commit": ("commit", "Make an image of a container"),
+    "cp": ("cp", "Copy files between a container and the host"),
     "create": ("create", "Make a container, and start nothing"),
     "diff": ("diff", "Show what a container changed in its image"),
     "events": ("events", "Show what happens, as it happens"),
@@ -54,7 +55,7 @@ COMMANDS = {
     "wait": ("wait", "Wait until containers do not run"),
 }
 _OF_CONTAINERS = (
-    "attach commit create diff exec export kill logs pause port rename restart rm run start stats stop "
+    "attach commit cp create diff exec export kill logs pause port rename restart rm run start stats stop "
     "top unpause update wait"
 ).split()
 # name: (what it is about, its commands); `pycontain image rm` is the same function as `pycontain rmi`

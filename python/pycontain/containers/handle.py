@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import IO, Any, Unpack
 
     from pycontain._core import Launcher, Packed
+    from pycontain.containers.copying import Copier
     from pycontain.containers.executing import ExecOptions
     from pycontain.containers.logs import LogEntry
     from pycontain.containers.metering import Stats
@@ -413,6 +414,78 @@ class Container:
         """
         found = self._launcher().changes(self._kept.config, skip=self._kept.mount_points)
         return tuple(FileChange(kind, os.fspath(path)) for kind, path in found)
+
+    def copy_in(
+        self,
+        source: str | os.PathLike[str],
+        path: str,
+        *,
+        archive: bool = False,
+        follow: bool = False,
+    ) -> None:
+        """Copy a file or directory of the host to `path`, as docker's `cp` does. It need not run.
+
+        Args:
+            source: `DIR/.` stands for what is in the directory.
+            path: a directory that is there gets the source as one more member.
+            archive: numbers of owners stay; else all belongs to the container's root.
+            follow: of a source that is a link, copy what it leads to.
+
+        Raises:
+            PathNotFound: there is no such source, or no directory to put it in.
+            InvalidOption: a directory cannot become a file.
+            PycontainError: something could not be read or written.
+        """
+        self._copier.put(os.fspath(source), path, archive=archive, follow=follow)
+
+    def copy_out(
+        self,
+        path: str,
+        target: str | os.PathLike[str],
+        *,
+        archive: bool = False,
+        follow: bool = False,
+    ) -> None:
+        """Copy what is at `path` to the host; with `archive` owners stay, else all belongs to the caller.
+
+        Raises:
+            PathNotFound: there is nothing, or no directory to put it in.
+            InvalidOption: a directory cannot become a file.
+            PycontainError: something could not be read or written.
+        """
+        self._copier.get(path, os.fspath(target), archive=archive, follow=follow)
+
+    def put_archive(self, source: int, path: str) -> None:
+        """Unpack a tar, read from an fd, in the directory `path`; otherwise as `copy_in`."""
+        self._copier.put_tar(source, path)
+
+    def get_archive(self, path: str, target: int, *, follow: bool = False) -> None:
+        """Write a tar of what is at `path` to an fd; otherwise as `copy_out`."""
+        self._copier.get_tar(path, target, follow=follow)
+
+    def read_bytes(self, path: str) -> bytes:
+        """The content of a file in it; it need not run.
+
+        Raises:
+            PathNotFound: there is none.
+            InvalidOption: it is no file.
+        """
+        return self._copier.read(path)
+
+    def write_bytes(self, path: str, data: bytes, *, mode: int = 0o644) -> None:
+        """Make, or replace, a file in it; its directory must be there.
+
+        Raises:
+            PathNotFound: there is no such directory.
+            InvalidOption: it is a directory.
+        """
+        self._copier.write(path, data, mode)
+
+    @property
+    def _copier(self) -> Copier:
+        from pycontain.containers.copying import Copier
+
+        return Copier(self._paths, self._kept, self._launcher)
 
     def export(self, target: str | os.PathLike[str] | IO[bytes]) -> None:
         """Write all of its files as a tar, as it sees them; not what is mounted there.

@@ -64,6 +64,8 @@ pub struct Unpacking<'a> {
     pub layer: bool,
     /// The disk begins to write while more is unpacked.
     pub flush: bool,
+    /// Files belong to whom the archive says, if the launcher can give them away.
+    pub owners: bool,
     /// A file on the same file system that gets the archive's bytes.
     pub copy: Option<BorrowedFd<'a>>,
     /// Held until nothing is written any more, even when this process is killed.
@@ -192,12 +194,12 @@ impl Launcher {
 
     /// Unpacks an archive with the ids that the launcher can give; not synced.
     pub fn unpack(&self, unpacking: &Unpacking<'_>, interrupted: Interrupted<'_>) -> Result<Unpacked, Error> {
-        let Unpacking { archive, directory, layer, flush, copy, lock } = *unpacking;
+        let Unpacking { archive, directory, layer, flush, owners, copy, lock } = *unpacking;
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let directory = open(directory, flags, Mode::empty()).during("open the directory")?;
         let mut fds = vec![archive, directory.as_fd()];
         fds.extend(copy.into_iter().chain(lock));
-        let request = Request::Unpack { layer, copy: copy.is_some(), flush };
+        let request = Request::Unpack { layer, copy: copy.is_some(), flush, owners };
         match self.wait(&request, &fds, interrupted)? {
             Event::Unpacked(unpacked) => Ok(unpacked),
             Event::Done(Some(failure)) => Err(Error::Failed(failure)),

@@ -38,5 +38,5 @@ pub use digest::Digest;
 pub use error::Error;
 pub use name::EntryName;
 pub use options::{Devices, Limits, Options, OverlayXattr, Ownership, Whiteouts};
-pub use pack::{Content, PackOptions, Packed, pack};
+pub use pack::{Content, PackOptions, Packed, Scope, pack};
 pub use unpack::{Unpacked, unpack, unpack_and_keep};

@@ -58,6 +58,19 @@ pub struct PackOptions {
     pub threads: Option<NonZero<usize>>,
     /// Paths without a leading slash that are left out, with all that is in them.
     pub skip: Vec<Vec<u8>>,
+    pub scope: Scope,
+}
+
+/// How much of a directory is packed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything, and the directory itself as `./`.
+    #[default]
+    All,
+    /// Everything in it.
+    Contents,
+    /// What has this name there, and all that is in it; in the archive it has the other name.
+    Only { name: Vec<u8>, called: Vec<u8> },
 }
 
 /// What was packed.
@@ -119,6 +132,7 @@ struct Packer {
     content: Content,
     latest: Option<i64>,
     skip: HashSet<Vec<u8>>,
+    scope: Scope,
     /// The first path of each file that has several, by device and inode number.
     links: HashMap<(u64, u64), Vec<u8>>,
     entries: u64,
@@ -132,6 +146,7 @@ impl Packer {
             content: options.content,
             latest: options.latest,
             skip: options.skip.iter().cloned().collect(),
+            scope: options.scope.clone(),
             links: HashMap::new(),
             entries: 0,
         }
@@ -141,6 +156,22 @@ impl Packer {
         if self.skip.contains(found.path) {
             return Ok(Next::Pass);
         }
+        let scope = std::mem::take(&mut self.scope);
+        let next = match &scope {
+            Scope::Contents | Scope::Only { .. } if found.path.is_empty() => Ok(Next::Enter),
+            Scope::All | Scope::Contents => self.add_as(found),
+            Scope::Only { name, called } => match found.path.strip_prefix(&name[..]) {
+                Some(rest @ ([] | [b'/', ..])) => {
+                    self.add_as(&Found { path: &[called, rest].concat(), ..*found })
+                }
+                _ => Ok(Next::Pass),
+            },
+        };
+        self.scope = scope;
+        next
+    }
+
+    fn add_as(&mut self, found: &Found<'_>) -> Result<Next, Error> {
         if self.content == Content::Layer {
             if is_overlay_whiteout(&found.stat) {
                 let parent = found.path.len() - found.name.len();

@@ -15,12 +15,13 @@ use std::process::Command;
 
 use nix::sys::stat::{Mode, SFlag, UtimensatFlags, makedev, mknod, utimensat};
 use nix::sys::time::TimeSpec;
-use pycontain_layer::{Compression, Content, Digest, Error, PackOptions, Packed, pack};
+use pycontain_layer::{Compression, Content, Digest, Error, PackOptions, Packed, Scope, pack};
 use pycontain_sys::xattr;
 use sandbox::{Sandbox, Tree, look};
 use sha2::{Digest as _, Sha256};
 
 const LAYER: PackOptions = PackOptions {
+    scope: Scope::All,
     content: Content::Layer,
     compression: Compression::None,
     latest: None,

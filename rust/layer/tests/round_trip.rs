@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use pycontain_layer::{Compression, Content, Options, PackOptions, Whiteouts, pack};
+use pycontain_layer::{Compression, Content, Options, PackOptions, Scope, Whiteouts, pack};
 use sandbox::{Sandbox, Seen, Tree, is_root, options};
 
 #[derive(Debug, Clone)]
@@ -136,7 +136,7 @@ proptest! {
         prop_assert_eq!(&sandbox.tree(), &expected);
 
         let compression = [Compression::None, Compression::Gzip, Compression::Zstd][compression];
-        let tree = PackOptions { content: Content::Tree, compression, latest: None, threads: None, skip: Vec::new() };
+        let tree = PackOptions { content: Content::Tree, compression, latest: None, threads: None, skip: Vec::new(), scope: Scope::All };
         let packed = |sandbox: &Sandbox| {
             let mut bytes = Vec::new();
             let packed = pack(File::open(sandbox.root()).unwrap().as_fd(), &mut bytes, &tree).unwrap();

@@ -131,7 +131,7 @@ impl Launcher {
     }
 
     #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
-    #[pyo3(signature = (source, directory, *, whiteouts=true, flush=false, copy=None, lock=None))]
+    #[pyo3(signature = (source, directory, *, whiteouts=true, flush=false, owners=true, copy=None, lock=None))]
     fn unpack(
         &self,
         python: Python<'_>,
@@ -139,6 +139,7 @@ impl Launcher {
         directory: PathBuf,
         whiteouts: bool,
         flush: bool,
+        owners: bool,
         copy: Option<i32>,
         lock: Option<i32>,
     ) -> PyResult<Unpacked> {
@@ -151,6 +152,7 @@ impl Launcher {
             directory: &directory,
             layer: whiteouts,
             flush,
+            owners,
             copy: copy.as_ref().map(AsFd::as_fd),
             lock: lock.as_ref().map(AsFd::as_fd),
         };

@@ -23,7 +23,7 @@ use crate::outside::{self, Order};
 use crate::ranges::Ranges;
 use crate::scratch::{Pool, Root, Scratch};
 use crate::tokens::Token;
-use crate::{probe, sweeper};
+use crate::{probe, sweeper, unpack};
 
 mod detached;
 mod errands;
@@ -211,7 +211,10 @@ impl Launcher {
                 let answer = fds.first().is_some_and(|path| probe::idmap(path, self.user_namespace.as_ref()));
                 channel::tell(&handle, &Event::Idmap(answer), &[]);
             }
-            Request::Unpack { layer, copy, flush } => self.unpack(layer, copy, flush, handle, fds),
+            Request::Unpack { layer, copy, flush, owners } => {
+                let options = unpack::options(self.facts.privilege, layer, flush, owners);
+                self.unpack(options, copy, handle, fds);
+            }
             Request::Sync { name } => self.sync(&name, handle, fds),
             Request::Pack => self.pack(handle, fds),
             Request::Changes => self.compare(handle, fds),

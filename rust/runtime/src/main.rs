@@ -9,6 +9,7 @@
 //! * `init` (and `file_tree`, `execute`): the first process inside, cloned by `outside` as a child of the launcher; ends in
 //!   the container's command;
 //! * monitors (`monitor`): forks that outlive the launcher, each the parent of one detached container's init;
+//! * `files`: this executable once more, as a process in a container: looks at its files, and packs and unpacks them there;
 //! * errands (`sweeper`, `unpack`, `pack`, `view`): forks that remove what is large or was left behind, and that unpack,
 //!   pack and compare layers.
 
@@ -21,6 +22,7 @@ mod devices;
 mod execute;
 mod failure;
 mod file_tree;
+mod files;
 mod init;
 mod launcher;
 mod layers;
@@ -40,10 +42,16 @@ mod unpack;
 mod user;
 mod view;
 
+use std::ffi::OsString;
+
 use pycontain_runtime::protocol::CHANNEL;
 use pycontain_sys::process;
 
 fn main() {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if !words.is_empty() {
+        process::exit(files::run(&words));
+    }
     let started = process::adopt_fd(CHANNEL).map_err(|errno| format!("no channel: {errno}"));
     // Whatever else the engine's process had open without close-on-exec is not ours, nor a container's.
     let outcome = started.and_then(|channel| {

@@ -345,7 +345,12 @@ impl Monitor<'_> {
                 channel::tell(&starter, &Event::Started { pid: run.pid() }, &[pidfd.as_fd()]);
                 if self.detached.awaited {
                     let tied = self.detached.tied;
-                    self.clients.push(Client { socket: starter, waits: Some(Waits::ForAll), tied, gone: false });
+                    self.clients.push(Client {
+                        socket: starter,
+                        waits: Some(Waits::ForAll),
+                        tied,
+                        gone: false,
+                    });
                 }
             }
             self.control = None;

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use pycontain_layer::{Content, Error, Kind, Lower, PackOptions};
+use pycontain_layer::{Content, Error, Kind, Lower, PackOptions, Scope};
 use pycontain_plan::Privilege;
 use pycontain_runtime::protocol::{
     Change, ChangeKind, Changes, Compression, Event, Failure, Pack, Packed, Packing, Reason,
@@ -52,6 +52,7 @@ fn pack(
         latest: packing.latest,
         threads: None,
         skip: relative(&skip),
+        scope: Scope::All,
     };
     let packed =
         pycontain_layer::pack(root.as_fd(), File::from(target), &options).map_err(|error| failure(&error))?;

@@ -43,11 +43,15 @@ pub(crate) fn run(options: Options, fds: Fds, handle: &OwnedFd) {
 }
 
 /// `layer`: `.wh.` entries are whiteouts.
-pub(crate) fn options(privilege: Privilege, layer: bool, flush: bool) -> Options {
+pub(crate) fn options(privilege: Privilege, layer: bool, flush: bool, owners: bool) -> Options {
     let root = privilege == Privilege::Root;
     let xattr = if root { OverlayXattr::Trusted } else { OverlayXattr::User };
     Options {
-        ownership: if privilege == Privilege::SingleId { Ownership::Ignore } else { Ownership::Keep },
+        ownership: if owners && privilege != Privilege::SingleId {
+            Ownership::Keep
+        } else {
+            Ownership::Ignore
+        },
         whiteouts: if layer { Whiteouts::Overlay(xattr) } else { Whiteouts::Plain },
         devices: if root { Devices::Create } else { Devices::Refuse },
         flush,

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use nix::sys::signal::Signal;
 use pycontain_cgroup::Parent;
+use pycontain_layer::Options;
 use pycontain_plan::HostFacts;
 use pycontain_runtime::protocol::{Event, Failure, Reason};
 use pycontain_sys::{process, socket};
@@ -28,21 +29,13 @@ enum Without {
 }
 
 impl Launcher {
-    pub(super) fn unpack(
-        &mut self,
-        layer: bool,
-        copy: bool,
-        flush: bool,
-        handle: OwnedFd,
-        fds: Vec<OwnedFd>,
-    ) {
+    pub(super) fn unpack(&mut self, options: Options, copy: bool, handle: OwnedFd, fds: Vec<OwnedFd>) {
         let mut fds = fds.into_iter();
         let (Some(archive), Some(directory)) = (fds.next(), fds.next()) else { return };
         let copy = if copy { fds.next() } else { None };
         let fds = unpack::Fds { archive, directory, copy, held: fds.collect() };
-        let privilege = self.facts.privilege;
         let begun = sweeper::beside(|| {
-            unpack::run(unpack::options(privilege, layer, flush), fds, &handle);
+            unpack::run(options, fds, &handle);
             Ok(())
         });
         self.begin(begun, "unpack the archive", handle, Without::Kill);

@@ -1,0 +1,115 @@
+//! Runs in: a container, as one more process of its own: what `cp` does inside.
+//!
+//! It is in the container's namespaces, with the container's root and ids: no link and no race can lead it out. Streams are
+//! tars; what fails is told on stderr, by one line.
+//!
+//! ```text
+//!  stat PATH follow|stay           JSON on stdout; exit status 2: there is no such path
+//!  pack PATH NAME                  what is at PATH, as NAME; no NAME: what is in the directory PATH
+//!  unpack DIRECTORY                stdin, into it
+//! ```
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use pycontain_layer::{Compression, Content, Devices, Options, PackOptions, Scope, Whiteouts};
+
+const MISSING: i32 = 2;
+
+/// The exit status.
+pub(crate) fn run(words: &[OsString]) -> i32 {
+    let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+    let done = match words[..] {
+        [b"stat", path, follow] => stat(at(path), follow == b"follow"),
+        [b"pack", path, called] => pack(at(path), called),
+        [b"unpack", directory] => unpack(at(directory)),
+        _ => Err((1, "nothing that it could do".to_owned())),
+    };
+    done.map_or_else(
+        |(status, why)| {
+            eprintln!("{why}");
+            status
+        },
+        |()| 0,
+    )
+}
+
+type Done = Result<(), (i32, String)>;
+
+fn at(path: &[u8]) -> &Path {
+    Path::new(std::ffi::OsStr::from_bytes(path))
+}
+
+fn failed(path: &Path, errno: Errno) -> (i32, String) {
+    let status = if matches!(errno, Errno::ENOENT | Errno::ENOTDIR) { MISSING } else { 1 };
+    (status, format!("`{}`: {}", path.display(), errno.desc().to_lowercase()))
+}
+
+fn of(error: &io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or_default())
+}
+
+fn stat(path: &Path, follow: bool) -> Done {
+    let found = if follow { fs::metadata(path) } else { fs::symlink_metadata(path) };
+    let found = found.map_err(|error| failed(path, of(&error)))?;
+    // With its links resolved, as others can change them meanwhile.
+    let real = if follow { fs::canonicalize(path) } else { Ok(path.to_owned()) };
+    let real = real.map_err(|error| failed(path, of(&error)))?;
+    let target = fs::read_link(path).map(|target| target.into_os_string().into_vec()).unwrap_or_default();
+    let document = serde_json::json!({
+        "path": real.into_os_string().into_vec(),
+        "mode": found.mode(),
+        "size": found.size(),
+        "mtime": found.mtime(),
+        "link": target,
+    });
+    println!("{document}");
+    Ok(())
+}
+
+fn open(path: &Path) -> Result<OwnedFd, (i32, String)> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    nix::fcntl::open(path, flags, Mode::empty()).map_err(|errno| failed(path, errno))
+}
+
+fn pack(path: &Path, called: &[u8]) -> Done {
+    let (directory, scope) = match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) if !called.is_empty() => {
+            let name = name.as_bytes().to_vec();
+            (parent, Scope::Only { name, called: called.to_vec() })
+        }
+        _ => (path, Scope::Contents),
+    };
+    let directory = open(directory)?;
+    let options = PackOptions {
+        content: Content::Tree,
+        compression: Compression::None,
+        latest: None,
+        threads: None,
+        skip: Vec::new(),
+        scope,
+    };
+    let target = File::from(own(io::stdout().as_fd())?);
+    pycontain_layer::pack(directory.as_fd(), target, &options)
+        .map(drop)
+        .map_err(|error| (1, error.to_string()))
+}
+
+fn unpack(directory: &Path) -> Done {
+    let root = open(directory)?;
+    let options = Options { whiteouts: Whiteouts::Plain, devices: Devices::Refuse, ..Options::default() };
+    let source = File::from(own(io::stdin().as_fd())?);
+    pycontain_layer::unpack(source, root.as_fd(), &options).map(drop).map_err(|error| (1, error.to_string()))
+}
+
+fn own(stream: std::os::fd::BorrowedFd<'_>) -> Result<OwnedFd, (i32, String)> {
+    stream.try_clone_to_owned().map_err(|error| failed(Path::new("stream"), of(&error)))
+}

@@ -1,0 +1,171 @@
+"""Files into and out of containers, running or not, and that no link leads out of one."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import subprocess
+import tarfile
+from typing import TYPE_CHECKING
+
+import containers
+import pytest
+from pycontain.errors import InvalidOption, PathNotFound, PycontainError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pycontain import Container, Engine
+
+pytestmark = pytest.mark.timeout(containers.seconds(60) + 60)
+
+
+@pytest.fixture
+def own(fresh: Engine, busybox_layer: bytes, tmp_path: Path) -> Iterator[Engine]:
+    """An engine with an image of busybox; its containers are removed."""
+    archive = tmp_path / "busybox.tar"
+    archive.write_bytes(busybox_layer)
+    fresh.images.import_(archive, "busybox", changes=['CMD ["sh"]'])
+    yield fresh
+    for container in fresh.containers.list(all=True):
+        container.remove(force=True)
+
+
+@pytest.fixture(params=["running", "stopped"])
+def box(own: Engine, request: pytest.FixtureRequest) -> Container:
+    """A container in both of its states."""
+    if request.param == "running":
+        return own.start("busybox", ["sleep", "1000"], name="box")
+    return own.create("busybox", ["sleep", "1000"], name="box")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A directory with a file, one below, and links."""
+    root = tmp_path / "tree"
+    (root / "below").mkdir(parents=True)
+    (root / "file").write_text("text")
+    (root / "below" / "deep").write_bytes(bytes(range(256)) * 1000)
+    (root / "link").symlink_to("/etc/shadow")
+    (root / "file").chmod(0o640)
+    return root
+
+
+def names(root: Path) -> list[str]:
+    return sorted(os.path.relpath(path, root) for path in root.rglob("*"))
+
+
+def test_directory_comes_back_as_it_went(box: Container, tree: Path, tmp_path: Path) -> None:
+    box.copy_in(tree, "/srv")  # made
+    box.copy_in(tree, "/srv")  # into it
+    box.copy_in(f"{tree}/.", "/other")
+    box.copy_out("/srv", tmp_path / "back")
+    box.copy_out("/srv/.", tmp_path / "back")
+    box.copy_out("/other", tmp_path / "back")
+    inside = names(tree)
+    back = tmp_path / "back"
+    assert names(back) == sorted(
+        [*inside, "tree", "other", *(f"tree/{n}" for n in inside), *(f"other/{n}" for n in inside)]
+    )
+    for directory in (back, back / "tree", back / "other"):
+        assert (directory / "below" / "deep").read_bytes() == (tree / "below" / "deep").read_bytes()
+        assert (directory / "file").stat().st_mode == (tree / "file").stat().st_mode
+        assert (directory / "file").stat().st_uid == os.getuid()
+        assert os.readlink(directory / "link") == "/etc/shadow"
+
+
+def test_file_is_named_replaced_or_put_into_a_directory(box: Container, tree: Path, tmp_path: Path) -> None:
+    box.copy_in(tree / "file", "/named")
+    box.copy_in(tree / "file", "/tmp/")
+    assert box.read_bytes("/named") == box.read_bytes("/tmp/file") == b"text"
+    box.write_bytes("/named", b"other")
+    box.copy_out("/named", tmp_path)
+    box.copy_out("/named", tree / "file")
+    assert (tmp_path / "named").read_bytes() == (tree / "file").read_bytes() == b"other"
+
+
+def test_tars_go_in_and_out(box: Container, fresh_cli: containers.Cli) -> None:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        member = tarfile.TarInfo("made/by")
+        member.size, member.uid = 4, 1000
+        tar.addfile(member, io.BytesIO(b"tar!"))
+    assert fresh_cli("cp", "-", "box:/tmp", input=stream.getvalue()).returncode == 0
+    out = fresh_cli("cp", "box:/tmp/made", "-")
+    with tarfile.open(fileobj=io.BytesIO(out.stdout)) as tar:
+        assert sorted(tar.getnames()) == ["made", "made/by"]
+        assert tar.getmember("made/by").uid == 1000
+        content = tar.extractfile("made/by")
+        assert content is not None
+        assert content.read() == b"tar!"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["box:/missing", "/tmp"], "`/missing`: no such file or directory"),
+        (["/missing", "box:/"], "cannot copy `/missing`: no such file or directory"),
+        (["/etc/hostname", "box:/no/such"], "`/no`: no such file or directory"),
+        (["/etc/hostname", "box:/no/"], "cannot copy to `/no/`: there is no such directory"),
+        (["/etc", "box:/bin/busybox"], "cannot copy a directory to `/bin/busybox`"),
+        (["box:/etc", "/etc/hostname"], "cannot copy a directory to `/etc/hostname`"),
+        (["box:/etc/passwd", "/no/such/file"], "cannot copy to `/no/such`"),
+        (["/etc/hostname", "/tmp"], "one of the two has to be CONTAINER:PATH"),
+        (["nobody:/x", "/tmp"], "no such container: `nobody`"),
+    ],
+)
+def test_what_cannot_be_copied_is_told(
+    own: Engine, fresh_cli: containers.Cli, words: list[str], said: str
+) -> None:
+    own.create("busybox", name="box")
+    refused = fresh_cli("cp", *words)
+    assert refused.returncode == 1
+    assert said.encode() in refused.stderr
+    assert refused.stderr.count(b"pycontain: ") == 1
+
+
+def test_links_lead_nowhere_but_inside(box: Container, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    (secret / "key").write_text("of the host")
+    box.write_bytes("/tmp/inside", b"inside")
+    links = tmp_path / "links"
+    links.mkdir()
+    (links / "out").symlink_to(secret)
+    box.copy_in(links, "/links")
+    with pytest.raises(PathNotFound):
+        box.read_bytes("/links/out/key")
+    with pytest.raises(PathNotFound):
+        box.write_bytes("/links/out/new", b"x")
+    box.copy_out("/links", tmp_path / "back")
+    assert os.readlink(tmp_path / "back" / "out") == str(secret)
+    assert names(secret) == ["key"]
+    with pytest.raises(InvalidOption):
+        box.read_bytes("/links")
+
+
+def test_directory_that_becomes_a_link_meanwhile_leads_nowhere(own: Engine, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    swap = f"mkdir -p /a /real; while :; do rmdir /a; ln -s {tmp_path}/secret /a; rm /a; mkdir /a; done"
+    box = own.start("busybox", ["sh", "-c", swap], name="racer")
+    source = tmp_path / "file"
+    source.write_text("x")
+    for _ in range(20):
+        with contextlib.suppress(PycontainError):  # now there is no such directory, now it is a link
+            box.copy_in(source, "/a/file")
+            box.copy_out("/a", tmp_path / "back")
+    assert names(secret) == []
+
+
+def test_program_says_nothing_when_all_is_well(own: Engine, fresh_cli: containers.Cli, tree: Path) -> None:
+    own.create("busybox", name="box")
+    done = subprocess.run(
+        [fresh_cli.program, "cp", f"{tree}/file", "box:/"],
+        env=fresh_cli.environment,
+        capture_output=True,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == (b"", b"")
