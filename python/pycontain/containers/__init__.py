@@ -88,10 +88,10 @@ class Containers:
             ):
                 continue
             container = self._handle(found)
-            if found.record.options.get("remove"):
-                container.remove()
-                continue
             try:
+                if options.get("remove"):
+                    container.remove()
+                    continue
                 container.start()
             except PycontainError as error:
                 yield container, error
