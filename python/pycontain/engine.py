@@ -471,12 +471,15 @@ class _Container:
     def __enter__(self) -> _Container:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._image_lock is not None:
             os.close(self._image_lock)
         if self.directory is None:
             return
-        self.directory.close()
+        if kind is not None and self.record is None:  # the launcher may never have heard of it
+            directories.remove(self.directory)
+        else:
+            self.directory.close()
         if self.record is None and self.prepared.name is not None:
             names.give_up(self._paths, self.prepared.name, self.directory.id)
 
