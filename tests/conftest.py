@@ -205,3 +205,14 @@ def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """A docker client, whose daemon is the tests' own."""
     with docker_daemon.running(tmp_path_factory.mktemp("docker")) as client:
         yield client
+
+
+@pytest.fixture
+def own(fresh: Engine, busybox_layer: bytes, tmp_path: Path) -> Iterator[Engine]:
+    """An engine with an image of busybox; its containers are removed."""
+    archive = tmp_path / "busybox.tar"
+    archive.write_bytes(busybox_layer)
+    fresh.images.import_(archive, "busybox", changes=['CMD ["sh"]'])
+    yield fresh
+    for container in fresh.containers.list(all=True):
+        container.remove(force=True)

@@ -14,23 +14,11 @@ import pytest
 from pycontain.errors import InvalidOption, PathNotFound, PycontainError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from pycontain import Container, Engine
 
 pytestmark = pytest.mark.timeout(containers.seconds(60) + 60)
-
-
-@pytest.fixture
-def own(fresh: Engine, busybox_layer: bytes, tmp_path: Path) -> Iterator[Engine]:
-    """An engine with an image of busybox; its containers are removed."""
-    archive = tmp_path / "busybox.tar"
-    archive.write_bytes(busybox_layer)
-    fresh.images.import_(archive, "busybox", changes=['CMD ["sh"]'])
-    yield fresh
-    for container in fresh.containers.list(all=True):
-        container.remove(force=True)
 
 
 @pytest.fixture(params=["running", "stopped"])

@@ -26,25 +26,13 @@ from pycontain.runtime import lifecycle
 from pycontain.runtime.attached import detach_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
     from pycontain import Container, Engine
 
 pytestmark = pytest.mark.timeout(containers.seconds(60) + 60)
 
 TRAP = 'trap "echo stopped; exit 7" TERM; echo ready; while :; do sleep 0.05; done'
-
-
-@pytest.fixture
-def own(fresh: Engine, busybox_layer: bytes, tmp_path: Path) -> Iterator[Engine]:
-    """An engine with an image of busybox; containers that still run in the end are killed."""
-    archive = tmp_path / "busybox.tar"
-    archive.write_bytes(busybox_layer)
-    fresh.images.import_(archive, "busybox", changes=['CMD ["sh"]'])
-    yield fresh
-    for container in fresh.containers.list(all=True):
-        container.remove(force=True)
 
 
 def wait_until(condition: Callable[[], object]) -> None:

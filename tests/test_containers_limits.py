@@ -14,24 +14,10 @@ from detached import wait_for
 from pycontain.errors import Conflict, ContainerNotFound, InvalidOption
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from pycontain import Engine
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(containers.seconds(60) + 60)]
 BUSY = "while :; do :; done"
-
-
-@pytest.fixture
-def own(fresh: Engine, busybox_layer: bytes, tmp_path: Path) -> Iterator[Engine]:
-    """An engine with an image of busybox; its containers are removed."""
-    archive = tmp_path / "busybox.tar"
-    archive.write_bytes(busybox_layer)
-    fresh.images.import_(archive, "busybox", changes=['CMD ["sh"]'])
-    yield fresh
-    for container in fresh.containers.list(all=True):
-        container.remove(force=True)
 
 
 def test_stats_tell_what_a_container_uses(own: Engine) -> None:

@@ -7,6 +7,7 @@ import json
 from pycontain.containers import keeping
 from pycontain.errors import InvalidOption
 from pycontain.images import staging
+from pycontain.options import Updates
 from pycontain.runtime import events, kept, lifecycle, limits, records
 from pycontain.runtime.host import Host
 
@@ -21,10 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OPTIONS", "update"]
 
-OPTIONS = (
-    *("memory", "memory_swap", "memory_reservation", "cpus", "cpu_period", "cpu_quota", "cpu_shares"),
-    *("cpuset_cpus", "cpuset_mems", "pids_limit", "blkio_weight", "restart"),
-)
+OPTIONS = tuple(Updates.__annotations__)
 _NEITHER_WITH = {"cpus": ("cpu_period", "cpu_quota"), "cpu_period": ("cpus",), "cpu_quota": ("cpus",)}
 
 
