@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pycontain import Engine
     from pycontain.options import ContainerOptions
@@ -24,6 +26,15 @@ NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")
 def seconds(count: float) -> float:
     """A time to wait at most, on a machine of this speed."""
     return count * SLOWNESS
+
+
+def moments(seed: object, work: Callable[[], object]) -> Callable[[], None]:
+    """Do this work once; return what sleeps until some moment of doing it again, mostly before its end."""
+    chance = random.Random(str(seed))
+    begun = time.monotonic()
+    work()
+    whole = time.monotonic() - begun
+    return lambda: time.sleep(chance.uniform(0.1, 1.1) * whole)
 
 
 @dataclass(frozen=True)

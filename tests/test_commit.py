@@ -7,7 +7,6 @@ import gzip
 import io
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -470,12 +469,9 @@ def test_layer_is_one_member_of_gzip(shop: Shop) -> None:
 
 
 def test_killed_commit_leaves_nothing_that_the_next_does_not_collect(shop: Shop) -> None:
-    chance = random.Random(20261125)
-    container = shop.run(
-        "killed", "mkdir /srv; cd /srv; for n in $(seq 400); do head -c 5000 /bin/ls > $n; done"
-    )
+    shop.run("killed", "mkdir /srv; cd /srv; for n in $(seq 400); do head -c 5000 /bin/ls > $n; done")
     paths = shop.engine._paths
-    container.commit("killed:0")
+    until_some_moment = containers.moments(20261125, lambda: shop.cli("commit", "killed", "killed:0"))
     before = kept_files(shop)
     killed = 0
     for number in range(12):
@@ -484,7 +480,7 @@ def test_killed_commit_leaves_nothing_that_the_next_does_not_collect(shop: Shop)
             env=shop.cli.environment | {"SOURCE_DATE_EPOCH": str(number)},  # another layer each time
             stdout=subprocess.PIPE,
         )
-        time.sleep(0.05 + chance.random() * 0.3)
+        until_some_moment()
         process.kill()
         process.communicate()
         killed += process.returncode == -signal.SIGKILL

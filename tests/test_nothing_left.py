@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pycontain
 import pytest
-from containers import seconds
+from containers import moments, seconds
 from leftovers import Host, Watch
 from root_filesystems import with_file
 
@@ -123,16 +121,14 @@ CALLER = "import pycontain; pycontain.run('busybox', 'sleep 0.01', memory='64m',
 @pytest.mark.timeout(240)
 def test_killing_the_caller_at_any_moment(engine_root: str, busybox: str, nothing_left: Watch) -> None:
     environment = os.environ | {"PYCONTAIN_ROOT": engine_root}
-    chance = random.Random(4)
-    began = time.monotonic()
-    subprocess.run([sys.executable, "-c", CALLER], env=environment, check=True)
-    whole = time.monotonic() - began
+    words = [sys.executable, "-c", CALLER]
+    until_some_moment = moments(4, lambda: subprocess.run(words, env=environment, check=True))
     for _ in range(25):
-        with subprocess.Popen([sys.executable, "-c", CALLER], env=environment) as process:
-            time.sleep(chance.uniform(0.1, 1.1) * whole)
+        with subprocess.Popen(words, env=environment) as process:
+            until_some_moment()
             process.kill()
     # what a killed one left of its directories goes with the next engine that starts
-    subprocess.run([sys.executable, "-c", CALLER], env=environment, check=True)
+    subprocess.run(words, env=environment, check=True)
 
 
 @pytest.mark.timeout(240)
@@ -140,13 +136,10 @@ def test_killing_the_caller_at_any_moment(engine_root: str, busybox: str, nothin
 def test_interrupting_the_command_line_at_any_moment(
     cli: Cli, busybox: str, nothing_left: Watch, number: int
 ) -> None:
-    chance = random.Random(number)
-    began = time.monotonic()
-    assert cli.run(busybox, "true").returncode == 0
-    whole = time.monotonic() - began
+    until_some_moment = moments(number, lambda: cli.run(busybox, "true"))
     for _ in range(12):
         with cli.start(busybox, "true") as process:
-            time.sleep(chance.uniform(0.1, 1.1) * whole)
+            until_some_moment()
             process.send_signal(number)
             process.wait(seconds(30))
     assert cli.run(busybox, "true").returncode == 0

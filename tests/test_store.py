@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import os
-import random
 import shutil
 import signal
 import sqlite3
@@ -16,7 +15,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from containers import seconds
+from containers import moments, seconds
 from image_archives import configuration, digest, docker_files, layer, tar
 from pycontain import Engine
 from pycontain.errors import (
@@ -648,16 +647,17 @@ def collect_all(store: Store, paths: Paths) -> None:
 def test_killed_loading_leaves_nothing_that_the_next_does_not_collect(
     paths: Paths, store: Store, tmp_path: Path
 ) -> None:
-    chance = random.Random(20261123)
     layers = [tar({f"{n}/{m}": os.urandom(50) for m in range(400)}) for n in range(4)]
     archive = archive_of(tmp_path / "image.tar", layers)
+    until_some_moment = moments(20261123, lambda: loader(paths, archive).communicate(""))
+    store.remove("hello")
     killed = 0
     for _ in range(14):
         process = loader(paths, archive)
         assert process.stdin
         process.stdin.close()
         process.stdin = None
-        time.sleep(0.15 + chance.random() * 0.35)
+        until_some_moment()
         process.send_signal(signal.SIGKILL)
         process.communicate()
         killed += process.returncode == -signal.SIGKILL
