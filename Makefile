@@ -31,7 +31,7 @@ build: $(VENV)/.built
 # `pip install` goes through maturin, as it does for users; -e leaves the Python files where they are.
 $(VENV)/.built: $(VENV)/.tools $(RUST) pyproject.toml
 	@echo "building pycontain"
-	@$(BIN)/maturin develop --release --locked --quiet
+	@PIP_QUIET=1 $(BIN)/maturin develop --release --locked --quiet
 	@touch $@
 
 # --without-pip: Debian has ensurepip in another package, python3-venv. maturin wants a pip in there.

@@ -143,6 +143,20 @@ Deleted Containers:
 Total reclaimed space: 0B
 ```
 """,
+    "container fork": """\
+The new container has the options of the other, an id and a name of its own, and prints its id. It is started
+if the other runs. Neither sees what the other writes from then on. What a stopped container has written is
+not copied but shared; one that runs stands still while it is copied. Anonymous volumes are copied.
+
+```console
+$ pycontain run --name first host sh -c 'echo text > /root/file'
+$ pycontain container fork --name second first
+…
+$ pycontain diff second
+C /root
+A /root/file
+```
+""",
     "events": """\
 By whatever process: what happens is written down below the root. Without `--since` and `--until` it begins
 now; it ends at `--until`, or is interrupted. Actions are `create`, `start`, `die`, `oom`, `kill`, `stop`,

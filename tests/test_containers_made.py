@@ -19,6 +19,7 @@ from pycontain.errors import (
     ImageNotFound,
     InvalidOption,
     NameInUse,
+    PathNotFound,
     StillInUse,
     TimeoutExpired,
 )
@@ -173,6 +174,28 @@ def test_removed_container_leaves_nothing(own: Engine, fresh_cli: containers.Cli
     assert fresh_cli("rm", "-f", "missing").returncode == 0
     assert one not in own.containers.list(all=True)
     assert own.images.get("busybox").remove().deleted
+
+
+def test_volume_gets_the_content_of_the_image_once(own: Engine) -> None:
+    script = "cat /etc/passwd > /dev/null && rm /etc/passwd; echo more >> /etc/new; chmod 1777 /etc; exit 1"
+    made = own.start("busybox", ["sh", "-c", script], volumes=["/etc"], restart="on-failure:2")
+    assert made.wait() == 1
+    made.start()
+    assert made.wait() == 1
+    assert made.read_bytes("/etc/new") == b"more\n" * 6
+    with pytest.raises(PathNotFound):
+        made.read_bytes("/etc/passwd")
+    volume = made.inspect()["Mounts"][0]["Source"]
+    assert oct(os.stat(volume).st_mode)[-4:] == "1777"
+
+
+def test_volume_that_was_looked_at_first_gets_the_content_all_the_same(own: Engine) -> None:
+    made = own.create("busybox", ["cat", "/etc/group"], volumes=["/etc"])
+    before = made.read_bytes("/etc/group")
+    assert before
+    made.start()
+    assert made.wait() == 0
+    assert [entry.line.rstrip("\n") for entry in made.logs()] == before.decode().splitlines()
 
 
 def test_running_container_is_removed_by_force_only(own: Engine, running: str) -> None:

@@ -15,6 +15,7 @@ __all__ = [
     "Process",
     "Unpacked",
     "Waiting",
+    "exchange",
     "sync_file_system",
 ]
 
@@ -195,6 +196,7 @@ class Launcher:
     ) -> Packed: ...
     def export(self, config: bytes, target: int, *, latest: int | None = None) -> Packed: ...
     def changes(self, config: bytes, *, skip: Sequence[str]) -> list[tuple[str, Path]]: ...  # `C`, `A` or `D`
+    def duplicate(self, source: str, target: str) -> None: ...
     def freeze(self, group: str, frozen: bool) -> None: ...  # the cgroup's path, as in /proc/PID/cgroup
     def remove_tree(self, directory: str) -> None: ...
     @property
@@ -203,4 +205,5 @@ class Launcher:
     def explain(self, config: bytes) -> str: ...
     def close(self) -> None: ...
 
+def exchange(first: str, second: str) -> None: ...  # renameat2(2)
 def sync_file_system(fd: int) -> None: ...  # syncfs(2)

@@ -376,7 +376,7 @@ class Engine:
         directory = directories.make(path)
         name, record = prepared.name, None
         try:
-            self._use(directory, start)
+            directories.use_image(directory, start.id, self._images.hold)
             directories.fill(prepared.directories, prepared.missing_sources)
             if name is not None:
                 names.take(self._paths, name, path)
@@ -393,17 +393,6 @@ class Engine:
         made = _Container(self._paths, id, directory, prepared, record)
         made.tell("create")
         return made
-
-    def _use(self, directory: directories.Directory, start: StartImage) -> None:
-        """Keep the image from being removed, from now on and for as long as there is the directory."""
-        if not start.id.startswith("sha256:"):
-            return
-        directories.record_image(directory, start.id)
-        held = self._images.hold(
-            start.id
-        )  # after that: a removal takes the image, and then looks for records
-        if held is not None:
-            os.close(held)
 
     def _start_image(self, image: str, options: ContainerOptions) -> StartImage:
         if "rootfs" in options:

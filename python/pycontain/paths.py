@@ -77,6 +77,11 @@ class Paths(Value):
         return self.root + "/containers"
 
     @property
+    def shared(self) -> str:
+        """What containers had written when they were forked, a directory for each layer."""
+        return self.root + "/shared"
+
+    @property
     def ephemeral(self) -> str:
         """A directory for each container that goes with its command."""
         return self.root + "/ephemeral"

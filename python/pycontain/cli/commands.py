@@ -64,6 +64,7 @@ GROUPS = {
         "Manage containers",
         {
             **{name: COMMANDS[name] for name in _OF_CONTAINERS},
+            "fork": ("fork", "Make a container from the files of another as they are now"),
             "inspect": ("container_inspect", "Show all about containers"),
             "ls": COMMANDS["ps"],
             "prune": ("container_prune", "Remove all containers that do not run"),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import IO, Any, Unpack
 
-    from pycontain._core import Launcher, Packed
+    from pycontain._core import Launcher
     from pycontain.containers.copying import Copier
     from pycontain.containers.executing import ExecOptions
     from pycontain.containers.logs import LogEntry
@@ -331,6 +331,32 @@ class Container:
         foreground.check_terminal(terminal=terminal, stdin=stdin)
         return foreground.show(start, terminal=terminal, stdin=stdin, init=True)
 
+    def fork(self, name: str | None = None, *, start: bool | None = None) -> Container:
+        """Make a container that begins with the files of this one as they are now.
+
+        Neither sees what the other writes from then on.
+
+        >>> branch = db.fork("db-branch")
+
+        Nothing is copied of one that is stopped: what it wrote becomes a layer of both. One that runs stands
+        still while what it wrote is copied; files share their blocks, where the file system can do that.
+        Anonymous volumes are copied. The new one has the same options, but an id, and a name, of its own.
+
+        Args:
+            name: of the new one.
+            start: start it; None: if this one runs.
+
+        Raises:
+            ContainerNotFound: it is gone.
+            NameInUse: another container has the name.
+            StartError: the new one is there, but could not be started.
+            Unsupported: it writes to a directory of the host (`rootfs="DIR:rw"`), or cannot be paused.
+        """
+        from pycontain.containers.forking import fork
+
+        made = fork(self._paths, self._images, self._now(), self._launcher(), name, start=start)
+        return Container(made, self._paths, self._images, self._launcher)
+
     def rename(self, name: str) -> None:
         """Give it another name.
 
@@ -412,8 +438,9 @@ class Container:
         Raises:
             Unsupported: its root is a directory of this machine.
         """
-        found = self._launcher().changes(self._kept.config, skip=self._kept.mount_points)
-        return tuple(FileChange(kind, os.fspath(path)) for kind, path in found)
+        from pycontain.containers.written import changes
+
+        return changes(self._kept, self._launcher())
 
     def copy_in(
         self,
@@ -529,6 +556,8 @@ class Container:
             InvalidOption: the name or a change is not valid.
             Unsupported: it has no image of layers, or cannot be paused.
         """
+        from pycontain.containers import keeping
+        from pycontain.containers.written import layers
         from pycontain.images.committing import commit, source_date_epoch
 
         base = self._kept.record.image_id
@@ -543,16 +572,14 @@ class Container:
             raise InvalidOption("cannot commit as `host`: that is this machine's own image")
         latest = source_date_epoch()
 
-        def pack(target: int) -> Packed:
-            skip = self._kept.mount_points
-            return self._launcher().pack_layer(self._kept.config, target, skip=skip, latest=latest)
-
-        with self._standing_still() if pause else contextlib.nullcontext():
+        hint = "commit it as it runs: `pause=False`, `--pause=false` on the command line"
+        still = keeping.standing_still(self._paths, self._kept, self._launcher, hint=hint)
+        with still if pause else contextlib.nullcontext():
             return self._images.add(
                 lambda store: commit(
                     store,
                     base,
-                    pack,
+                    layers(self._kept, self._launcher(), latest),
                     name,
                     args=self._kept.record.args,
                     author=author,
@@ -560,25 +587,6 @@ class Container:
                     changes=changes,
                 )
             )
-
-    @contextlib.contextmanager
-    def _standing_still(self) -> Iterator[None]:
-        with kept.only_stopped(self._kept) as stopped:
-            if stopped:
-                yield
-                return
-        group = kept.cgroup(self._kept)
-        if group is None:
-            raise Unsupported(
-                f"cannot pause container `{self._kept.record.name}`: it has no control group of its own",
-                hint="commit it as it runs: `pause=False`, `--pause=false` on the command line",
-            )
-        launcher = self._launcher()
-        launcher.freeze(group, True)
-        try:
-            yield
-        finally:
-            launcher.freeze(group, False)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Container) and other.id == self.id

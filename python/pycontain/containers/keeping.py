@@ -11,12 +11,12 @@ import math
 import signal
 import time
 
-from pycontain.errors import Conflict, ContainerNotFound, TimeoutExpired
+from pycontain.errors import Conflict, ContainerNotFound, TimeoutExpired, Unsupported
 from pycontain.runtime import events, kept, lifecycle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
     from pycontain._core import Launcher, Monitor, Waiting
@@ -26,7 +26,18 @@ if TYPE_CHECKING:
 
     Streams = tuple[int | None, int | None, int | None]
 
-__all__ = ["NO_STREAMS", "end", "freeze", "kill", "monitor", "restart_policy", "start", "stop", "wait"]
+__all__ = [
+    "NO_STREAMS",
+    "end",
+    "freeze",
+    "kill",
+    "monitor",
+    "restart_policy",
+    "standing_still",
+    "start",
+    "stop",
+    "wait",
+]
 
 NO_STREAMS: Streams = (None, None, None)
 # between the end of a monitor and that of its lock
@@ -152,6 +163,42 @@ def _ended(paths: Paths, container: Kept, ask: Callable[[Monitor], Waiting]) -> 
         pass
     with contextlib.suppress(ContainerNotFound):  # it has just ended, and may go with that
         wait(paths, container)
+
+
+@contextlib.contextmanager
+def standing_still(
+    paths: Paths, container: Kept, launcher: Callable[[], Launcher], *, hint: str | None = None
+) -> Iterator[bool]:
+    """Nothing in the container runs for the block; gives whether it is stopped.
+
+    Args:
+        paths: where it is.
+        container: which.
+        launcher: suspends it.
+        hint: for when that cannot be done.
+
+    Raises:
+        ContainerNotFound: it is gone.
+        Unsupported: it runs and has no control group of its own.
+    """
+    with kept.held(paths, container) as stopped:
+        if stopped is not None:
+            yield True
+            return
+    group = kept.cgroup(container)
+    if group is None:
+        raise Unsupported(
+            f"cannot pause container `{container.record.name}`: it has no control group of its own",
+            hint=hint or "stop it first",
+        )
+    if kept.state(paths, container).status == "paused":
+        yield False
+        return
+    launcher().freeze(group, True)
+    try:
+        yield False
+    finally:
+        launcher().freeze(group, False)
 
 
 def kill(paths: Paths, container: Kept, number: int) -> None:

@@ -13,7 +13,7 @@ import time
 from pycontain.containers import keeping
 from pycontain.errors import ContainerNotFound, StillInUse
 from pycontain.images.filters import has_label, moment
-from pycontain.runtime import disk, events, kept, names, records
+from pycontain.runtime import disk, events, kept, names, records, shared
 from pycontain.types import Value
 
 TYPE_CHECKING = False
@@ -112,4 +112,7 @@ def _take_away(paths: Paths, container: Kept, launcher: Callable[[], Launcher]) 
     os.rename(container.path, away)
     names.give_up(paths, record.name, container.id)
     events.of_container(paths, "destroy", record)
+    forked = shared.layers(away)
     launcher().remove_tree(away)
+    if forked:
+        shared.collect(paths, launcher())

@@ -47,7 +47,7 @@ def update(paths: Paths, container: Kept, changes: Mapping[str, Any]) -> None:
         keeper = keeping.monitor(now) if now.state.is_alive else None
         if keeper is not None:
             _apply(keeper, options, changes, resources)
-        document = json.loads(now.config)
+        document = json.loads(now.own_config)
         kinds = document["linux"]["resources"]
         document["linux"]["resources"] = {**resources, "devices": kinds["devices"]}
         records.replace_file(f"{now.path}/config.json", json.dumps(document).encode())

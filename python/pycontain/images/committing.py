@@ -27,7 +27,7 @@ __all__ = ["commit", "source_date_epoch"]
 def commit(
     store: Store,
     base: str,
-    pack: Callable[[int], Packed],
+    packers: Sequence[Callable[[int], Packed]],
     name: str | None = None,
     *,
     args: Sequence[str] = (),
@@ -35,12 +35,12 @@ def commit(
     message: str = "",
     changes: Iterable[str] = (),
 ) -> StoredImage:
-    """Add an image: that of the id `base` with one layer on top.
+    """Add an image: that of the id `base` with layers on top, most often one.
 
     Args:
         store: where to.
         base: the id of the image that the container was made from.
-        pack: writes the layer to an fd, and tells what it wrote.
+        packers: each writes a layer to an fd, and tells what it wrote; the lowest first.
         name: the new image's; None: it has none.
         args: the command that made the layer.
         author: goes into the image and its history.
@@ -56,7 +56,7 @@ def commit(
         raise InvalidOption(f"cannot commit as `{name}`: a name with a digest is given by its registry")
     document = json.loads(store.configuration(base))
     below = store.get(base).diff_ids
-    if len(below) >= MOST_LAYERS:
+    if len(below) + len(packers) > MOST_LAYERS:
         raise Unsupported(
             f"image `{base}` has {len(below)} layers already, overlayfs takes {MOST_LAYERS}",
             hint="make one layer of them: `pycontain export` and `pycontain import`",
@@ -67,8 +67,9 @@ def commit(
         for diff_id in dict.fromkeys(below):
             if not stage.claim(diff_id):
                 raise ImageInvalid(f"layer {diff_id} of image `{base}` is gone")
-        diff_ids = (*below, _layer(stage, pack))
-        _describe(document, diff_ids, args=args, author=author, message=message)
+        made = [_layer(stage, pack) for pack in packers]
+        diff_ids = (*below, *made)
+        _describe(document, diff_ids, len(made), args=args, author=author, message=message)
         image = NewImage(
             json.dumps(document, separators=(",", ":")).encode(),
             diff_ids,
@@ -137,7 +138,13 @@ def _is_broken_pipe(error: BaseException) -> bool:
 
 
 def _describe(
-    document: dict[str, Any], diff_ids: Sequence[str], *, args: Sequence[str], author: str, message: str
+    document: dict[str, Any],
+    diff_ids: Sequence[str],
+    added: int,
+    *,
+    args: Sequence[str],
+    author: str,
+    message: str,
 ) -> None:
     import datetime
     import shlex
@@ -148,12 +155,15 @@ def _describe(
     created = when.isoformat().replace("+00:00", "Z")
     for member in ("container", "container_config", "id", "parent"):
         document.pop(member, None)  # what older docker said of the container that made the image below
+    # what a container wrote before it was forked has no author
+    below = [{"created": created, "created_by": shlex.join(args)} for _ in range(added - 1)]
     entry = {"created": created, "created_by": shlex.join(args), "author": author, "comment": message}
     document |= {
         "created": created,
         "rootfs": {"type": "layers", "diff_ids": list(diff_ids)},
         "history": [
             *(document.get("history") or ()),
+            *below,
             {name: value for name, value in entry.items() if value},
         ],
     }

@@ -180,7 +180,7 @@ def _untag(
 
 def _in_use(name: str, users: Sequence[str]) -> StillInUse:
     return StillInUse(
-        f"image `{name}` is in use by container {', '.join(sorted(users))}",
+        f"image `{name}` is in use by container {', '.join(sorted(user[:12] for user in users))}",
         hint="it can be removed when its containers are gone",
     )
 

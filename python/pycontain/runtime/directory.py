@@ -16,14 +16,18 @@ import os
 
 from pycontain.errors import StoreError
 from pycontain.images import staging
+from pycontain.runtime import shared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pycontain._core import Launcher
     from pycontain.paths import Paths
     from pycontain.runtime.records import Record
+
+
+_FRESH = 0o3000  # rust/runtime/src/file_tree.rs knows it, too
 
 
 class Directory:
@@ -62,18 +66,24 @@ def make(path: str) -> Directory:
 
 
 def fill(paths: Sequence[str], missing_sources: Sequence[str]) -> None:
-    """Make the container's own directories, and those that `--volume` names and that do not exist."""
+    """Make the container's own directories, and those that `--volume` names and that do not exist.
+
+    A volume has a mode by which the first start tells that nothing was copied to it yet.
+    """
     for path in paths:
         os.mkdir(path, 0o755)
-        os.chmod(path, 0o755)  # noqa: S103 - whatever the umask: other users live in there
+        is_volume = os.path.basename(os.path.dirname(path)) == "volumes"
+        os.chmod(path, _FRESH if is_volume else 0o755)  # whatever the umask: other users live in there
     for source in missing_sources:
         os.makedirs(source, exist_ok=True)
 
 
-def remove(directory: Directory) -> None:
-    """Take back a directory that nothing was started in."""
+def remove(directory: Directory, launcher: Launcher | None = None) -> None:
+    """Take back a directory that nothing was started in; by the launcher where others may own files in it."""
     import shutil
 
+    if launcher is not None:
+        launcher.remove_tree(directory.path)
     shutil.rmtree(directory.path, ignore_errors=True)
     directory.close()
 
@@ -87,9 +97,17 @@ def record(directory: Directory, made: Record, config: bytes) -> None:
     records.write_record(directory.path, made)
 
 
-def record_image(directory: Directory, image: str) -> None:
-    """Note which image a container is made of, by one system call: this is on the way of every start."""
+def use_image(directory: Directory, image: str, hold: Callable[[str], int | None]) -> None:
+    """Keep the image of this id from being removed, from now on and for as long as there is the directory.
+
+    Two system calls: this is on the way of every start.
+    """
+    if not image.startswith("sha256:"):
+        return
     os.symlink(image, f"{directory.path}/image")
+    held = hold(image)  # after that: a removal excludes who would hold it, and then looks for such links
+    if held is not None:
+        os.close(held)
 
 
 def users(paths: Paths) -> dict[str, list[str]]:
@@ -105,10 +123,11 @@ def users(paths: Paths) -> dict[str, list[str]]:
 
 
 def collect(paths: Paths, launcher: Launcher) -> None:
-    """Remove the directories of ephemeral containers whose engine was killed."""
+    """Remove what ended processes left: directories of ephemeral containers, layers that nobody shares."""
     for held in staging.abandoned(paths.ephemeral):
         launcher.remove_tree(held.path)
         held.release()
+    shared.collect(paths, launcher)
 
 
 def collect_unfinished(paths: Paths, launcher: Launcher) -> None:

@@ -14,7 +14,7 @@ import time
 
 from pycontain.errors import ContainerNotFound, InvalidOption
 from pycontain.images import staging
-from pycontain.runtime import events, names, records
+from pycontain.runtime import events, names, records, shared
 from pycontain.types import Value
 
 TYPE_CHECKING = False
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pycontain.paths import Paths
     from pycontain.runtime.records import Record, State
 
-__all__ = ["Kept", "Stopped", "all_of", "cgroup", "find", "held", "only_stopped", "state"]
+__all__ = ["Kept", "Stopped", "all_of", "cgroup", "find", "held", "state"]
 
 _ID = re.compile(r"[0-9a-f]{1,64}\Z")
 _ID_LENGTH = 64
@@ -55,11 +55,16 @@ class Kept(Value):
 
     @property
     def config(self) -> bytes:
-        """Its `config.json`.
+        """Its `config.json`, with all layers that its files lie on.
 
         Raises:
             ContainerNotFound: it is gone.
         """
+        return shared.with_layers(self.own_config, self.path)
+
+    @property
+    def own_config(self) -> bytes:
+        """The same without the layers that it shares since a fork: as it is written down."""
         try:
             with open(f"{self.path}/config.json", "rb") as file:
                 return file.read()
@@ -67,9 +72,17 @@ class Kept(Value):
             raise _not_found(self.record.name) from None
 
     @property
+    def written(self) -> list[bytes]:
+        """The `config.json`s whose writable layers are what it wrote, and what it wrote before it was forked.
+
+        The topmost first: each has those after it below.
+        """
+        return shared.written(self.own_config, self.path)
+
+    @property
     def mount_points(self) -> list[str]:
         """Paths that may have been made for the container rather than by it, and that its mounts hide."""
-        files = json.loads(json.loads(self.config).get("annotations", {}).get("io.pycontain.files", "{}"))
+        files = json.loads(json.loads(self.own_config).get("annotations", {}).get("io.pycontain.files", "{}"))
         return [*_MOUNTED, *files]
 
 
@@ -247,17 +260,6 @@ def held(paths: Paths, container: Kept) -> Iterator[Stopped | None]:
         yield Stopped(_settled(paths, container.path, container.record), lock.descriptor)
     finally:
         lock.release()
-
-
-@contextlib.contextmanager
-def only_stopped(container: Kept) -> Iterator[bool]:
-    """Whether it is stopped; it then stays so for the block."""
-    held = staging.lock(container.path)
-    try:
-        yield held is not None
-    finally:
-        if held is not None:
-            held.release()
 
 
 def cgroup(container: Kept) -> str | None:

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::socket::{Shutdown, shutdown};
@@ -13,7 +13,7 @@ use pycontain_runtime::protocol::{
 use pycontain_sys::{memfd, socket};
 
 use crate::error::{During, Error};
-use crate::launcher::{Launcher, receive, send};
+use crate::launcher::{Launcher, directory, receive, send};
 use crate::process::{Interrupted, pause};
 
 impl Launcher {
@@ -80,6 +80,16 @@ impl Launcher {
         let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
         answer.read_exact_at(&mut bytes, 0).during("read the changes")?;
         postcard::from_bytes(&bytes).map_err(|_| Error::LauncherDied)
+    }
+
+    /// Copies what a container wrote, the upper directory `from` of its overlay, to the empty directory `to`.
+    pub fn duplicate(&self, from: &Path, to: &Path, interrupted: Interrupted<'_>) -> Result<(), Error> {
+        let (from, to) = (directory(from)?, directory(to)?);
+        match self.wait(&Request::Duplicate, &[from.as_fd(), to.as_fd()], interrupted)? {
+            Event::Done(None) => Ok(()),
+            Event::Done(Some(failure)) => Err(Error::Failed(failure)),
+            _ => Err(Error::LauncherDied),
+        }
     }
 
     /// Suspends or resumes everything in a cgroup of pycontain's; returns when all stand still.

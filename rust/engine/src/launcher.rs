@@ -195,8 +195,7 @@ impl Launcher {
     /// Unpacks an archive with the ids that the launcher can give; not synced.
     pub fn unpack(&self, unpacking: &Unpacking<'_>, interrupted: Interrupted<'_>) -> Result<Unpacked, Error> {
         let Unpacking { archive, directory, layer, flush, owners, copy, lock } = *unpacking;
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let directory = open(directory, flags, Mode::empty()).during("open the directory")?;
+        let directory = self::directory(directory)?;
         let mut fds = vec![archive, directory.as_fd()];
         fds.extend(copy.into_iter().chain(lock));
         let request = Request::Unpack { layer, copy: copy.is_some(), flush, owners };
@@ -210,8 +209,7 @@ impl Launcher {
     /// Has the file system that `file_system` is on written to disk, by a process that outlives this one and the
     /// launcher; then `directory` gets an empty file `name`.
     pub fn sync(&self, file_system: BorrowedFd<'_>, directory: &Path, name: &str) -> Result<(), Error> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let directory = open(directory, flags, Mode::empty()).during("open the directory")?;
+        let directory = self::directory(directory)?;
         match self.ask(&Request::Sync { name: name.to_owned() }, &[file_system, directory.as_fd()])? {
             Event::Done(None) => Ok(()),
             Event::Done(Some(failure)) => Err(Error::Failed(failure)),
@@ -267,6 +265,11 @@ impl Drop for Launcher {
 
 fn wait_for(pid: Pid) {
     while nix::sys::wait::waitpid(pid, None) == Err(nix::errno::Errno::EINTR) {}
+}
+
+pub(crate) fn directory(path: &Path) -> Result<OwnedFd, Error> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    open(path, flags, Mode::empty()).during("open the directory")
 }
 
 pub(crate) fn send(

@@ -226,6 +226,12 @@ impl Launcher {
             .collect())
     }
 
+    /// Copies the upper directory of an overlay to an empty directory.
+    fn duplicate(&self, python: Python<'_>, source: PathBuf, target: PathBuf) -> PyResult<()> {
+        let launcher = self.get()?;
+        enter(python, |interrupted| launcher.duplicate(&source, &target, interrupted))
+    }
+
     /// Suspends or resumes everything in a cgroup.
     fn freeze(&self, python: Python<'_>, group: &str, frozen: bool) -> PyResult<()> {
         let launcher = self.get()?;

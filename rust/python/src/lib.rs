@@ -8,10 +8,10 @@
 #![allow(clippy::redundant_closure_for_method_calls)] // `Python::check_signals` is not general over lifetimes
 
 mod doorway;
+mod file_system;
 mod launcher;
 mod monitor;
 mod process;
-mod sync;
 mod unpack;
 
 use pyo3::prelude::*;
@@ -19,13 +19,13 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _core {
     #[pymodule_export]
+    use crate::file_system::{exchange, sync_file_system};
+    #[pymodule_export]
     use crate::launcher::Launcher;
     #[pymodule_export]
     use crate::monitor::{Monitor, Waiting};
     #[pymodule_export]
     use crate::process::{Exit, Process};
-    #[pymodule_export]
-    use crate::sync::sync_file_system;
     #[pymodule_export]
     use crate::unpack::{Packed, Unpacked};
 }

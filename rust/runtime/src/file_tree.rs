@@ -4,8 +4,9 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::stat::{Mode, fstat, mkdirat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::fchdir;
 use pycontain_plan::step::{Act, Hierarchy};
@@ -15,6 +16,9 @@ use pycontain_sys::terminal;
 
 use crate::failure::{During, failure};
 use crate::tree::{self, Kind, open_device, open_inside, open_or_make, open_to_write};
+
+/// The mode of a volume that nothing has been copied to yet: one that nobody would give a directory.
+const FRESH: u32 = 0o3000;
 
 pub(crate) struct FileTree {
     /// Where the paths of acts begin: the host's root directory, the stage, the container's.
@@ -49,8 +53,7 @@ impl FileTree {
             Ok(stage)
         };
         let stage = stage().during(|| "make a stage".to_owned())?;
-        self.root =
-            stage.try_clone().map_err(|_| nix::errno::Errno::EMFILE).during(|| "copy an fd".to_owned())?;
+        self.root = stage.try_clone().map_err(|_| Errno::EMFILE).during(|| "copy an fd".to_owned())?;
         self.stage = Some(stage);
         acts.iter().try_for_each(|act| self.act(act))
     }
@@ -243,11 +246,20 @@ impl FileTree {
         write_all(&file, value.as_bytes())
     }
 
-    /// A fresh volume gets what the image has at its place: content, owner and mode.
+    /// A fresh volume gets what the image has at its place: content, owner and, last of all, mode.
     fn fill_volume(&self, slot: usize, target: &Path) -> nix::Result<()> {
         let volume = &self.mounts[slot];
         let image = open_or_make(self.root.as_fd(), target, Kind::Directory)?;
-        crate::sweeper::copy_tree(&image, volume)?;
+        if fstat(volume)?.st_mode & 0o7777 == FRESH {
+            let open = |directory: &OwnedFd| {
+                openat(directory, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+            };
+            let (from, to) = (open(&image)?, open(volume)?);
+            let mut any_number = u32::MAX;
+            crate::sweeper::empty_small(&to, &mut any_number)?; // what a start left that was cut off
+            pycontain_layer::duplicate(from.as_fd(), to.as_fd())
+                .map_err(|error| error.errno().unwrap_or(Errno::EIO))?;
+        }
         mount::attach(volume.as_fd(), image.as_fd())
     }
 }

@@ -218,6 +218,7 @@ impl Launcher {
             Request::Sync { name } => self.sync(&name, handle, fds),
             Request::Pack => self.pack(handle, fds),
             Request::Changes => self.compare(handle, fds),
+            Request::Duplicate => self.duplicate(handle, fds),
             Request::Freeze { group, frozen } => {
                 let failure = self.freeze(&group, frozen).err();
                 channel::tell(&handle, &Event::Done(failure), &[]);

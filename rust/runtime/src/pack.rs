@@ -1,4 +1,4 @@
-//! Runs in: an errand, a fork of the launcher that packs files or compares layers with the launcher's ids: those of the
+//! Runs in: an errand, a fork of the launcher that packs, copies or compares files with the launcher's ids: those of the
 //! disk, which for an ordinary user only the launcher's user namespace can tell.
 
 use std::fs::File;
@@ -68,6 +68,12 @@ fn pack(
 /// Compares, writes what it found to the memfd `answer`, and tells the engine.
 pub(crate) fn compare(question: &OwnedFd, answer: OwnedFd, handle: &OwnedFd) {
     let failure = changes(question, answer).err();
+    channel::tell(handle, &Event::Done(failure), &[]);
+}
+
+/// Copies one directory to another, and tells the engine.
+pub(crate) fn duplicate(from: &OwnedFd, to: &OwnedFd, handle: &OwnedFd) {
+    let failure = pycontain_layer::duplicate(from.as_fd(), to.as_fd()).err().map(|error| failure(&error));
     channel::tell(handle, &Event::Done(failure), &[]);
 }
 

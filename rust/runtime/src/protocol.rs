@@ -83,6 +83,9 @@ pub enum Request {
     Pack,
     /// fds: handle, memfd of [`Changes`], an empty memfd that gets a list of [`Change`]. Answered by [`Event::Done`].
     Changes,
+    /// fds: handle, the upper directory of an overlay, an empty directory that becomes a copy of it. Answered by
+    /// [`Event::Done`]; given up as all that pack.
+    Duplicate,
     /// Suspends or resumes a cgroup, named by its path as in `/proc/PID/cgroup`. Answered by [`Event::Done`].
     Freeze { group: String, frozen: bool },
     /// Removes a directory with all below it, with the launcher's ids. Answered by [`Event::Done`].

@@ -1,81 +1,18 @@
-//! What is copied, and what is removed when a container has ended: directory trees, the last empty cgroup.
+//! What is removed when a container has ended: directory trees, the last empty cgroup.
 
-use std::ffi::{CString, OsStr};
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
-use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstatat, mkdirat, mknodat};
-use nix::unistd::{ForkResult, Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+use nix::unistd::{ForkResult, UnlinkatFlags, unlinkat};
 use pycontain_plan::HostFacts;
 use pycontain_sys::process;
-
-/// Copies what is in `from` to `to`, and its owner and mode, without following links.
-pub(crate) fn copy_tree(from: &OwnedFd, to: &OwnedFd) -> nix::Result<()> {
-    let open = |fd: BorrowedFd<'_>| {
-        openat(fd, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-    };
-    let (from, to) = (open(from.as_fd())?, open(to.as_fd())?);
-    own(to.as_fd(), Path::new("."), &nix::sys::stat::fstat(&from)?)?;
-    let mut entries = Dir::from_fd(from.try_clone().map_err(|_| Errno::EMFILE)?)?;
-    let names: Vec<_> =
-        entries.iter().filter_map(Result::ok).map(|entry| entry.file_name().to_owned()).collect();
-    for name in names {
-        if name.as_c_str() != c"." && name.as_c_str() != c".." {
-            copy_entry(&from, &to, Path::new(OsStr::from_bytes(name.to_bytes())))?;
-        }
-    }
-    Ok(())
-}
-
-fn copy_entry(from: &OwnedFd, to: &OwnedFd, name: &Path) -> nix::Result<()> {
-    let status = fstatat(from, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
-    let kind = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT;
-    let mode = Mode::from_bits_truncate(status.st_mode);
-    match kind {
-        SFlag::S_IFDIR => {
-            mkdirat(to, name, Mode::from_bits_truncate(0o700))?;
-            let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-            let open = |parent: &OwnedFd| openat(parent, name, flags, Mode::empty());
-            copy_tree(&open(from)?, &open(to)?)
-        }
-        SFlag::S_IFLNK => {
-            symlinkat(readlinkat(from, name)?.as_os_str(), to, name)?;
-            fchownat(
-                to,
-                name,
-                Some(Uid::from_raw(status.st_uid)),
-                Some(Gid::from_raw(status.st_gid)),
-                AtFlags::AT_SYMLINK_NOFOLLOW,
-            )
-        }
-        SFlag::S_IFREG => {
-            let read = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-            let write = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-            let mut source = File::from(openat(from, name, read, Mode::empty())?);
-            let mut target = File::from(openat(to, name, write, Mode::from_bits_truncate(0o600))?);
-            io::copy(&mut source, &mut target)
-                .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(nix::libc::EIO)))?;
-            own(to.as_fd(), name, &status)
-        }
-        _ => {
-            mknodat(to, name, kind, mode, status.st_rdev)?;
-            own(to.as_fd(), name, &status)
-        }
-    }
-}
-
-fn own(parent: BorrowedFd<'_>, name: &Path, status: &FileStat) -> nix::Result<()> {
-    let (uid, gid) = (Uid::from_raw(status.st_uid), Gid::from_raw(status.st_gid));
-    fchownat(parent, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)?;
-    let mode = Mode::from_bits_truncate(status.st_mode);
-    fchmodat(parent, name, mode, FchmodatFlags::FollowSymlink)
-}
 
 /// Removes a tree of at most `budget` entries: what a short container leaves, mount points mostly. `EFBIG`: there is
 /// more, and some of it is gone already.

@@ -2,6 +2,8 @@
 //! whose surroundings are watched.
 #![allow(dead_code)] // each test binary uses a part of it
 
+pub mod populated;
+
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr};
 use std::fs::{self, File};

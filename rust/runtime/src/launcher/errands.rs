@@ -66,6 +66,15 @@ impl Launcher {
         self.begin(begun, "compare the files", handle, Without::Kill);
     }
 
+    pub(super) fn duplicate(&mut self, handle: OwnedFd, fds: Vec<OwnedFd>) {
+        let Ok([from, to]) = <[OwnedFd; 2]>::try_from(fds) else { return };
+        let begun = sweeper::beside(|| {
+            pack::duplicate(&from, &to, &handle);
+            Ok(())
+        });
+        self.begin(begun, "copy the files", handle, Without::Kill);
+    }
+
     pub(super) fn freeze(&mut self, group: &str, frozen: bool) -> Result<(), Failure> {
         let (parent, name) = group.rsplit_once('/').unwrap_or(("", group));
         let step = |error: pycontain_cgroup::Error| Failure {

@@ -1,0 +1,112 @@
+"""A new container from the files of another, as they are now.
+
+    stopped   what it wrote becomes a layer that both have below what they write: nothing is copied
+    running   all processes in it stand still while that is copied, and go on
+
+Anonymous volumes are copied in either case; what is of the host is the same in both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+
+from pycontain.containers import keeping
+from pycontain.errors import Unsupported
+from pycontain.images import staging
+from pycontain.runtime import directory as directories
+from pycontain.runtime import events, kept, names, records, shared
+from pycontain.runtime.namespaces import container_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pycontain._core import Launcher
+    from pycontain.images import Images
+    from pycontain.paths import Paths
+    from pycontain.runtime.kept import Kept
+    from pycontain.runtime.records import Record
+
+__all__ = ["fork"]
+
+_SHORT = 12  # digits of an id that is a host's name
+_OF_ONE = frozenset({"name", "cidfile"})  # options that no two containers have alike
+
+
+def fork(
+    paths: Paths, images: Images, original: Kept, launcher: Launcher, name: str | None, *, start: bool | None
+) -> Kept:
+    """Make the new container; see `Container.fork`."""
+    if b'"upperdir=' not in original.own_config:
+        raise Unsupported(
+            f'cannot fork container "{original.record.name}": its root is a directory of this machine',
+            hint="`--rootfs DIR` without `:rw` gives containers a layer of their own",
+        )
+    id = os.urandom(32).hex()
+    made = directories.make(f"{paths.containers}/{id}")
+    called = None if name is None else container_name(name)
+    try:
+        if called is None:
+            called = names.take_any(paths, made.path)
+        else:
+            names.take(paths, called, made.path)
+        with keeping.standing_still(paths, original, lambda: launcher) as stopped:
+            directories.use_image(made, original.record.image_id, images.hold)
+            _copy_files(paths, original, made.path, launcher, stopped=stopped)
+            record = _record(original, id, called)
+            config = _config(original, record)
+        directories.record(made, record, config)
+    except BaseException:
+        directories.remove(made, launcher)
+        if called is not None:
+            names.give_up(paths, called, id)
+        raise
+    made.close()
+    events.of_container(paths, "create", record)
+    found = kept.find(paths, id)
+    if not stopped if start is None else start:
+        keeping.start(paths, found, launcher)
+    return found
+
+
+def _copy_files(paths: Paths, original: Kept, directory: str, launcher: Launcher, *, stopped: bool) -> None:
+    if stopped:
+        with contextlib.suppress(OSError):  # this file system cannot do that: a copy is as good
+            shared.move_below(paths, original.own_config, original.path)
+    shared.put_below(directory, shared.layers(original.path))
+    for entry in staging.names(original.path):
+        if entry == "work" or entry.startswith("work-"):
+            directories.fill([f"{directory}/{entry}"], ())
+    copied = ["upper"]  # an empty one by now, where it could be moved
+    volumes = staging.names(f"{original.path}/volumes")
+    if volumes:
+        directories.fill([f"{directory}/volumes"], ())
+        copied += [f"volumes/{volume}" for volume in volumes]
+    for tree in copied:
+        directories.fill([f"{directory}/{tree}"], ())
+        launcher.duplicate(f"{original.path}/{tree}", f"{directory}/{tree}")
+
+
+def _record(original: Kept, id: str, name: str) -> Record:
+    old = original.record
+    options = {key: value for key, value in old.options.items() if key not in _OF_ONE}
+    return records.changed(
+        old,
+        id=id,
+        name=name,
+        created=time.time(),
+        hostname=id[:_SHORT] if old.hostname == old.id[:_SHORT] else old.hostname,
+        mounts=tuple(records.changed(mount, source=mount.source.replace(old.id, id)) for mount in old.mounts),
+        options=options | {"name": name},
+    )
+
+
+def _config(original: Kept, record: Record) -> bytes:
+    """That of the original with another id, which is part of paths, and of the host's name by default.
+
+    An id is a random number: where its digits are, it is meant.
+    """
+    text = original.own_config.replace(original.id.encode(), record.id.encode())
+    if record.hostname != original.record.hostname:
+        text = text.replace(original.record.hostname.encode(), record.hostname.encode())
+    return text
