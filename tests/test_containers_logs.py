@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycontain.errors import InvalidOption
 from pycontain.runtime import events
+from pycontain.runtime.pauses import items
 from pycontain.runtime.rotating import Lines
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ def test_events_are_followed(fresh: Engine, fresh_cli: containers.Cli) -> None:
 
 def test_no_event_is_lost_by_rotation(fresh: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "_MOST", 4000)
-    watching = events.watch(fresh._paths, 0.0, time.time() + containers.seconds(30), lambda _: True)
+    watching = items(events.watch(fresh._paths, 0.0, time.time() + containers.seconds(30), lambda _: True))
     seen: list[str] = []
 
     def follow() -> None:

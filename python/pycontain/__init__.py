@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from pycontain.containers import Container
+    from pycontain.containers.conditions import Condition, exited, healthy, log_line, port
     from pycontain.containers.logs import LogEntry
+    from pycontain.containers.metering import Stats
     from pycontain.containers.process import Process
     from pycontain.engine import Engine  # type: ignore[import-not-found,unused-ignore]
     from pycontain.errors import (
@@ -68,6 +70,7 @@ __all__ = [
     "CommandNotExecutable",
     "CommandNotFound",
     "Completed",
+    "Condition",
     "Conflict",
     "Container",
     "ContainerNotFound",
@@ -95,6 +98,7 @@ __all__ = [
     "RegistryUnreachable",
     "RootFilesystem",
     "StartError",
+    "Stats",
     "StillInUse",
     "StoreError",
     "TimeoutExpired",
@@ -104,12 +108,17 @@ __all__ = [
     "VolumeNotFound",
     "__version__",
     "bind",
+    "exited",
+    "healthy",
+    "log_line",
+    "port",
     "run",
     "tmpfs_mount",
 ]
 
 _MODULES = {
     "Completed": "types",
+    "Condition": "containers.conditions",
     "ContainerOptions": "options",
     "Container": "containers",
     "Credentials": "registry.credentials",
@@ -121,8 +130,13 @@ _MODULES = {
     "Process": "containers.process",
     "Progress": "types",
     "RootFilesystem": "types",
+    "Stats": "containers.metering",
     "Usage": "types",
     "bind": "types",
+    "exited": "containers.conditions",
+    "healthy": "containers.conditions",
+    "log_line": "containers.conditions",
+    "port": "containers.conditions",
     "tmpfs_mount": "types",
 }  # the others are errors
 

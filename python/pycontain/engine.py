@@ -7,19 +7,20 @@ import functools
 import os
 import threading
 
-from pycontain.errors import ContainerNotFound, ExitError, InvalidOption, StartError, TimeoutExpired
+from pycontain.errors import ContainerNotFound, InvalidOption, StartError
 from pycontain.images import Images, StartImage
 from pycontain.paths import Paths, find
 from pycontain.runtime import directory as directories
 from pycontain.runtime import names
-from pycontain.types import Completed, RootFilesystem, Usage
+from pycontain.runtime.completing import completed, expired, given
+from pycontain.types import RootFilesystem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Unpack
 
-    from pycontain._core import Exit, Launcher, Process, Unpacked
+    from pycontain._core import Launcher, Process, Unpacked
     from pycontain.containers import Container, Containers
     from pycontain.containers.happenings import EventFilters
     from pycontain.containers.metering import Stats
@@ -28,9 +29,11 @@ if TYPE_CHECKING:
     from pycontain.options import ContainerOptions
     from pycontain.runtime.disk import DiskUsage
     from pycontain.runtime.events import Event
+    from pycontain.runtime.pauses import Pause
     from pycontain.runtime.records import Record
     from pycontain.runtime.spec import Prepared
     from pycontain.runtime.template import Templates
+    from pycontain.types import Completed
 
 __all__ = ["Engine", "default"]
 
@@ -109,6 +112,39 @@ class Engine:
             container.start()
         return container
 
+    @contextlib.contextmanager
+    def container(
+        self, image: str, args: str | Sequence[str] = (), **options: Unpack[ContainerOptions]
+    ) -> Iterator[Container]:
+        """A container for a `with` block: started at its beginning, removed at its end.
+
+        It is killed and removed, too, when this process ends without getting there.
+
+        >>> with engine.container("postgres:16", env={"POSTGRES_PASSWORD": "x"}) as db:
+        ...     db.wait_until(pycontain.port(5432), timeout=30)
+
+        Args:
+            image: its name; `host` stands for this machine's own programs.
+            args: the command; a str is split as a shell would split words; empty: the image's.
+            options: see `ContainerOptions`.
+
+        Raises:
+            ImageNotFound: no such image, here or in its registry.
+            InvalidOption: an option's value is not one it takes.
+            NameInUse: another container has the name.
+            StartError: it could not be started.
+        """
+        with self._prepare(image, args, options, attached=False) as made:
+            container = self.containers.get(made.id)
+        tie = None
+        try:
+            tie = container._start_tied()
+            yield container
+        finally:
+            with contextlib.suppress(ContainerNotFound):  # it was to be removed at its end
+                container.remove(force=True)
+            del tie  # only now
+
     def run(
         self,
         image: str,
@@ -144,23 +180,18 @@ class Engine:
         options["remove"] = True
         launcher = self._get_launcher()  # it removes what is made from here on
         container = self._prepare(image, args, options, keep=False)
-        if isinstance(input, str):
-            input = input.encode()
         with container:
             ended, out, err, _notes = launcher.run(
                 container.prepared.config,
-                input=input,
+                input=given(input),
                 timeout=timeout,
                 ephemeral=container.path,
                 lock=container.lock,
             )
         words = container.prepared.args
-        stdout, stderr = (out.decode(), err.decode()) if text else (out, err)
         if ended is None:
-            raise TimeoutExpired(words, timeout or 0, stdout, stderr)
-        if check and ended.returncode != 0:
-            raise ExitError(words, ended.returncode, stdout, stderr, oom_killed=ended.oom_killed)
-        return Completed(words, ended.returncode, stdout, stderr, ended.oom_killed, _usage(ended))
+            raise expired(words, timeout, out, err, text=text)
+        return completed(words, ended, out, err, text=text, check=check)
 
     def run_foreground(
         self,
@@ -262,6 +293,13 @@ class Engine:
         Raises:
             InvalidOption: a time or a filter is not valid.
         """
+        from pycontain.runtime.pauses import items
+
+        return items(self._events(since, until, filters))
+
+    def _events(
+        self, since: str | float | None, until: str | float | None, filters: EventFilters
+    ) -> Iterator[Event | Pause]:
         import time
 
         from pycontain.containers.happenings import wanted
@@ -333,7 +371,7 @@ class Engine:
         *,
         keep: bool = True,
         attached: bool = True,
-    ) -> _Container:
+    ) -> Preparation:
         if options.get("cidfile") is None:
             return self._make(image, args, options, keep=keep, attached=attached)
         from pycontain.runtime import id_file
@@ -351,7 +389,7 @@ class Engine:
         *,
         keep: bool,
         attached: bool,
-    ) -> _Container:
+    ) -> Preparation:
         start = self._start_image(image, options)
         if keep:  # read twice: for the configuration, and for the record
             from collections.abc import Iterator
@@ -372,7 +410,7 @@ class Engine:
         )
         if scratch is not None and not prepared.directories:
             directories.fill((), prepared.missing_sources)
-            return _Container(self._paths, id, None, prepared, image_lock=self._images.hold(start.id))
+            return Preparation(self._paths, id, None, prepared, image_lock=self._images.hold(start.id))
         directory = directories.make(path)
         name, record = prepared.name, None
         try:
@@ -390,7 +428,7 @@ class Engine:
         except BaseException:
             directories.remove(directory)
             raise
-        made = _Container(self._paths, id, directory, prepared, record)
+        made = Preparation(self._paths, id, directory, prepared, record)
         made.tell("create")
         return made
 
@@ -414,7 +452,7 @@ class Engine:
         return self._images.for_start(image, platform=options.get("platform"), pull=pull)
 
 
-class _Container:
+class Preparation:
     """What is being started; leaving it gives up the lock on its directory, which the launcher has too.
 
     One that is removed in the end and keeps nothing in a directory of its own has none: it locks its image.
@@ -457,7 +495,7 @@ class _Container:
         if self.directory is not None:
             launcher.remove_tree(self.directory.path)
 
-    def __enter__(self) -> _Container:
+    def __enter__(self) -> Preparation:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -490,11 +528,6 @@ class _Unpacker:
 
     def remove_tree(self, directory: str) -> None:
         self._engine._get_launcher().remove_tree(directory)
-
-
-def _usage(ended: Exit) -> Usage:
-    cpu = ended.cpu_nanoseconds
-    return Usage(None if cpu is None else cpu / 1e9, ended.memory_peak)
 
 
 _default: Engine | None = None

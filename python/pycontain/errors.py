@@ -167,9 +167,11 @@ class TimeoutExpired(PycontainError, TimeoutError):
         stderr: bytes | str | None = None,
         *,
         killed: bool = True,
+        message: str | None = None,
     ) -> None:
         what = "was killed" if killed else "still runs"
-        super().__init__(f"command `{' '.join(args)}` did not end within {timeout:g} s and {what}")
+        command = f"command `{' '.join(args)}`"
+        super().__init__(message or f"{command} did not end within {timeout:g} s and {what}")
         self.args_ = tuple(args)
         self.timeout = timeout
         self.stdout = stdout

@@ -6,16 +6,17 @@ import contextlib
 import os
 
 from pycontain.containers.target import writing
-from pycontain.errors import ExitError, InvalidOption, TimeoutExpired, Unsupported
+from pycontain.errors import InvalidOption, Unsupported
 from pycontain.runtime import kept
-from pycontain.types import Completed, FileChange
+from pycontain.runtime.pauses import finish, items
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from typing import IO, Any, Unpack
 
-    from pycontain._core import Launcher
+    from pycontain._core import Launcher, Waiting
+    from pycontain.containers.conditions import Condition
     from pycontain.containers.copying import Copier
     from pycontain.containers.executing import ExecOptions
     from pycontain.containers.logs import LogEntry
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from pycontain.images import Image, Images
     from pycontain.options import Duration, Updates
     from pycontain.paths import Paths
+    from pycontain.runtime.pauses import Pause
+    from pycontain.types import Completed, FileChange
 
 __all__ = ["Container"]
 
@@ -50,6 +53,11 @@ class Container:
     def name(self) -> str:
         """What it is called now."""
         return self._now().record.name
+
+    @property
+    def args(self) -> tuple[str, ...]:
+        """The command that it was made to run."""
+        return self._kept.record.args
 
     @property
     def labels(self) -> dict[str, str]:
@@ -103,6 +111,16 @@ class Container:
         Raises:
             InvalidOption: a time is none.
         """
+        return items(self._log(follow=follow, since=since, until=until, tail=tail))
+
+    def _log(
+        self,
+        *,
+        follow: bool = False,
+        since: str | float | None = None,
+        until: str | float | None = None,
+        tail: int | None = None,
+    ) -> Iterator[LogEntry | Pause]:
         from pycontain.containers.logs import entries
 
         return entries(self._paths, self._kept, follow=follow, since=since, until=until, tail=tail)
@@ -119,6 +137,14 @@ class Container:
 
         keeping.start(self._paths, self._kept, self._launcher())
 
+    def _start_tied(self) -> Waiting:
+        """Start one that was just made; it is killed, and removed, when what this returns is lost."""
+        from pycontain.containers import keeping
+
+        end = keeping.start(self._paths, self._kept, self._launcher(), awaited=True, tied=True)
+        assert end is not None, "nobody else knows it"
+        return end
+
     def stop(self, *, signal: str | int | None = None, timeout: Duration | None = None) -> None:
         """Ask it to end, and kill it if it does not; at once, if it does not handle the signal.
 
@@ -130,6 +156,9 @@ class Container:
             ContainerNotFound: it is gone.
             InvalidOption: there is no such signal, or the timeout is none.
         """
+        finish(self._stop(signal, timeout))
+
+    def _stop(self, signal: str | int | None, timeout: Duration | None) -> Generator[Pause, None, None]:
         from pycontain.containers import keeping
         from pycontain.runtime.sizes import seconds, signal_number
 
@@ -137,7 +166,7 @@ class Container:
         patience: float | None = None
         if timeout is not None:
             patience = float("inf") if timeout in {-1, "-1"} else seconds("timeout", timeout)
-        keeping.stop(self._paths, self._kept, number=number, timeout=patience)
+        return keeping.stop(self._paths, self._kept, number=number, timeout=patience)
 
     def show(
         self,
@@ -228,9 +257,38 @@ class Container:
             ContainerNotFound: it is gone.
             TimeoutExpired: it runs still.
         """
+        return finish(self._wait(timeout))
+
+    def _wait(self, timeout: float | None) -> Generator[Pause, None, int]:
         from pycontain.containers import keeping
 
         return keeping.wait(self._paths, self._kept, timeout)
+
+    def wait_until(
+        self, condition: Condition | Callable[[Container], object], timeout: Duration | None = None
+    ) -> None:
+        """Until it is so: `port(5432)`, `log_line("ready")`, `healthy()`, `exited()`, or what you ask for.
+
+        >>> db.wait_until(pycontain.port(5432), timeout=30)
+
+        Args:
+            condition: one of these, or what takes the container and returns whether it holds.
+            timeout: None: for as long as it may still come true.
+
+        Raises:
+            Conflict: the container has ended, and it cannot come true any more.
+            ContainerNotFound: it is gone.
+            TimeoutExpired: it did not hold in time; the message says what was seen last.
+        """
+        finish(self._until(condition, timeout))
+
+    def _until(
+        self, condition: Condition | Callable[[Container], object], timeout: Duration | None
+    ) -> Generator[Pause, None, None]:
+        from pycontain.containers.conditions import until
+        from pycontain.runtime.sizes import seconds
+
+        return until(self, condition, None if timeout is None else seconds("timeout", timeout))
 
     def run(
         self,
@@ -261,19 +319,11 @@ class Container:
             StartError: it could not be started; `CommandNotFound` when there is no such command.
             TimeoutExpired: it did not end in time.
         """
-        given = input.encode() if isinstance(input, str) else input
-        with self.exec(args, stdin=given is not None, **options) as process:
-            try:
-                out, err = process.communicate(given, timeout)
-            except TimeoutExpired as error:
-                if text:
-                    error.stdout, error.stderr = _decoded(error.stdout), _decoded(error.stderr)
-                raise
-            status = process.wait()
-        stdout, stderr = (out.decode(), err.decode()) if text else (out, err)
-        if check and status != 0:
-            raise ExitError(process.args, status, stdout, stderr)
-        return Completed(process.args, status, stdout, stderr)
+        from pycontain.runtime.completing import completed, given
+
+        with self.exec(args, stdin=input is not None, **options) as process:
+            ended, out, err = process._finished(given(input), timeout, text=text)
+        return completed(process.args, ended, out, err, text=text, check=check)
 
     def exec(
         self, args: str | Sequence[str], *, stdin: bool = False, **options: Unpack[ExecOptions]
@@ -596,7 +646,3 @@ class Container:
 
     def __repr__(self) -> str:
         return f"<Container {self.id[:12]}>"
-
-
-def _decoded(text: bytes | str | None) -> str | None:
-    return text.decode(errors="replace") if isinstance(text, bytes) else text

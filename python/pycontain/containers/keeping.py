@@ -1,6 +1,7 @@
 """What a container's monitor is asked to do, over its socket.
 
-How it ended is in `state.json` by the time that its directory is unlocked.
+How it ended is in `state.json` by the time that its directory is unlocked. What waits, yields what it waits
+for: see `runtime.pauses`.
 """
 
 from __future__ import annotations
@@ -13,18 +14,21 @@ import time
 
 from pycontain.errors import Conflict, ContainerNotFound, TimeoutExpired, Unsupported
 from pycontain.runtime import events, kept, lifecycle
+from pycontain.runtime.pauses import Pause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from typing import Any
+    from collections.abc import Callable, Generator, Iterator, Mapping
+    from typing import Any, TypeVar
 
     from pycontain._core import Launcher, Monitor, Waiting
     from pycontain.paths import Paths
     from pycontain.runtime.kept import Kept
     from pycontain.runtime.records import Record
 
+    T = TypeVar("T")
     Streams = tuple[int | None, int | None, int | None]
+    Work = Generator[Pause, None, T]
 
 __all__ = [
     "NO_STREAMS",
@@ -62,7 +66,7 @@ def start(
         launcher: starts it.
         streams: the ends of pipes, of whoever is attached from the beginning.
         awaited: its end is to be told.
-        tied: it ends when what is returned is lost.
+        tied: it ends, and is removed, when what is returned is lost.
         size: rows and columns of its terminal.
 
     Returns:
@@ -111,7 +115,8 @@ def _detached(paths: Paths, container: Kept, *, awaited: bool, tied: bool) -> by
         document["health"] = _health(record)
     if log.driver == "json-file":
         document["log"] = {"max_size": log.max_size, "max_files": log.max_files}
-    if options.get("remove"):
+    if options.get("remove") or tied:
+        document["remove_if_lost"] = not options.get("remove")
         document["remove"] = {"directory": container.path, "name": f"{paths.names}/{record.name}"}
     return json.dumps(document).encode()
 
@@ -139,30 +144,32 @@ def monitor(container: Kept) -> Monitor | None:
         return None
 
 
-def stop(paths: Paths, container: Kept, *, number: int | None, timeout: float | None) -> None:
+def stop(paths: Paths, container: Kept, *, number: int | None, timeout: float | None) -> Work[None]:
     """Ask it to end, and kill it after `timeout`; at once, if it does not handle the signal."""
     if not kept.state(paths, container).is_alive:
         return
-    _ended(paths, container, lambda keeper: keeper.stop(number, timeout))
+    yield from _ended(paths, container, lambda keeper: keeper.stop(number, timeout))
     events.of_container(paths, "stop", container.record)
 
 
-def end(paths: Paths, container: Kept) -> None:
+def end(paths: Paths, container: Kept) -> Work[None]:
     """Kill everything inside, and wait until it has ended."""
-    _ended(paths, container, lambda keeper: keeper.stop(signal.SIGKILL))
+    yield from _ended(paths, container, lambda keeper: keeper.stop(signal.SIGKILL))
     events.of_container(paths, "kill", container.record, signal=str(int(signal.SIGKILL)))
 
 
-def _ended(paths: Paths, container: Kept, ask: Callable[[Monitor], Waiting]) -> None:
+def _ended(paths: Paths, container: Kept, ask: Callable[[Monitor], Waiting]) -> Work[None]:
     keeper = monitor(container)
     try:
         if keeper is not None:
-            ask(keeper).wait()
+            waiting = ask(keeper)
+            yield Pause(waiting)
+            waiting.wait()
             return
     except ConnectionError:
         pass
     with contextlib.suppress(ContainerNotFound):  # it has just ended, and may go with that
-        wait(paths, container)
+        yield from wait(paths, container)
 
 
 @contextlib.contextmanager
@@ -243,7 +250,7 @@ def freeze(paths: Paths, container: Kept, *, frozen: bool) -> None:
     events.of_container(paths, word, container.record)
 
 
-def wait(paths: Paths, container: Kept, timeout: float | None = None) -> int:
+def wait(paths: Paths, container: Kept, timeout: float | None = None) -> Work[int]:
     """Until it does not run, and is not to be started again; its exit code.
 
     Raises:
@@ -266,10 +273,12 @@ def wait(paths: Paths, container: Kept, timeout: float | None = None) -> int:
             raise TimeoutExpired(container.record.args, timeout or 0, killed=False)
         keeper = monitor(container)
         if keeper is None:
-            time.sleep(min(_INTERVAL, left))
+            yield Pause(seconds=min(_INTERVAL, left))
             continue
         try:
-            found = keeper.end().wait(None if left == math.inf else left)
+            waiting = keeper.end()
+            yield Pause(waiting, None if left == math.inf else left)
+            found = waiting.wait(0)
         except ConnectionError:
             continue
         ended = ended if found is None else found.returncode

@@ -15,6 +15,7 @@ import msgspec
 from pycontain.errors import InvalidOption
 from pycontain.images.filters import moment
 from pycontain.runtime import kept
+from pycontain.runtime.pauses import Pause
 from pycontain.runtime.rotating import Lines
 from pycontain.types import Value
 
@@ -76,8 +77,8 @@ def entries(
     since: str | float | None,
     until: str | float | None,
     tail: int | None,
-) -> Iterator[LogEntry]:
-    """What is written, and with `follow` what will be for as long as the container runs."""
+) -> Iterator[LogEntry | Pause]:
+    """What is written; with `follow` what will be, too, as long as the container runs, and pauses between."""
     if tail is not None and tail < 0:
         raise InvalidOption(f"invalid value `{tail}` for `tail`: must not be negative")
     now = time.time()
@@ -88,8 +89,13 @@ def entries(
     )
 
 
-def _between(found: Iterator[LogEntry], first: float | None, last: float | None) -> Iterator[LogEntry]:
+def _between(
+    found: Iterator[LogEntry | Pause], first: float | None, last: float | None
+) -> Iterator[LogEntry | Pause]:
     for entry in found:
+        if isinstance(entry, Pause):
+            yield entry
+            continue
         if first is not None and entry.time < first:
             continue
         if last is not None and entry.time > last:
@@ -105,7 +111,9 @@ def _there(container: Kept, tail: int | None) -> Iterator[LogEntry]:
         lines.close()
 
 
-def _followed(paths: Paths, container: Kept, tail: int | None, last: float | None) -> Iterator[LogEntry]:
+def _followed(
+    paths: Paths, container: Kept, tail: int | None, last: float | None
+) -> Iterator[LogEntry | Pause]:
     from pycontain.errors import ContainerNotFound
 
     lines = Lines(path_of(container.path), last=tail)
@@ -119,7 +127,7 @@ def _followed(paths: Paths, container: Kept, tail: int | None, last: float | Non
             yield from _parsed(lines)
             if not runs or (last is not None and time.time() > last):
                 return
-            time.sleep(_INTERVAL)
+            yield Pause(seconds=_INTERVAL)
     finally:
         lines.close()
 

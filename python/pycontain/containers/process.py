@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import IO
 
+    from pycontain._core import Exit
     from pycontain._core import Process as Started
 
 __all__ = ["Process"]
@@ -64,7 +65,7 @@ class Process:
             for descriptor in theirs:
                 os.close(descriptor)
         self.args = tuple(args)
-        self._returncode: int | None = None
+        self._ended: Exit | None = None
         self.stdin = os.fdopen(mine[0], "wb") if stdin else None
         self.stdout, self.stderr = os.fdopen(mine[-2], "rb"), os.fdopen(mine[-1], "rb")
 
@@ -76,7 +77,7 @@ class Process:
     @property
     def returncode(self) -> int | None:
         """Its exit status, 128 + n when signal n ended it; None: it runs still, or was not waited for."""
-        return self._returncode
+        return None if self._ended is None else self._ended.returncode
 
     def fileno(self) -> int:
         """Readable when there is news, at the latest when it has ended."""
@@ -84,10 +85,9 @@ class Process:
 
     def poll(self) -> int | None:
         """Its exit status, if it has ended."""
-        if self._returncode is None:
-            ended = self._process.wait(0)
-            self._returncode = None if ended is None else ended.returncode
-        return self._returncode
+        if self._ended is None:
+            self._ended = self._process.wait(0)
+        return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """Its exit status, once it has ended; what it writes has to be read by somebody meanwhile.
@@ -95,12 +95,11 @@ class Process:
         Raises:
             TimeoutExpired: it runs still.
         """
-        if self._returncode is None:
-            ended = self._process.wait(timeout)
-            if ended is None:
+        if self._ended is None:
+            self._ended = self._process.wait(timeout)
+            if self._ended is None:
                 raise TimeoutExpired(self.args, timeout or 0, killed=False)
-            self._returncode = ended.returncode
-        return self._returncode
+        return self._ended.returncode
 
     def send_signal(self, number: int) -> None:
         """Send it a signal, if it still runs."""
@@ -117,6 +116,14 @@ class Process:
         Raises:
             TimeoutExpired: it did not end in time, and was killed; has what came.
         """
+        _, out, err = self._finished(input, timeout, text=False)
+        return out, err
+
+    def _finished(
+        self, input: bytes | None, timeout: float | None, *, text: bool
+    ) -> tuple[Exit, bytes, bytes]:
+        from pycontain.runtime.completing import expired
+
         deadline = None if timeout is None else time.monotonic() + timeout
         found: dict[int, list[bytes]] = {self.stdout.fileno(): [], self.stderr.fileno(): []}
         out, err = found.values()
@@ -135,7 +142,7 @@ class Process:
                 if left is not None and left <= 0:
                     self.kill()
                     self.wait()
-                    raise TimeoutExpired(self.args, timeout or 0, b"".join(out), b"".join(err))
+                    raise expired(self.args, timeout, b"".join(out), b"".join(err), text=text)
                 for key, _ in selector.select(left):
                     if key.fd not in found:
                         rest = self._feed(rest)
@@ -148,7 +155,8 @@ class Process:
                     else:
                         selector.unregister(key.fd)
         self.wait()
-        return b"".join(out), b"".join(err)
+        assert self._ended is not None
+        return self._ended, b"".join(out), b"".join(err)
 
     def _feed(self, rest: memoryview) -> memoryview:
         assert self.stdin is not None

@@ -14,6 +14,7 @@ from pycontain.containers import keeping
 from pycontain.errors import ContainerNotFound, StillInUse
 from pycontain.images.filters import has_label, moment
 from pycontain.runtime import disk, events, kept, names, records, shared
+from pycontain.runtime.pauses import finish
 from pycontain.types import Value
 
 TYPE_CHECKING = False
@@ -57,7 +58,7 @@ def remove(paths: Paths, container: Kept, launcher: Callable[[], Launcher], *, f
             f'cannot remove container "{container.record.name}": container is running',
             hint="stop it first, or use force: `--force` on the command line",
         )
-    keeping.end(paths, container)
+    finish(keeping.end(paths, container))
     with contextlib.suppress(ContainerNotFound):  # it was to be removed at its end
         if not _removed(paths, container, launcher):
             raise StillInUse(f'cannot remove container "{container.record.name}": it was started again')

@@ -8,6 +8,7 @@ import signal
 from pycontain.containers import keeping
 from pycontain.errors import Conflict, ContainerNotFound, PycontainError
 from pycontain.runtime import attached, events, foreground, kept
+from pycontain.runtime.pauses import finish
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def show(
             pid = kept.state(paths, container).pid
             if end_by_signals and pid and not options.get("init") and foreground.ends(pid, number):
                 ended_by.append(number)
-                keeping.stop(paths, container, number=number, timeout=None)
+                finish(keeping.stop(paths, container, number=number, timeout=None))
             else:
                 keeping.kill(paths, container, number)
 
@@ -91,7 +92,7 @@ def _status(paths: Paths, container: Kept, end: Waiting | None) -> int:
     with contextlib.suppress(ConnectionError):  # the monitor was killed
         ended = end.wait() if end is not None else None
     try:
-        return keeping.wait(paths, container)
+        return finish(keeping.wait(paths, container))
     except ContainerNotFound:
         if ended is None:
             raise

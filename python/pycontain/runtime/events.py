@@ -13,6 +13,7 @@ import fcntl
 import os
 import time
 
+from pycontain.runtime.pauses import Pause
 from pycontain.types import Value
 
 TYPE_CHECKING = False
@@ -91,8 +92,8 @@ def write(paths: Paths, event: Event) -> None:
 
 def watch(
     paths: Paths, since: float | None, until: float | None, wanted: Callable[[Event], bool]
-) -> Iterator[Event]:
-    """What has happened since then, and what happens from now on or until then."""
+) -> Iterator[Event | Pause]:
+    """What has happened since then, and what happens from now on or until then; with pauses to wait in."""
     from pycontain.runtime.rotating import Lines
 
     if since is None and until is not None:
@@ -108,7 +109,7 @@ def watch(
                     yield event
             if over:
                 return
-            time.sleep(_INTERVAL if until is None else max(min(_INTERVAL, until - time.time()), 0))
+            yield Pause(seconds=_INTERVAL if until is None else max(min(_INTERVAL, until - time.time()), 0))
     finally:
         lines.close()
 

@@ -1,5 +1,6 @@
 //! Runs in: the launcher. What it keeps of a container, and how one ends.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -44,6 +45,8 @@ pub(crate) struct Container {
     pub exited: Exited,
     /// The pid of init was told to the engine.
     pub announced: bool,
+    /// It has been killed.
+    doomed: Cell<bool>,
 }
 
 impl Container {
@@ -73,10 +76,13 @@ impl Container {
             sweeper: None,
             exited: Exited::default(),
             announced: false,
+            doomed: Cell::new(false),
         }
     }
 
+    /// Its first process too, should that be made at this moment: see [`Self::comes_to_life`].
     pub(crate) fn kill(&self) {
+        self.doomed.set(true);
         let processes = [&self.outside, &self.init];
         for pidfd in processes.into_iter().flatten() {
             // ESRCH: it has just ended by itself.
@@ -84,9 +90,21 @@ impl Container {
         }
     }
 
+    /// Its first process is there.
+    pub(crate) fn comes_to_life(&mut self, pid: i32, init: Option<OwnedFd>) {
+        self.init_pid = pid;
+        self.init = init;
+        self.announce();
+        if self.doomed.get() {
+            self.kill();
+        }
+    }
+
     pub(crate) fn signal(&self, signal: i32) {
         if let Some(init) = &self.init {
             let _ = process::send_signal(init.as_fd(), signal);
+        } else if signal == Signal::SIGKILL as i32 {
+            self.kill(); // on its way to its first process
         }
     }
 

@@ -394,9 +394,7 @@ impl Launcher {
         let Some(container) = self.containers.get_mut(&number) else { return false };
         match channel::receive::<Report>(container.control.as_fd(), false) {
             Ok(Some((Report::Cloned { pid }, mut fds))) => {
-                container.init_pid = pid;
-                container.init = fds.pop();
-                container.announce();
+                container.comes_to_life(pid, fds.pop());
                 if self.ending {
                     container.kill();
                 }

@@ -152,6 +152,7 @@ fn begin(
         again: None,
         kill_at: None,
         last: Exited::default(),
+        lost: false,
         awake: true,
     };
     monitor.start(Ok(container));
@@ -194,6 +195,8 @@ struct Monitor<'a> {
     /// When to kill what was asked to end.
     kill_at: Option<Instant>,
     last: Exited,
+    /// Who it is tied to is gone.
+    lost: bool,
     /// Memory may be held that is not needed when nothing comes.
     awake: bool,
 }
@@ -424,7 +427,9 @@ impl Monitor<'_> {
     /// Who hears that the container has ended finds all of it gone, and its directory unlocked.
     fn end(mut self) {
         let _ = unlinkat(&self.directory, SOCKET, UnlinkatFlags::NoRemoveDir);
-        if let Some(remains) = &self.detached.remove {
+        if let Some(remains) = &self.detached.remove
+            && (self.lost || !self.detached.remove_if_lost)
+        {
             let destroyed = happenings::Happening::new(&self.directory, "destroy", &[]);
             let _ = sweeper::remove_tree(&remains.directory);
             destroyed.iter().for_each(happenings::Happening::tell);

@@ -127,6 +127,8 @@ pub struct Detached {
     pub tied: bool,
     /// Both are removed after the end: the directory, and the link to it that is the container's name.
     pub remove: Option<Remains>,
+    /// But only if it ends because whoever it is tied to is gone.
+    pub remove_if_lost: bool,
 }
 
 impl Default for Detached {
@@ -143,6 +145,7 @@ impl Default for Detached {
             awaited: false,
             tied: false,
             remove: None,
+            remove_if_lost: false,
         }
     }
 }

@@ -57,6 +57,7 @@ impl Monitor<'_> {
                 let tied = client.tied;
                 self.clients[number].gone = true;
                 if tied {
+                    self.lost = true;
                     self.stop(Some(Signal::SIGKILL as i32), Timeout::Usual);
                 }
                 return;

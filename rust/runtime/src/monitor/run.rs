@@ -82,8 +82,7 @@ impl Run {
         while self.reports {
             match channel::receive::<Report>(self.container.control.as_fd(), false) {
                 Ok(Some((Report::Cloned { pid }, mut fds))) => {
-                    self.container.init_pid = pid;
-                    self.container.init = fds.pop();
+                    self.container.comes_to_life(pid, fds.pop());
                 }
                 Ok(Some((Report::Failed(failure), _))) => self.fail(failure),
                 Ok(Some((Report::Root { .. } | Report::Mounts, _))) => {}
