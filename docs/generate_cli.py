@@ -157,6 +157,34 @@ C /root
 A /root/file
 ```
 """,
+    "container load": """\
+The image has to be here, or in the archive. A container that is here already, from an archive before, is
+replaced; it must not run. Its configuration is taken as it is: load only what comes from somebody who may run
+containers here.
+
+```console
+$ pycontain container load --input missing.tar
+pycontain: cannot read `missing.tar`: no such file or directory
+```
+""",
+    "container save": """\
+What it is, what it wrote, and its anonymous volumes; with `--with-image` its image. It stands still while
+these are read. With `--incremental` the archive has only what the last one did not have, so the same command
+moves a container for the first time and again:
+
+    pycontain container save --incremental web | ssh host pycontain container load
+
+What a stopped container wrote is not sent twice; what one that runs wrote since its start is sent each time.
+Directories of the host are not in the archive, and processes end here and begin there.
+
+```console
+$ pycontain create --name local host true
+…
+$ pycontain container save --output local.tar local
+pycontain: cannot save container "local": it is made of files that only this machine has
+hint: `pycontain export` writes all of its files
+```
+""",
     "events": """\
 By whatever process: what happens is written down below the root. Without `--since` and `--until` it begins
 now; it ends at `--until`, or is interrupted. Actions are `create`, `start`, `die`, `oom`, `kill`, `stop`,

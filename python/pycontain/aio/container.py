@@ -76,6 +76,7 @@ class Container:
     read_bytes = in_thread(handle.Container.read_bytes)
     write_bytes = in_thread(handle.Container.write_bytes)
     export = in_thread(handle.Container.export)
+    save = in_thread(handle.Container.save)
     commit = in_thread(handle.Container.commit)
 
     async def fork(self, name: str | None = None, *, start: bool | None = None) -> Container:

@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator, Sequence
-    from typing import Unpack
+    from typing import IO, Unpack
 
     from pycontain._core import Launcher
     from pycontain._core import Process as Started
@@ -158,6 +158,10 @@ class Containers:
         """Containers, the youngest first: those that run; `all`: the others as well."""
         found = await asyncio.to_thread(self._sync.list, all=all, last=last, **filters)
         return tuple(map(Container, found))
+
+    async def load(self, source: str | os.PathLike[str] | IO[bytes], *, name: str | None = None) -> Container:
+        """Make the container of an archive that `Container.save` wrote, in place of one that is here already."""
+        return Container(await to_the_end(lambda: self._sync.load(source, name=name), lambda _: None))
 
     summaries = in_thread(SyncContainers.summaries)
     stats = in_thread(SyncContainers.stats)

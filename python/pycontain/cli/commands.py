@@ -65,6 +65,8 @@ GROUPS = {
         {
             **{name: COMMANDS[name] for name in _OF_CONTAINERS},
             "fork": ("fork", "Make a container from the files of another as they are now"),
+            "load": ("container_load", "Make a container of an archive"),
+            "save": ("container_save", "Write a container as an archive, for another machine"),
             "inspect": ("container_inspect", "Show all about containers"),
             "ls": COMMANDS["ps"],
             "prune": ("container_prune", "Remove all containers that do not run"),

@@ -7,8 +7,9 @@ from pycontain.runtime import kept
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Iterator
-    from typing import Unpack
+    from typing import IO, Unpack
 
     from pycontain._core import Launcher
     from pycontain.containers.filters import ContainerFilters
@@ -64,6 +65,39 @@ class Containers:
         from pycontain.containers.listing import select, summary
 
         return tuple(map(summary, select(self._paths, self._images, filters, all=all, last=last)))
+
+    def load(self, source: str | os.PathLike[str] | IO[bytes], *, name: str | None = None) -> Container:
+        """Make the container of an archive that `Container.save` wrote; one that is here already is replaced.
+
+        Its configuration is taken as it is: load only what comes from somebody who may run containers here.
+
+        Args:
+            source: a path, or something open to read from.
+            name: another name than it had.
+
+        Raises:
+            Conflict: the archive is incremental, and what it builds upon is not here.
+            ImageInvalid: it is damaged, or no such archive.
+            ImageNotFound: the container's image is not here.
+            InvalidOption: there is no such file.
+            NameInUse: another container has its name.
+            StillInUse: the container is here, and runs.
+        """
+        import os
+
+        from pycontain.containers.moving import load
+        from pycontain.errors import InvalidOption
+
+        if isinstance(source, str | os.PathLike):
+            try:
+                file = open(source, "rb")  # noqa: SIM115 - not what is in it is what cannot be read
+            except OSError as error:
+                reason = (error.strerror or str(error)).lower()
+                raise InvalidOption(f"cannot read `{os.fspath(source)}`: {reason}") from error
+            with file:
+                return self.load(file, name=name)
+        found = load(self._paths, self._images, self._launcher(), source, name=name)
+        return self._handle(found)
 
     def start_again(self) -> Iterator[tuple[Container, PycontainError | None]]:
         """Start the containers that are to run after a boot of the machine.

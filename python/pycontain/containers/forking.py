@@ -73,7 +73,9 @@ def _copy_files(paths: Paths, original: Kept, directory: str, launcher: Launcher
     if stopped:
         with contextlib.suppress(OSError):  # this file system cannot do that: a copy is as good
             shared.move_below(paths, original.own_config, original.path)
-    shared.put_below(directory, shared.layers(original.path))
+    for layer in reversed(shared.layers(original.path)):
+        with shared.put_below(directory, layer):
+            pass
     for entry in staging.names(original.path):
         if entry == "work" or entry.startswith("work-"):
             directories.fill([f"{directory}/{entry}"], ())

@@ -581,6 +581,40 @@ class Container:
         with writing(target) as descriptor:
             self._launcher().export(self._kept.config, descriptor, latest=latest)
 
+    def save(
+        self,
+        target: str | os.PathLike[str] | IO[bytes],
+        *,
+        incremental: bool = False,
+        with_image: bool = False,
+    ) -> None:
+        """Write the container as an archive, of which `engine.containers.load` makes it again elsewhere.
+
+        What it is, what it wrote, and its anonymous volumes. One that runs stands still while these are read.
+
+        Args:
+            target: a path, which appears when all is written, or something open to write to.
+            incremental: only what the last archive did not have; the first has all. What a stopped container
+                wrote need not be sent twice, what a running one wrote since it was started is.
+            with_image: its image, too.
+
+        Raises:
+            StoreError: it could not be written.
+            Unsupported: it is made of files of this machine, or cannot be paused.
+        """
+        from pycontain.containers.moving import save
+
+        with writing(target) as descriptor:
+            save(
+                self._paths,
+                self._images,
+                self._now(),
+                self._launcher(),
+                descriptor,
+                incremental=incremental,
+                with_image=with_image,
+            )
+
     def commit(
         self,
         name: str | None = None,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pycontain._core import Launcher
     from pycontain.paths import Paths
 
-__all__ = ["collect", "layers", "move_below", "put_below", "with_layers", "written"]
+__all__ = ["collect", "layers", "move_below", "put_below", "with_layers", "with_upper", "written"]
 
 _BELOW = "below"
 _MOST = 100  # below one container; overlayfs takes 500, with those of the image
@@ -62,6 +62,11 @@ def written(config: bytes, directory: str) -> list[bytes]:
     ]
 
 
+def with_upper(config: bytes, directory: str, upper: str) -> bytes:
+    """A `config.json` with another directory for what the container writes, right on its image."""
+    return _stacked(json.loads(config), directory, upper, ())
+
+
 def move_below(paths: Paths, config: bytes, directory: str) -> None:
     """Make a shared layer of what the stopped container of this directory wrote, and give it an empty one.
 
@@ -92,15 +97,18 @@ def move_below(paths: Paths, config: bytes, directory: str) -> None:
         held.release()
 
 
-def put_below(directory: str, shared: Sequence[str]) -> None:
-    """Put layers, topmost first, below what the new container of this directory writes.
+@contextlib.contextmanager
+def put_below(directory: str, layer: str) -> Iterator[None]:
+    """Put a layer below what the new container of this directory writes, above those that are there.
+
+    Nobody removes it for the block, although the directory may not be that of a container yet.
 
     Raises:
-        StoreError: one of them is gone, and so is whoever had it.
+        StoreError: it is gone, with the container that had it.
     """
-    for path in reversed(shared):
-        with _kept(path):
-            _link(directory, path)
+    with _kept(layer):
+        _link(directory, layer)
+        yield
 
 
 def collect(paths: Paths, launcher: Launcher) -> None:

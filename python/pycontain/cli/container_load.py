@@ -1,0 +1,28 @@
+"""`pycontain container load`."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pycontain.containers import Containers
+
+
+def command(
+    input: Annotated[
+        str | None, typer.Option("--input", "-i", metavar="FILE", help="Read from a file, not from stdin")
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", metavar="NAME", help="Another name than it had", show_default=False),
+    ] = None,
+) -> None:
+    """Make a container of an archive of `pycontain container save`."""
+    from pycontain.engine import default  # type: ignore[import-not-found,unused-ignore]
+    from pycontain.errors import InvalidOption
+
+    if input is None and sys.stdin.isatty():
+        raise InvalidOption("there is no archive: stdin is a terminal", hint="name a file: `--input FILE`")
+    containers: Containers = default().containers
+    typer.echo(containers.load(sys.stdin.buffer if input is None else input, name=name).id)

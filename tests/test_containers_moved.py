@@ -1,0 +1,179 @@
+"""`container save` and `container load`: a container moves to another machine, here to another root."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import subprocess
+import tarfile
+from typing import TYPE_CHECKING
+
+import containers
+import pytest
+from pycontain import Engine
+from pycontain.errors import (
+    Conflict,
+    ImageInvalid,
+    ImageNotFound,
+    NameInUse,
+    PathNotFound,
+    PycontainError,
+    StillInUse,
+    Unsupported,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pycontain import Container
+
+pytestmark = pytest.mark.timeout(containers.seconds(60) + 60)
+IDLE = ["sleep", "1000"]
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[Engine]:
+    """An engine that has nothing."""
+    with Engine(tmp_path / "other") as engine:
+        yield engine
+        for container in engine.containers.list(all=True):
+            container.remove(force=True)
+
+
+def saved(container: Container, *, incremental: bool = False, with_image: bool = False) -> bytes:
+    archive = io.BytesIO()
+    container.save(archive, incremental=incremental, with_image=with_image)
+    return archive.getvalue()
+
+
+def load(engine: Engine, archive: bytes, name: str | None = None) -> Container:
+    return engine.containers.load(io.BytesIO(archive), name=name)
+
+
+def members(archive: bytes) -> list[str]:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as found:
+        return [name.partition("/")[0] for name in found.getnames()]
+
+
+def shell(container: Container, script: str) -> str:
+    return str(container.run(["sh", "-ec", script], text=True).stdout)
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_container_moves_with_all_that_it_is(own: Engine, other: Engine, running: bool) -> None:
+    options = {"labels": {"a": "b"}, "env": {"X": "1"}, "memory": "64m", "volumes": ["/data"]}
+    first = own.start("busybox", IDLE, name="web", **options)  # type: ignore[arg-type]
+    shell(first, "echo text > /root/file; rm /etc/group; mkdir /home/x")
+    shell(first, "echo data > /data/file; chmod 1700 /data")
+    if not running:
+        first.stop()
+    second = load(other, saved(first, with_image=True))
+    assert (second.id, second.name, second.labels) == (first.id, "web", {"a": "b"})
+    assert second.status == ("created" if running else "exited")
+    assert second.inspect()["State"]["ExitCode"] == (0 if running else 137)
+    second.start()
+    look = "cat /root/file /data/file; ls -d /home/x; ls /etc/group 2>/dev/null || echo gone; echo $X"
+    assert shell(second, look) == "text\ndata\n/home/x\ngone\n1\n"
+    assert shell(second, "stat -c %a /data; hostname").split() == ["1700", first.id[:12]]
+    assert second.inspect()["HostConfig"]["Memory"] == 64 << 20
+    assert other._paths.root in second.inspect()["Mounts"][0]["Source"]
+    assert second.diff() == first.diff()
+    second.commit("copy:1")
+    assert other.run("copy:1", ["cat", "/root/file"]).stdout == b"text\n"
+
+
+def test_second_archive_has_only_what_is_new(own: Engine, other: Engine) -> None:
+    first = own.start("busybox", IDLE, name="web")
+    shell(first, "dd if=/dev/urandom of=/big bs=64k count=32 2>/dev/null; echo one > /file")
+    first.stop()
+    whole = saved(first, incremental=True, with_image=True)
+    assert members(whole) == ["container.json", "image.tar", "layers", "top", "end"]
+    second = load(other, whole)
+    first.start()
+    shell(first, "echo two > /file; rm /etc/passwd")
+    first.stop()
+    news = saved(first, incremental=True)
+    assert members(news) == ["container.json", "layers", "top", "end"]
+    assert len(news) < 30_000 < len(whole)
+    assert load(other, news) == second
+    assert second.read_bytes("/file") == b"two\n"
+    assert second.read_bytes("/big") == first.read_bytes("/big")
+    with pytest.raises(PathNotFound):
+        second.read_bytes("/etc/passwd")
+    assert len(os.listdir(other._paths.shared)) == 2
+    assert members(saved(first, incremental=True)) == ["container.json", "top", "end"]
+    assert members(saved(first)) == ["container.json", "layers", "layers", "top", "end"]
+    second.remove()
+    assert os.listdir(other._paths.shared) == []
+    with pytest.raises(Conflict, match="only what is new"):
+        load(other, news)
+    assert other.containers.list(all=True) == ()
+    assert os.listdir(other._paths.shared) == os.listdir(other._paths.ephemeral) == []
+
+
+def test_what_is_here_is_replaced_unless_it_runs(own: Engine, other: Engine) -> None:
+    first = own.create("busybox", IDLE, name="web")
+    first.write_bytes("/file", b"one")
+    second = load(other, saved(first, with_image=True))
+    second.rename("mine")
+    second.write_bytes("/other", b"of this machine")
+    second.start()
+    first.write_bytes("/file", b"two")
+    with pytest.raises(StillInUse):
+        load(other, saved(first))
+    second.stop()
+    assert load(other, saved(first)) == second
+    assert (second.name, second.read_bytes("/file")) == ("mine", b"two")
+    with pytest.raises(PathNotFound):
+        second.read_bytes("/other")
+    other.create(other.images.list()[0].id, IDLE, name="web")
+    with pytest.raises(NameInUse):
+        load(other, saved(first), name="web")
+    assert load(other, saved(first), name="again").name == "again"
+    assert sorted(one.name for one in other.containers.list(all=True)) == ["again", "web"]
+    assert sorted(os.listdir(other._paths.names)) == ["again", "web"]
+
+
+def test_bad_archives_are_told_and_leave_nothing(own: Engine, other: Engine) -> None:
+    first = own.create("busybox", IDLE, name="web", volumes=["/data"])
+    first.write_bytes("/file", os.urandom(100_000))
+    with pytest.raises(ImageNotFound, match="the image of container `web` is not here"):
+        load(other, saved(first))
+    load(other, saved(first, with_image=True)).remove()
+    archive = saved(first)
+    chance = random.Random(9)
+    end = archive.rindex(b"end\0")
+    for length in (0, 100, 600, end, *(chance.randrange(end) for _ in range(15))):
+        with pytest.raises(ImageInvalid):
+            load(other, archive[:length])
+    for old, new in (
+        (b'"version":1', b'"version":2'),
+        (first.id.encode(), b"../" * 21 + b"x"),
+        (b'"name":"web"', b'"name":"/.."'),
+    ):
+        assert len(old) == len(new)
+        with pytest.raises(PycontainError):
+            load(other, archive.replace(old, new))
+    assert other.containers.list(all=True) == ()
+    other.prune()
+    for path in (other._paths.containers, other._paths.shared, other._paths.ephemeral, other._paths.names):
+        assert not os.path.isdir(path) or os.listdir(path) == []
+    with pytest.raises(Unsupported):
+        own.create("host", IDLE).save(io.BytesIO())
+
+
+def test_it_goes_through_a_pipe(own: Engine, other: Engine, fresh_cli: containers.Cli) -> None:
+    first = own.create("busybox", IDLE, name="web")
+    there = os.environ | {"PYCONTAIN_ROOT": other._paths.root}
+    program = str(fresh_cli.program)
+    send = [program, "container", "save", "--incremental", "--with-image", "web"]
+    receive = [program, "container", "load"]
+    for content in (b"content", b"other"):
+        first.write_bytes("/file", content)
+        with subprocess.Popen(send, stdout=subprocess.PIPE, env=fresh_cli.environment) as sender:
+            done = subprocess.run(receive, stdin=sender.stdout, env=there, capture_output=True, check=False)
+        assert (sender.returncode, done.returncode, done.stderr) == (0, 0, b"")
+        assert done.stdout.decode().strip() == first.id
+        assert other.containers.get("web").read_bytes("/file") == content
