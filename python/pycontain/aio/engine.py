@@ -160,7 +160,7 @@ class Containers:
         return tuple(map(Container, found))
 
     async def load(self, source: str | os.PathLike[str] | IO[bytes], *, name: str | None = None) -> Container:
-        """Make the container of an archive that `Container.save` wrote, in place of one that is here already."""
+        """Make the container of an archive of `Container.save`, in place of one that is here already."""
         return Container(await to_the_end(lambda: self._sync.load(source, name=name), lambda _: None))
 
     summaries = in_thread(SyncContainers.summaries)
