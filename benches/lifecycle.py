@@ -55,7 +55,7 @@ def main() -> int:
 
 def measure(bench: Bench, *, quick: bool) -> None:
     measure_exec(bench, rounds=40 if quick else 400)
-    measure_life(bench, rounds=20 if quick else 100)
+    measure_life(bench, quick=quick)
     logs.measure(bench, quick=quick)
 
 
@@ -96,16 +96,19 @@ def measure_exec(bench: Bench, *, rounds: int) -> None:
             container.remove(force=True)
 
 
-def measure_life(bench: Bench, *, rounds: int) -> None:
-    place = bench.place
+def measure_life(bench: Bench, *, quick: bool) -> None:
+    place, rounds = bench.place, 20 if quick else 100
     rarely = rounds // 2
+    slow = [
+        Rival("podman", lambda: running.podman_life(place, "crun", kill=False), every=rounds),
+        Rival("docker-py", lambda: bench.daemon().python("life"), every=rounds),
+    ]
     measure_parts(
         bench,
         "Start, stop and removal of what handles no signal",
         "life",
         ("start", "stop", "removal"),
-        Rival("podman", lambda: running.podman_life(place, "crun", kill=False), every=rounds),
-        Rival("docker-py", lambda: bench.daemon().python("life"), every=rounds),
+        *([] if quick else slow),
         rounds=rounds,
     )
     measure_parts(
