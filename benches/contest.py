@@ -15,6 +15,7 @@ import rivals
 from harness import say
 from rivals import Dockerd, Place, Unavailable
 from subject import SPAWN, WARM, Subject
+from unpack import INSIDE
 from workload import IMAGE, make_image, make_root_file_system
 
 if TYPE_CHECKING:
@@ -109,6 +110,14 @@ def parser(description: str, quick: str) -> argparse.ArgumentParser:
         "--without", nargs="+", default=[], metavar="NAME", help="leave out docker, podman, ..."
     )
     return made
+
+
+def isolate() -> None:
+    """Go on in a private mount namespace, in which a bench may mount what it needs."""
+    if INSIDE not in os.environ:
+        os.environ[INSIDE] = "1"
+        isolated = ["unshare", "--mount", "--propagation", "private"]
+        os.execvp("unshare", [*isolated, sys.executable, *map(os.path.abspath, sys.argv[:1]), *sys.argv[1:]])
 
 
 def held(

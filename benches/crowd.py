@@ -48,11 +48,18 @@ class Rival:
         return [pid for pid in processes() if self._is_monitor(pid)]
 
     def end(self) -> float:
-        """Seconds of the forced removal of all."""
-        containers = self._call("ps", "--quiet").split()
+        """Seconds of the forced removal of all; on a busy machine podman needs two attempts at times."""
+        at_once = ["--time", "0"] if self.name == "podman" else []
         began = time.perf_counter()
-        if containers:
-            self._call("rm", "--force", *(["--time", "0"] if self.name == "podman" else []), *containers)
+        for last in (False, True):
+            containers = self._call("ps", "--all", "--quiet").split()
+            try:
+                if containers:
+                    self._call("rm", "--force", *at_once, *containers)
+                break
+            except Unavailable:
+                if last:
+                    raise
         return time.perf_counter() - began
 
     def _call(self, *arguments: str) -> str:

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 
 import crowd
 import pycontain
-from contest import PROGRAM, Bench, held, import_image, parser
+from contest import PROGRAM, Bench, held, import_image, isolate, parser
 from harness import Contestant, Report, say
-from unpack import INSIDE, FreshFileSystem
+from rivals import Unavailable
+from unpack import FreshFileSystem
 from workload import IMAGE, SLEEP
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ SETTLE = 2.0  # seconds, until monitors have given back what they needed for the
 KERNEL = {"SUnreclaim": "slab", "KernelStack": "kernel stacks", "PageTables": "page tables"}
 
 NOTES = [
-    "pycontain: `Engine.start` of `sleep inf` of busybox by threads of a warm process, without limits or network."
-    " On a fresh ext4, as the files of those who are gone would slow down the making of others.",
+    "pycontain: `Engine.start` of `sleep inf` of busybox by threads of a warm process, no limits, no network,"
+    " on a fresh ext4, as the files of those who are gone would slow down the making of others.",
     f"docker, podman: {FEW} containers, from as many threads, each by a `run --detach` of its own.",
     "A monitor is pycontain's own process for a container, podman's conmon, or docker's containerd-shim:"
     " its Pss, and what it has alone, of `/proc/PID/smaps_rollup`.",
@@ -127,10 +128,7 @@ def main() -> int:
     if os.geteuid() != 0:
         say("cannot measure: mounting a fresh ext4 needs root")
         return 0
-    if INSIDE not in os.environ:
-        os.environ[INSIDE] = "1"
-        isolated = ["unshare", "--mount", "--propagation", "private"]
-        os.execvp("unshare", [*isolated, sys.executable, os.path.abspath(__file__), *sys.argv[1:]])
+    isolate()
     if given.quick:
         given.rounds, given.count = 1, min(given.count, 1000)
     title = f"{given.count} idle containers"
@@ -147,9 +145,10 @@ def measure(count: int, threads: int, rounds: int, bench: Bench) -> None:
     for number in range(1, rounds + 1):
         say(f"round {number} of {rounds}: {count} containers")
         with fresh as directory:
-            import_image(directory, bench.place.archive)
-            bench.environment["PYCONTAIN_ROOT"] = directory
-            with pycontain.Engine(directory) as engine:
+            root = f"{directory}/{number}"  # a root that is another's now is not what an engine expects
+            import_image(root, bench.place.archive)
+            bench.environment["PYCONTAIN_ROOT"] = root
+            with pycontain.Engine(root) as engine:
                 engine.start(IMAGE, SLEEP).remove(force=True)
                 one = Round(engine, count, threads)
                 try:
@@ -157,7 +156,10 @@ def measure(count: int, threads: int, rounds: int, bench: Bench) -> None:
                 finally:
                     one.end()
     for rival in crowd.contenders(bench):
-        measure_rival(rival, threads, found)
+        try:
+            measure_rival(rival, threads, found)
+        except Unavailable as error:
+            bench.report.miss(rival.name, str(error))
     found.write()
 
 

@@ -7,22 +7,25 @@ As start.py, which has what is to be known of who takes part. Needs some 4 GB of
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import logs
 import running
-from contest import PROGRAM, Bench, held, parser
-from harness import Contestant, Report
+from contest import PROGRAM, Bench, held, import_image, isolate, parser
+from harness import Contestant, Report, say
+from subject import WARM, Subject
+from unpack import FreshFileSystem
 from workload import IMAGE, MEMORY, PIDS, SLEEP
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import pycontain
-    from subject import Subject
 
 NOTES = [
     f"Containers run `sleep inf` of busybox in the background; memory={MEMORY}, pids={PIDS}, no network.",
@@ -31,6 +34,8 @@ NOTES = [
     "nsenter: `nsenter --all` into pycontain's container: namespaces only.",
     "crun, runc: no user namespace, no seccomp profile. podman: as root. dockerd: local, `--bridge=none`.",
     "`sleep` is process 1 and handles no signal: docker and podman wait for 10 s before they kill it.",
+    "Fresh ext4: of its own, to which nobody else writes, as a container's end syncs its file system. All"
+    " others are in the scratch directory.",
     "Programs are timed from their spawn, by a small process that does nothing else, until they are reaped.",
     *logs.NOTES,
 ]
@@ -49,13 +54,19 @@ def main() -> int:
     given = parser(
         "Measure exec, stops and logs, ours beside the rivals'.", "few rounds: two minutes instead of ten"
     ).parse_args()
+    if os.geteuid() != 0:
+        say("cannot measure: mounting a fresh ext4 needs root")
+        return 0
+    isolate()
     report = Report("lifecycle", "A container in the background", list(NOTES))
     return held(given, report, lambda bench: measure(bench, quick=given.quick), logs.make_lines)
 
 
 def measure(bench: Bench, *, quick: bool) -> None:
     measure_exec(bench, rounds=40 if quick else 400)
-    measure_life(bench, quick=quick)
+    with FreshFileSystem(bench.place.scratch) as directory:
+        import_image(directory, bench.place.archive)
+        measure_life(bench, directory, quick=quick)
     logs.measure(bench, quick=quick)
 
 
@@ -96,7 +107,7 @@ def measure_exec(bench: Bench, *, rounds: int) -> None:
             container.remove(force=True)
 
 
-def measure_life(bench: Bench, *, quick: bool) -> None:
+def measure_life(bench: Bench, fresh: str, *, quick: bool) -> None:
     place, rounds = bench.place, 20 if quick else 100
     rarely = rounds // 2
     slow = [
@@ -107,6 +118,7 @@ def measure_life(bench: Bench, *, quick: bool) -> None:
         bench,
         "Start, stop and removal of what handles no signal",
         "life",
+        fresh,
         ("start", "stop", "removal"),
         *([] if quick else slow),
         rounds=rounds,
@@ -115,6 +127,7 @@ def measure_life(bench: Bench, *, quick: bool) -> None:
         bench,
         "Start and forced removal",
         "kill",
+        fresh,
         ("start", "removal"),
         Rival("crun", lambda: running.oci_life(place, "crun")),
         Rival("podman", lambda: running.podman_life(place, "crun", kill=True), every=rarely),
@@ -125,22 +138,28 @@ def measure_life(bench: Bench, *, quick: bool) -> None:
 
 
 def measure_parts(
-    bench: Bench, title: str, act: str, parts: tuple[str, ...], *rivals: Rival, rounds: int
+    bench: Bench, title: str, act: str, fresh: str, parts: tuple[str, ...], *rivals: Rival, rounds: int
 ) -> None:
-    """What each part of ours takes, is told of the same samples."""
-    ours, last = bench.ours("--act", act), [0.0]
+    with contextlib.closing(Subject([*WARM, "pycontain", fresh, "--act", act])) as on_fresh:
+        ours = parted("pycontain", bench.ours("--act", act), parts)
+        apart = parted("pycontain, fresh ext4", on_fresh, parts)
+        bench.report.measure(title, [*ours, *apart, *contenders(bench, *rivals)], rounds=rounds)
+
+
+def parted(name: str, subject: Subject, parts: tuple[str, ...]) -> Iterator[Contestant]:
+    """A contestant, and one for each of its parts, which tells what that took of the same sample."""
+    last = [0.0]
 
     def whole() -> float:
-        last[:] = ours.parts()
+        last[:] = subject.parts()
         return last[0]
 
     def part(number: int) -> float:
         return last[number]
 
-    contestants = [Contestant("pycontain", whole)]
-    for number, name in enumerate(parts, 1):
-        contestants.append(Contestant(f"pycontain: {name}", functools.partial(part, number)))
-    bench.report.measure(title, [*contestants, *contenders(bench, *rivals)], rounds=rounds)
+    yield Contestant(name, whole)
+    for number, of_that in enumerate(parts, 1):
+        yield Contestant(f"{name}: {of_that}", functools.partial(part, number))
 
 
 def contenders(bench: Bench, *rivals: Rival) -> list[Contestant]:

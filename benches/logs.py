@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 LINE, LINES = 100, 335_544
 BYTES = LINE * LINES  # 32 MiB
-MANY, FEW = 32, 4  # so often ours, and all others, write it
+MANY, FEW = 32, 2  # so often ours, and all others, write it
 SPACE = 4 << 30
 LIMITS = ["--log-opt", "max-size=256m", "--log-opt", "max-file=16"]
 MEGA = 1e6
