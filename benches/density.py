@@ -176,14 +176,14 @@ def measure_round(bench: Bench, one: Round, count: int, found: Found, *, last: b
     found.add("A start", "ms", "pycontain: the last hundred", *one.times(count - size, count))
     found.add_monitors("pycontain", crowd.parents(one.containers))
     title = "Memory of the machine, for each container"
+    for key, name in KERNEL.items():
+        found.add(title, "KiB", f"pycontain: {name}", (after[key] - before[key]) / count)
     found.add(
         title,
         "KiB",
-        "pycontain: all, as MemAvailable tells",
+        "pycontain: all, as MemAvailable tells it",
         (before["MemAvailable"] - after["MemAvailable"]) / count,
     )
-    for key, name in KERNEL.items():
-        found.add(title, "KiB", f"pycontain: {name}", (after[key] - before[key]) / count)
     if last:
         measure_programs(bench, count)
     found.add("Stop and removal of all", "s", "pycontain", one.end())
