@@ -80,6 +80,8 @@ test-vm: setup
 bench: build
 	$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check 'docker>=7.1' 'matplotlib>=3.10'
 	$(BIN)/python benches/start.py --quick
+	$(BIN)/python benches/lifecycle.py --quick
+	$(BIN)/python benches/density.py --quick
 	$(BIN)/python benches/unpack.py --quick
 	$(BIN)/python benches/pull.py --quick
 	$(BIN)/python benches/store.py --quick

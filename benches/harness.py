@@ -110,10 +110,15 @@ class Report:
         say(f"{title}: {rounds} rounds of {', '.join(contestant.name for contestant in contestants)}")
         began, load_before = time.monotonic(), os.getloadavg()[0]
         samples = self._samples(contestants, rounds=rounds, warm_up=warm_up, pause=pause)
-        seconds, load_after = time.monotonic() - began, os.getloadavg()[0]
-        ours = samples[contestants[0].name]
+        self.add(title, samples, unit=unit, load_before=load_before, seconds=time.monotonic() - began)
+
+    def add(
+        self, title: str, samples: dict[str, list[float]], *, unit: str, load_before: float, seconds: float
+    ) -> None:
+        """Keep a table of what was measured in another way; ratios are to the first of `samples`."""
+        ours = next(iter(samples.values()))
         rows = [_row(name, taken, ours, rates=unit.endswith("/s")) for name, taken in samples.items()]
-        self.tables.append(Table(title, unit, rows, load_before, load_after, seconds))
+        self.tables.append(Table(title, unit, rows, load_before, os.getloadavg()[0], seconds))
         say(markdown_table(self.tables[-1]))
 
     def write(self, directory: str) -> None:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 CGROUP_PARENT = "pycontain-bench"
 CGROUPS = "/sys/fs/cgroup"
+PODMAN_IMAGE = f"localhost/{IMAGE}"
+DOCKER_RUN = f"run --network none --memory {MEMORY} --pids-limit {PIDS}".split()
+PODMAN_RUN = [*DOCKER_RUN, f"--cgroup-parent=/{CGROUP_PARENT}"]
 
 # Arguments: a scratch directory, the command. A machine of pure v2 has nothing to hide.
 VIEW = """
@@ -78,11 +81,11 @@ class Place:
 
 def floor(place: Place) -> Subject:
     """The least C program that does what the kernel has to; see its head."""
-    _need("gcc")
+    need("gcc")
     source, program = f"{os.path.dirname(os.path.abspath(__file__))}/floor.c", f"{place.build}/floor"
     if not os.path.exists(program) or os.path.getmtime(program) < os.path.getmtime(source):
         os.makedirs(place.build, exist_ok=True)
-        _run(["gcc", "-O2", "-Wall", "-Wextra", "-o", program, source])
+        run(["gcc", "-O2", "-Wall", "-Wextra", "-o", program, source])
     uppers = f"{place.scratch}/floor"
     os.makedirs(uppers, exist_ok=True)
     return Subject([program, place.root_file_system, uppers, "/bin/true"])
@@ -90,13 +93,19 @@ def floor(place: Place) -> Subject:
 
 def oci_runtime(place: Place, program: str) -> Subject:
     """`crun run`, `runc run`: a bundle without an overlay, a seccomp profile or a user namespace."""
-    _need(program)
+    path, runtime = bundle(place, program, COMMAND)
+    return Subject(place.view([*SPAWN, *runtime, "run", "--bundle", path, f"{program}-{{}}"]))
+
+
+def bundle(place: Place, program: str, command: list[str]) -> tuple[str, list[str]]:
+    """A new bundle for the command, and how the runtime is called that keeps its state there."""
+    need(program)
     bundle = tempfile.mkdtemp(prefix=f"{program}-", dir=place.scratch)
-    _run([program, "spec"], cwd=bundle)
+    run([program, "spec"], cwd=bundle)
     with open(f"{bundle}/config.json") as file:
         config = json.load(file)
     config["root"] = {"path": place.root_file_system, "readonly": True}
-    config["process"] |= {"terminal": False, "args": COMMAND}
+    config["process"] |= {"terminal": False, "args": command}
     config["process"].pop("rlimits", None)
     limits = {"memory": {"limit": MEMORY_BYTES}, "pids": {"limit": PIDS}}
     config["linux"].setdefault("resources", {}).update(limits)
@@ -105,21 +114,26 @@ def oci_runtime(place: Place, program: str) -> Subject:
     config["linux"]["cgroupsPath"] = f"/{CGROUP_PARENT}/{os.path.basename(bundle)}"
     with open(f"{bundle}/config.json", "w") as file:
         json.dump(config, file)
-    command = [program, "--root", f"{bundle}/state", "run", "--bundle", bundle, f"{program}-{{}}"]
-    return Subject(place.view([*SPAWN, *command]))
+    return bundle, [program, "--root", f"{bundle}/state"]
 
 
 def bubblewrap(place: Place) -> Subject:
     """`bwrap --unshare-all`: no overlay, no cgroup, no seccomp profile."""
-    _need("bwrap")
+    need("bwrap")
     sandbox = f"bwrap --unshare-all --bind {place.root_file_system} / --proc /proc --dev /dev".split()
     return Subject([*SPAWN, *sandbox, *COMMAND])
 
 
 def podman(place: Place, runtime: str) -> Subject:
     """`podman run --rm --network=none` as root, its storage in the scratch directory."""
-    _need("podman")
-    _need(runtime)
+    client, environment = podman_client(place, runtime)
+    return Subject(place.view([*SPAWN, *client, *PODMAN_RUN, "--rm", PODMAN_IMAGE, *COMMAND]), environment)
+
+
+def podman_client(place: Place, runtime: str) -> tuple[list[str], dict[str, str]]:
+    """How podman is called, in which environment; it has the image then."""
+    need("podman")
+    need(runtime)
     base = f"{place.scratch}/podman"
     os.makedirs(base, exist_ok=True)
     # its own defaults, a million of each, fail where the hard limits may not be raised
@@ -140,10 +154,8 @@ def podman(place: Place, runtime: str) -> Subject:
     client = ["podman", "--tmpdir", f"{base}/tmp", "--cgroup-manager", "cgroupfs"]
     client += ["--events-backend", "file", "--runtime", runtime]
     if not os.path.exists(f"{base}/storage"):
-        _run(place.view([*client, "import", place.archive, f"localhost/{IMAGE}"]), env=environment)
-    command = [*client, "run", "--rm", "--network=none", f"--memory={MEMORY}", f"--pids-limit={PIDS}"]
-    command += [f"--cgroup-parent=/{CGROUP_PARENT}", f"localhost/{IMAGE}", *COMMAND]
-    return Subject(place.view([*SPAWN, *command]), environment)
+        run(place.view([*client, "import", place.archive, PODMAN_IMAGE]), env=environment)
+    return client, environment
 
 
 class Dockerd:
@@ -151,7 +163,7 @@ class Dockerd:
 
     def __init__(self, place: Place) -> None:
         for program in ("dockerd", "docker", "setpriv"):
-            _need(program)
+            need(program)
         self._base = f"{place.scratch}/docker"
         self.socket = f"{self._base}/docker.sock"
         self._log_path = f"{self._base}/log"
@@ -175,21 +187,20 @@ class Dockerd:
             )
         try:
             self._wait()
-            _run([*self._client, "import", place.archive, IMAGE])
+            run([*self.command, "import", place.archive, IMAGE])
         except BaseException:
             self.close()
             raise
 
-    def python(self) -> Subject:
-        """A warm docker-py: `containers.run(remove=True, network_mode="none")`."""
+    def python(self, act: str = "run") -> Subject:
+        """A warm docker-py that does an act of warm.py's."""
         if importlib.util.find_spec("docker") is None:
             raise Unavailable("the Python package `docker` is not installed")
-        return Subject([*WARM, "docker", self.socket])
+        return Subject([*WARM, "docker", self.socket, "--act", act])
 
     def client(self) -> Subject:
         """`docker run --rm --network none`."""
-        command = f"run --rm --network none --memory {MEMORY} --pids-limit {PIDS} {IMAGE}".split()
-        return Subject([*SPAWN, *self._client, *command, *COMMAND])
+        return Subject([*SPAWN, *self.command, *DOCKER_RUN, "--rm", IMAGE, *COMMAND])
 
     def close(self) -> None:
         """Stop it, and with it its containerd."""
@@ -201,12 +212,13 @@ class Dockerd:
             self._process.wait()
 
     @property
-    def _client(self) -> list[str]:
+    def command(self) -> list[str]:
+        """How docker is called."""
         return ["docker", "--host", f"unix://{self.socket}"]
 
     def _wait(self) -> None:
         for _ in range(300):
-            answer = subprocess.run([*self._client, "version"], check=False, capture_output=True)
+            answer = subprocess.run([*self.command, "version"], check=False, capture_output=True)
             if answer.returncode == 0:
                 return
             if self._process.poll() is not None:
@@ -251,15 +263,22 @@ def remove_leftovers() -> None:
                 os.rmdir(directory)
 
 
-def _need(program: str) -> None:
+def need(program: str) -> None:
+    """Raises Unavailable without it."""
     if os.geteuid() != 0 and program != "bwrap":
         raise Unavailable("needs root")
     if shutil.which(program) is None:
         raise Unavailable(f"`{program}` is not installed")
 
 
-def _run(command: list[str], *, cwd: str | None = None, env: dict[str, str] | None = None) -> None:
+def run(command: list[str], *, cwd: str | None = None, env: dict[str, str] | None = None) -> str:
+    """What it says, without the line feed at the end.
+
+    Raises:
+        Unavailable: it failed.
+    """
     done = subprocess.run(command, check=False, cwd=cwd, env=env, capture_output=True, text=True)
     if done.returncode != 0:
         said = done.stderr.strip().splitlines() or ["nothing"]
         raise Unavailable(f"`{' '.join(command[-4:])}` ended with {done.returncode} and said: {said[-1]}")
+    return done.stdout.rstrip()

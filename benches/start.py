@@ -8,28 +8,23 @@ memory and processes. The rivals' differences are noted with the result. As root
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
 import os
-import shutil
-import signal
 import sys
-import tempfile
 from dataclasses import dataclass
 
 import rivals
-from harness import Contestant, Report, say
+from contest import PROGRAM, Bench, held, parser
+from harness import Contestant, Report
 from rivals import Place, Unavailable
-from subject import SPAWN, WARM, Burst, Subject
-from workload import IMAGE, MEMORY, PIDS, make_image, make_root_file_system
+from subject import Burst, Subject
+from workload import MEMORY, PIDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-BUILD = f"{os.path.dirname(HERE)}/.build/benches"
 STARTS, THREADS = 64, 8
 
 NOTES = [
@@ -54,121 +49,49 @@ class Rival:
     rest: float = 0.0
 
 
-class Bench:
-    """Everybody who takes part, started when they are first needed."""
+def contenders(bench: Bench) -> dict[Rival, Subject]:
+    """Those who can; the report has the others and their reasons."""
+    place = bench.place
+    candidates = [
+        Rival("floor", lambda: rivals.floor(place)),
+        Rival("bwrap", lambda: rivals.bubblewrap(place)),
+        Rival("crun run", lambda: rivals.oci_runtime(place, "crun")),
+        Rival("runc run", lambda: rivals.oci_runtime(place, "runc"), every=4),
+        Rival("podman run, crun", lambda: rivals.podman(place, "crun"), every=20, rest=0.4),
+        Rival("podman run, runc", lambda: rivals.podman(place, "runc"), every=20, rest=0.4),
+        *docker(bench),
+    ]
+    found = {}
+    for rival in candidates:
+        subject = bench.attempt(rival.name, rival.start)
+        if subject is not None:
+            found[rival] = subject
+    return found
 
-    def __init__(
-        self, place: Place, report: Report, without: list[str], resources: contextlib.ExitStack
-    ) -> None:
-        self._place = place
-        self._report = report
-        self._without = without
-        self._resources = resources
-        self.root = f"{place.scratch}/pycontain"
-        # as after any installation, Python finds its modules compiled
-        environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-        self.environment = {**environment, "PYCONTAIN_ROOT": self.root}
 
-    def ours(self, *options: str) -> Subject:
-        """A warm Python process that runs containers by us."""
-        return self.keep(Subject([*WARM, "pycontain", self.root, *options]))
-
-    def keep(self, subject: Subject) -> Subject:
-        """End the subject when the bench ends."""
-        self._resources.callback(subject.close)
-        return subject
-
-    def rivals(self) -> dict[Rival, Subject]:
-        """Those who can; the report has the others and their reasons."""
-        place = self._place
-        candidates = [
-            Rival("floor", lambda: rivals.floor(place)),
-            Rival("bwrap", lambda: rivals.bubblewrap(place)),
-            Rival("crun run", lambda: rivals.oci_runtime(place, "crun")),
-            Rival("runc run", lambda: rivals.oci_runtime(place, "runc"), every=4),
-            Rival("podman run, crun", lambda: rivals.podman(place, "crun"), every=20, rest=0.4),
-            Rival("podman run, runc", lambda: rivals.podman(place, "runc"), every=20, rest=0.4),
-            *self._docker(),
-        ]
-        found = {}
-        for rival in candidates:
-            subject = self.attempt(rival.name, rival.start)
-            if subject is not None:
-                found[rival] = subject
-        return found
-
-    def attempt(self, name: str, start: Callable[[], Subject]) -> Subject | None:
-        """The subject, or None and a line in the report."""
-        if name.split(maxsplit=1)[0] in self._without:
-            self._report.miss(name, "left out by --without")
-            return None
-        try:
-            return self.keep(rivals.attempt(start))
-        except Unavailable as error:
-            self._report.miss(name, str(error))
-            return None
-
-    def _docker(self) -> list[Rival]:
-        names = ["docker-py", "docker run"]
-        if "docker" in self._without:
-            for name in names:
-                self._report.miss(name, "left out by --without")
-            return []
-        try:
-            daemon = rivals.Dockerd(self._place)
-        except Unavailable as error:
-            for name in names:
-                self._report.miss(name, str(error))
-            return []
-        self._resources.callback(daemon.close)
-        starts = (daemon.python, daemon.client)
-        return [Rival(name, start, every=20, rest=0.3) for name, start in zip(names, starts, strict=True)]
+def docker(bench: Bench) -> list[Rival]:
+    names = ["docker-py", "docker run"]
+    try:
+        daemon = bench.daemon()
+    except Unavailable as error:
+        for name in names:
+            bench.report.miss(name, str(error))
+        return []
+    starts = (daemon.python, daemon.client)
+    return [Rival(name, start, every=20, rest=0.3) for name, start in zip(names, starts, strict=True)]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Measure starts, ours beside the rivals'.")
-    parser.add_argument("--quick", action="store_true", help="few rounds: half a minute instead of five")
-    parser.add_argument("--results", help="where the files go; of --quick, .build/benches/results")
-    parser.add_argument(
-        "--without", nargs="+", default=[], metavar="NAME", help="leave out docker, podman, ..."
-    )
-    given = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # cleans up
-
+    given = parser(
+        "Measure starts, ours beside the rivals'.", "few rounds: half a minute instead of five"
+    ).parse_args()
     report = Report("start", "Life cycle of a container", list(NOTES))
-    scratch = tempfile.mkdtemp(prefix="pycontain-bench-", dir=os.environ.get("TMPDIR", "/var/tmp"))
-    os.chmod(scratch, 0o755)  # the floor's container has to pass through it
-    try:
-        with contextlib.ExitStack() as resources:
-            place = Place(scratch, f"{scratch}/root", f"{scratch}/root.tar", BUILD)
-            if (reason := make_root_file_system(place.root_file_system)) is not None:
-                say(f"cannot measure: {reason}")
-                return 1
-            make_image(place.root_file_system, place.archive)
-            bench = Bench(place, report, given.without, resources)
-            import_image(bench.root, place.archive)
-            measure(bench, report, place, quick=given.quick)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        rivals.remove_leftovers()
-    if os.path.exists(scratch):
-        say(f"warning: could not remove all of `{scratch}`")
-    for program in "crun runc bwrap podman dockerd docker".split():
-        if (found := rivals.version(program)) is not None:
-            report.versions[program] = found
-    report.write(given.results or (f"{BUILD}/results" if given.quick else f"{HERE}/results"))
-    return 0
+    return held(given, report, lambda bench: measure(bench, quick=given.quick))
 
 
-def import_image(root: str, archive: str) -> None:
-    import pycontain
-
-    with pycontain.Engine(root) as engine:
-        engine.images.import_(archive, IMAGE)
-
-
-def measure(bench: Bench, report: Report, place: Place, *, quick: bool) -> None:
-    ours, others = bench.ours(), bench.rivals()
+def measure(bench: Bench, *, quick: bool) -> None:
+    report, place = bench.report, bench.place
+    ours, others = bench.ours(), contenders(bench)
     in_turn = [Contestant("pycontain", ours.once)]
     in_batches = [Contestant("pycontain", lambda: ours.back_to_back(10))]
     for rival, subject in others.items():
@@ -212,15 +135,12 @@ def measure_held_memory(bench: Bench, report: Report, *, rounds: int) -> None:
 
 def measure_programs(bench: Bench, report: Report, others: dict[Rival, Subject], *, rounds: int) -> None:
     """Whole programs, as a shell would start them."""
-    program = f"{os.path.dirname(sys.executable)}/pycontain"
-    if not os.path.exists(program):
-        report.miss("pycontain run", f"no `{program}`")
+    if not os.path.exists(PROGRAM):
+        report.miss("pycontain run", f"no `{PROGRAM}`")
         return
-    ours = bench.attempt("pycontain run", lambda: _program(bench, [program, *"run --rm host true".split()]))
+    ours = bench.program(PROGRAM, *"run --rm host true".split())
     # of the same environment, whose site-packages ours reads as well
-    bare = bench.attempt("python3 -c pass", lambda: _program(bench, [sys.executable, "-c", "pass"]))
-    if ours is None or bare is None:
-        return
+    bare = bench.program(sys.executable, "-c", "pass")
     contestants = [
         Contestant("pycontain run --rm host true", ours.once),
         Contestant("python3 -c pass", bare.once),
@@ -229,10 +149,6 @@ def measure_programs(bench: Bench, report: Report, others: dict[Rival, Subject],
         if rival.name.startswith(("podman", "docker run")):
             contestants.append(Contestant(rival.name, subject.once, every=3, rest=rival.rest))
     report.measure("A whole program", contestants, rounds=rounds)
-
-
-def _program(bench: Bench, command: list[str]) -> Subject:
-    return Subject([*SPAWN, *command], bench.environment)
 
 
 if __name__ == "__main__":

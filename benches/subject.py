@@ -29,6 +29,10 @@ class Subject:
 
     def once(self) -> float:
         """Milliseconds of one, by the process's own clock: our talk with it is not counted."""
+        return self.parts()[0]
+
+    def parts(self) -> list[float]:
+        """The same, and then of what its subject tells apart."""
         return self._ask(1)[0]
 
     def back_to_back(self, count: int) -> float:
@@ -58,12 +62,15 @@ class Subject:
         assert self._process.stdout is not None
         return self._process.stdout
 
-    def _ask(self, count: int) -> list[float]:
+    def _ask(self, count: int) -> list[list[float]]:
         try:
             self._input.write("go\n" * count)
-            return [float(self._output.readline()) for _ in range(count)]
+            answers = [[float(word) for word in self._output.readline().split()] for _ in range(count)]
         except (OSError, ValueError):
-            raise SampleError(f"`... {' '.join(self._command[-3:])}` gave no answer") from None
+            answers = [[]]
+        if not all(answers):
+            raise SampleError(f"`... {' '.join(self._command[-3:])}` gave no answer")
+        return answers
 
 
 class Burst:

@@ -89,13 +89,14 @@ class Archives:
 class FreshFileSystem:
     """An ext4 on a sparse file, new each time that it is entered."""
 
-    def __init__(self, scratch: str) -> None:
+    def __init__(self, scratch: str, size: int = SIZE) -> None:
+        self._size = size
         self._image, self._directory = f"{scratch}/ext4", f"{scratch}/mounted"
         os.mkdir(self._directory)
 
     def __enter__(self) -> str:
         with open(self._image, "wb") as image:
-            image.truncate(SIZE)
+            image.truncate(self._size)
         # nothing lazy: the kernel would go on initializing while the extraction is timed
         lazy = "lazy_itable_init=0,lazy_journal_init=0,nodiscard"
         _quiet(["mkfs.ext4", "-q", "-F", "-E", lazy, self._image])

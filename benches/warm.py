@@ -1,46 +1,101 @@
-"""A warm Python process that runs `true` in a container at every line `go`, and answers the milliseconds.
+"""A warm Python process that does one act with a container at every line `go`, and answers the milliseconds.
 
-usage: warm.py pycontain ROOT [--hold MEGABYTES] [--starts COUNT --threads COUNT]
-       warm.py docker SOCKET
+usage: warm.py pycontain|docker PLACE [--act ACT] [--hold MEGABYTES] [--starts COUNT --threads COUNT]
 
-`pycontain` calls `Engine.run`, `docker` calls docker-py's `containers.run(remove=True)`, limits alike.
-With `--hold`, so much memory is allocated and touched first. With `--starts`, every `go` runs so many
-containers, from so many threads at once, and the answer is the time of them all.
+PLACE is the root of pycontain's engine, or the socket of docker's. The acts:
+
+    run       `true` in a new container: `Engine.run`, docker-py's `containers.run(remove=True)`
+    exec      `true` in one that runs, waited for: `Container.exec`, `exec_run`
+    exec-run  the same by `Container.run`, with both streams read to their ends; of pycontain only
+    life      start, stop and removal of one in the background, which handles no signal
+    kill      start and forced removal of one
+
+Of the last two the answer has the parts as well. With `--hold`, so much memory is allocated and touched
+first. With `--starts`, every `go` does so many acts, from so many threads at once, and the answer is the time
+of them all.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
+import itertools
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from workload import COMMAND, IMAGE, MEMORY, PIDS
+from workload import COMMAND, IMAGE, MEMORY, PIDS, SLEEP
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    Act = Callable[[], object]
 
 
-def pycontain_start(root: str) -> Callable[[], object]:
+@contextlib.contextmanager
+def pycontain_act(root: str, act: str) -> Iterator[Act]:
     import pycontain
 
-    engine = pycontain.Engine(root)
-    return lambda: engine.run(IMAGE, COMMAND, network="none", memory=MEMORY, pids_limit=PIDS)
+    def start() -> pycontain.Container:
+        return engine.start(IMAGE, SLEEP, network="none", memory=MEMORY, pids_limit=PIDS)
+
+    def execute() -> None:
+        with container.exec(COMMAND) as process:
+            process.wait()
+
+    with pycontain.Engine(root) as engine:
+        if act == "run":
+            yield lambda: engine.run(IMAGE, COMMAND, network="none", memory=MEMORY, pids_limit=PIDS)
+        elif act.startswith("exec"):
+            container = start()
+            try:
+                yield execute if act == "exec" else lambda: container.run(COMMAND)
+            finally:
+                container.remove(force=True)
+        else:
+            yield lambda: in_parts(start, kill=act == "kill")
 
 
-def docker_start(socket: str) -> Callable[[], object]:
+@contextlib.contextmanager
+def docker_act(socket: str, act: str) -> Iterator[Act]:
     client = importlib.import_module("docker").DockerClient(base_url=f"unix://{socket}")
-    return lambda: client.containers.run(
-        IMAGE, COMMAND, remove=True, network_mode="none", mem_limit=MEMORY, pids_limit=PIDS
-    )
+    options = {"network_mode": "none", "mem_limit": MEMORY, "pids_limit": PIDS}
+
+    def start() -> Any:
+        return client.containers.run(IMAGE, SLEEP, detach=True, **options)
+
+    if act == "run":
+        yield lambda: client.containers.run(IMAGE, COMMAND, remove=True, **options)
+    elif act == "exec":
+        container = start()
+        try:
+            yield lambda: container.exec_run(COMMAND)
+        finally:
+            container.remove(force=True)
+    else:
+        yield lambda: in_parts(start, kill=act == "kill")
+
+
+def in_parts(start: Callable[[], Any], *, kill: bool) -> list[float]:
+    """Seconds of a life, and of its parts: start, stop and removal."""
+    moments = [time.perf_counter()]
+    container = start()
+    moments.append(time.perf_counter())
+    if not kill:
+        container.stop()
+        moments.append(time.perf_counter())
+    container.remove(force=kill)
+    moments.append(time.perf_counter())
+    return [moments[-1] - moments[0], *(after - before for before, after in itertools.pairwise(moments))]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("engine", choices=["pycontain", "docker"])
     parser.add_argument("place")
+    parser.add_argument("--act", choices=["run", "exec", "exec-run", "life", "kill"], default="run")
     parser.add_argument("--hold", type=int, default=0)
     parser.add_argument("--starts", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
@@ -48,16 +103,18 @@ def main() -> int:
 
     held = bytearray(given.hold << 20)
     held[::4096] = b"\1" * len(held[::4096])
-    start = (pycontain_start if given.engine == "pycontain" else docker_start)(given.place)
-    with ThreadPoolExecutor(given.threads) as threads:
+    acts = pycontain_act if given.engine == "pycontain" else docker_act
+    with acts(given.place, given.act) as act, ThreadPoolExecutor(given.threads) as threads:
         for _ in sys.stdin:
-            began = time.perf_counter()
+            began, parts = time.perf_counter(), None
             if given.starts == 1:
-                start()
+                parts = act()
             else:
-                for started in [threads.submit(start) for _ in range(given.starts)]:
+                for started in [threads.submit(act) for _ in range(given.starts)]:
                     started.result()
-            print(f"{(time.perf_counter() - began) * 1e3:.3f}", flush=True)
+            took = [time.perf_counter() - began]
+            seconds = parts if isinstance(parts, list) else took
+            print(*(f"{each * 1e3:.3f}" for each in seconds), flush=True)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What every contestant runs: `true` of busybox, with these limits."""
+"""What every contestant runs: `true` of busybox, or a `sleep` without end, with these limits."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import tarfile
 
 IMAGE = "pycontain-bench"
 COMMAND = ["true"]
+SLEEP = ["sleep", "inf"]
 MEMORY = "256m"
 MEMORY_BYTES = 256 << 20
 PIDS = 128
