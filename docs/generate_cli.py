@@ -129,6 +129,10 @@ The options are those of [pycontain run](#pycontain-run). The id goes to stdout.
 The same as [pycontain inspect](#pycontain-inspect), of containers alone. With `--size` the bytes of the
 files that it wrote, `SizeRw`, and of all its files, `SizeRootFs`.
 """,
+    "checkpoint create": """\
+Only [CRIU](https://criu.org) could do that. This says whether it is missing, does not work on this machine,
+or would, and ends with 1. `pycontain container save` moves a container without its processes.
+""",
     "container prune": """\
 It asks first, unless `--force`. Filters are `until=TIME` (made before: `24h` ago, `2026-01-31`, RFC 3339),
 `label=KEY[=VALUE]` and `label!=KEY[=VALUE]`.

@@ -164,6 +164,26 @@ def test_bad_archives_are_told_and_leave_nothing(own: Engine, other: Engine) -> 
         own.create("host", IDLE).save(io.BytesIO())
 
 
+def test_processes_do_not_move_and_that_is_told(
+    own: Engine, fresh_cli: containers.Cli, tmp_path: Path
+) -> None:
+    own.create("busybox", IDLE, name="web")
+    criu = tmp_path / "criu"
+    for script, reason in (
+        (None, b"criu is not installed"),
+        ("echo 'no such feature' >&2; exit 1", b"criu does not work on this machine: no such feature"),
+        ("exit 0", b"pycontain cannot do that yet, although criu could"),
+    ):
+        if script is not None:
+            criu.write_text(f"#!/bin/sh\n{script}\n")
+            criu.chmod(0o755)
+        done = fresh_cli("checkpoint", "create", "web", "one", env={"PATH": str(tmp_path)})
+        assert done.returncode == 1
+        first, hint = done.stderr.splitlines()
+        assert first == b'pycontain: cannot make a checkpoint of container "web": ' + reason
+        assert hint.startswith(b"hint: `pycontain container save`")
+
+
 def test_it_goes_through_a_pipe(own: Engine, other: Engine, fresh_cli: containers.Cli) -> None:
     first = own.create("busybox", IDLE, name="web")
     there = os.environ | {"PYCONTAIN_ROOT": other._paths.root}

@@ -60,6 +60,10 @@ _OF_CONTAINERS = (
 ).split()
 # name: (what it is about, its commands); `pycontain image rm` is the same function as `pycontain rmi`
 GROUPS = {
+    "checkpoint": (
+        "Manage checkpoints of processes",
+        {"create": ("checkpoint_create", "Write down the processes of a container: not possible yet")},
+    ),
     "container": (
         "Manage containers",
         {

@@ -407,6 +407,17 @@ class Container:
         made = fork(self._paths, self._images, self._now(), self._launcher(), name, start=start)
         return Container(made, self._paths, self._images, self._launcher)
 
+    def checkpoint(self, name: str) -> None:  # noqa: ARG002 - of what there is none
+        """Write down its processes, to go on with them elsewhere: not possible yet.
+
+        Raises:
+            ContainerNotFound: it is gone.
+            Unsupported: always; it says whether criu is missing, does not work here, or would.
+        """
+        from pycontain.containers.checkpointing import refuse
+
+        raise refuse(self.name)
+
     def rename(self, name: str) -> None:
         """Give it another name.
 
