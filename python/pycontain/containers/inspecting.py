@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from pycontain.containers.logs import path_of
-from pycontain.runtime import lifecycle, records
+from pycontain.runtime import devices, lifecycle, records
 from pycontain.runtime.disk import size_of
 
 TYPE_CHECKING = False
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 __all__ = ["inspect"]
 
 _NEVER = "0001-01-01T00:00:00Z"  # Go's zero
+_THROTTLES = {
+    "device_read_bps": "ReadBps",
+    "device_write_bps": "WriteBps",
+    "device_read_iops": "ReadIOps",
+    "device_write_iops": "WriteIOps",
+}
 
 
 def inspect(container: Kept, image_size: Callable[[], int] | None = None) -> dict[str, Any]:
@@ -183,11 +189,11 @@ def _host_config(record: Record, config: Mapping[str, Any]) -> dict[str, Any]:
         "Init": bool(options.get("init")),
         "MaskedPaths": linux.get("maskedPaths", []),
         "ReadonlyPaths": linux.get("readonlyPaths", []),
-        **_resources(config),
+        **_resources(options, config),
     }
 
 
-def _resources(config: Mapping[str, Any]) -> dict[str, Any]:
+def _resources(options: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     linux = config["linux"]
     resources = linux.get("resources", {})
     memory, cpu = resources.get("memory", {}), resources.get("cpu", {})
@@ -195,11 +201,26 @@ def _resources(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "CpuShares": cpu.get("shares", 0),
         "Memory": memory.get("limit", 0),
-        "NanoCpus": 0,
+        "NanoCpus": round(float(options.get("cpus") or 0) * 1e9),
         "CgroupParent": linux.get("cgroupsPath", "").rpartition("/")[0],
         "BlkioWeight": resources.get("blockIO", {}).get("weight", 0),
-        "CpuPeriod": cpu.get("period", 0),
-        "CpuQuota": cpu.get("quota", 0),
+        "BlkioWeightDevice": [
+            {"Path": path, "Weight": weight}
+            for path, weight in map(devices.weight, _strings(options.get("blkio_weight_device")) or ())
+        ],
+        **{
+            f"BlkioDevice{name}": [
+                {"Path": path, "Rate": rate}
+                for path, rate in (
+                    devices.throttle(option, text) for text in _strings(options.get(option)) or ()
+                )
+            ]
+            for option, name in _THROTTLES.items()
+        },
+        "CpuPeriod": 0 if options.get("cpus") else cpu.get("period", 0),
+        "CpuQuota": 0 if options.get("cpus") else cpu.get("quota", 0),
+        "CpuRealtimePeriod": 0,
+        "CpuRealtimeRuntime": 0,
         "CpusetCpus": cpu.get("cpus", ""),
         "CpusetMems": cpu.get("mems", ""),
         "Devices": [
@@ -210,7 +231,8 @@ def _resources(config: Mapping[str, Any]) -> dict[str, Any]:
             }
             for device in linux.get("devices", ())
         ],
-        "DeviceCgroupRules": None,
+        "DeviceCgroupRules": _strings(options.get("device_cgroup_rules")),
+        "DeviceRequests": None,
         "MemoryReservation": memory.get("reservation", 0),
         "MemorySwap": memory.get("swap", 0),
         "MemorySwappiness": memory.get("swappiness"),
@@ -224,10 +246,23 @@ def _resources(config: Mapping[str, Any]) -> dict[str, Any]:
             }
             for limit in limits
         ],
+        # of windows
+        "CpuCount": 0,
+        "CpuPercent": 0,
+        "IOMaximumIOps": 0,
+        "IOMaximumBandwidth": 0,
     }
 
 
+def _throttle(option: str, text: str) -> dict[str, object]:
+    path, rate = devices.throttle(option, text)
+    return {"Path": path, "Rate": rate}
+
+
 def _strings(values: object) -> list[str] | None:
+    """As a list, of one too; None: there are none."""
+    if isinstance(values, str):
+        return [values]
     return [str(value) for value in values] if isinstance(values, list | tuple) and values else None
 
 
