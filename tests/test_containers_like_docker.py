@@ -79,7 +79,7 @@ STEPS = [
     "= diff changes",
     "= rm changes eats again",
     "= rm -f traps sleeps missing",
-    "= ps -aq --filter name=ended --format '{{.Names}}'",
+    "= ps -a --filter name=ended --format '{{.Names}}'",
     "container prune -f --filter until=1s",
 ]
 
