@@ -141,6 +141,7 @@ def test_diff_and_commit_know_what_was_written_before(own: Engine) -> None:
 
 def test_running_one_goes_on(own: Engine) -> None:
     first = own.start("busybox", ["sh", "-c", "n=0; while :; do n=$((n+1)); echo $n > /n; sync; done"])
+    shell(first, "until [ -s /n ]; do :; done")
     for _ in range(5):
         second = first.fork(start=False)
         assert second.status == "created"

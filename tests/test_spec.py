@@ -479,7 +479,7 @@ def test_the_rest_of_the_options() -> None:
     assert config["process"]["rlimits"] == [{"type": "RLIMIT_NOFILE", "soft": 1024, "hard": (1 << 64) - 1}]
     assert config["process"]["oomScoreAdj"] == 100
     assert config["linux"]["sysctl"]["net.core.somaxconn"] == "1024"
-    assert config["linux"]["cgroupsPath"] == f"/batch/{ID}"
+    assert config["linux"]["cgroupsPath"] == "/batch"
     assert annotation(config, "init") == "true"
     assert (prepared.name, prepared.labels, prepared.terminal) == ("web-1", {"a": "b"}, True)
 

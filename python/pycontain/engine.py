@@ -7,7 +7,7 @@ import functools
 import os
 import threading
 
-from pycontain.errors import ContainerNotFound, InvalidOption, StartError
+from pycontain.errors import ContainerNotFound, InvalidOption, PycontainError, StartError
 from pycontain.images import Images, StartImage
 from pycontain.paths import Paths, find
 from pycontain.runtime import directory as directories
@@ -425,8 +425,12 @@ class Engine:
 
                 record = record_of(directory.id, name, image, start, prepared, options, attached=attached)
                 directories.record(directory, record, prepared.config)
-        except BaseException:
+        except BaseException as error:
             directories.remove(directory)
+            if name is not None:
+                names.give_up(self._paths, name, id)
+            if isinstance(error, OSError) and not isinstance(error, PycontainError):
+                raise directories.not_filled(error) from error
             raise
         made = Preparation(self._paths, id, directory, prepared, record)
         made.tell("create")

@@ -147,7 +147,8 @@ class Container:
         async def begun(streams: tuple[int, int, int]) -> Started:
             return await to_the_end(lambda: begin(streams), lambda started: started.close())
 
-        return await processes.start(words, begun, stdin=stdin)
+        name = self._sync._kept.record.name
+        return await processes.start(words, begun, stdin=stdin, container=name)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Container) and other.id == self.id

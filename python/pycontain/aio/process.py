@@ -8,6 +8,7 @@ import os
 import signal
 
 from pycontain.aio.waiting import readable
+from pycontain.containers import keeping
 from pycontain.runtime.completing import expired
 
 TYPE_CHECKING = False
@@ -40,6 +41,7 @@ class Process:
         self,
         args: Sequence[str],
         started: Started,
+        container: str,
         stdin: asyncio.StreamWriter | None,
         outputs: Sequence[tuple[asyncio.StreamReader, asyncio.BaseTransport]],
     ) -> None:
@@ -48,6 +50,7 @@ class Process:
         (self.stdout, first), (self.stderr, second) = outputs
         self._transports = (first, second)
         self._started = started
+        self._container = container
         self._ended: Exit | None = None
         self._waiting: asyncio.Task[Exit] | None = None
 
@@ -146,8 +149,9 @@ class Process:
         return self._waiting
 
     async def _watch(self) -> Exit:
-        while (ended := self._started.wait(0)) is None:
-            await readable(self._started)
+        with keeping.watched(self._container):
+            while (ended := self._started.wait(0)) is None:
+                await readable(self._started)
         self._ended = ended
         return ended
 
@@ -160,7 +164,11 @@ class Process:
 
 
 async def start(
-    args: Sequence[str], begin: Callable[[tuple[int, int, int]], Awaitable[Started]], *, stdin: bool
+    args: Sequence[str],
+    begin: Callable[[tuple[int, int, int]], Awaitable[Started]],
+    *,
+    stdin: bool,
+    container: str = "",
 ) -> Process:
     """Let it begin on pipes, of which the event loop has the other ends."""
     writer = None
@@ -182,7 +190,7 @@ async def start(
             mine.callback(outputs[-1][1].close)
         started = await begin((ends[0], ends[1], ends[2]))
         mine.pop_all()
-    return Process(args, started, writer, outputs)
+    return Process(args, started, container, writer, outputs)
 
 
 async def _reader(descriptor: int) -> tuple[asyncio.StreamReader, asyncio.BaseTransport]:

@@ -167,7 +167,7 @@ class Copier:
     def _run(self, words: list[str], stdin: int | None, stdout: int) -> None:
         with open(os.memfd_create("stderr"), "w+b") as said, open(os.devnull, "rb") as null:
             streams = (null.fileno() if stdin is None else stdin, stdout, said.fileno())
-            with self._started(words, streams) as process:
+            with self._started(words, streams) as process, keeping.watched(self._container.record.name):
                 ended = process.wait()
             said.seek(0)
             text = said.read(1 << 12).decode(errors="replace").strip()

@@ -346,7 +346,7 @@ class Container:
         if options.get("tty"):
             raise InvalidOption("`tty` needs a terminal: `exec_foreground` has one")
         words, start = prepared(self._paths, self._kept, args, options)
-        return Process(words, start, stdin=stdin)
+        return Process(words, start, stdin=stdin, container=self._kept.record.name)
 
     def exec_foreground(
         self,
@@ -366,6 +366,7 @@ class Container:
             detach: let it go on in the background, without streams; then this returns 0.
             options: see `ExecOptions`.
         """
+        from pycontain.containers import keeping
         from pycontain.containers.executing import prepared
         from pycontain.runtime import foreground
 
@@ -379,7 +380,8 @@ class Container:
                 os.close(null)
             return 0
         foreground.check_terminal(terminal=terminal, stdin=stdin)
-        return foreground.show(start, terminal=terminal, stdin=stdin, init=True)
+        with keeping.watched(self._kept.record.name):
+            return foreground.show(start, terminal=terminal, stdin=stdin, init=True)
 
     def fork(self, name: str | None = None, *, start: bool | None = None) -> Container:
         """Make a container that begins with the files of this one as they are now.
@@ -430,8 +432,8 @@ class Container:
         from pycontain.runtime.namespaces import container_name
 
         new = container_name(name)
-        self._now()
-        record, old = names.rename(self._paths, self._kept.path, new)
+        with kept.there(self._now()):
+            record, old = names.rename(self._paths, self._kept.path, new)
         events.of_container(self._paths, "rename", record, oldName=old)
 
     def update(self, **changes: Unpack[Updates]) -> None:

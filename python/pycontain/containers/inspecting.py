@@ -202,7 +202,7 @@ def _resources(options: Mapping[str, Any], config: Mapping[str, Any]) -> dict[st
         "CpuShares": cpu.get("shares", 0),
         "Memory": memory.get("limit", 0),
         "NanoCpus": round(float(options.get("cpus") or 0) * 1e9),
-        "CgroupParent": linux.get("cgroupsPath", "").rpartition("/")[0],
+        "CgroupParent": linux.get("cgroupsPath", ""),
         "BlkioWeight": resources.get("blockIO", {}).get("weight", 0),
         "BlkioWeightDevice": [
             {"Path": path, "Weight": weight}

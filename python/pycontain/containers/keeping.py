@@ -41,6 +41,7 @@ __all__ = [
     "start",
     "stop",
     "wait",
+    "watched",
 ]
 
 NO_STREAMS: Streams = (None, None, None)
@@ -142,6 +143,24 @@ def monitor(container: Kept) -> Monitor | None:
         return Monitor(container.path)
     except (ConnectionError, FileNotFoundError):
         return None
+
+
+@contextlib.contextmanager
+def watched(name: str) -> Iterator[None]:
+    """What a process in a container does is told by the container's monitor, which may be killed.
+
+    Raises:
+        Conflict: it was.
+    """
+    try:
+        yield
+    except ConnectionError as error:
+        if error.errno is not None:  # of a stream of this process
+            raise
+        raise Conflict(
+            f'container "{name}" ended, and nobody saw how the command in it did',
+            hint="was its monitor killed?",
+        ) from None
 
 
 def stop(paths: Paths, container: Kept, *, number: int | None, timeout: float | None) -> Work[None]:

@@ -298,12 +298,20 @@ class _Loading:
         from pycontain._core import exchange
 
         os.makedirs(self._paths.containers, mode=0o700, exist_ok=True)
-        if old is None or old.record.name != record.name:
-            names.take(self._paths, record.name, self._path)
+        os.makedirs(self._paths.names, exist_ok=True)
+        try:
+            with staging.locked(
+                self._paths.names
+            ):  # until then the link leads nowhere, and could be taken over
+                if old is None or old.record.name != record.name:
+                    names.take_locked(self._paths, record.name, self._path)
+                os.rename(made.path, self._path) if old is None else exchange(made.path, self._path)
+        except OSError:
+            if old is None:
+                names.give_up(self._paths, record.name, record.id)
+            raise
         if old is None:
-            os.rename(made.path, self._path)
             return
-        exchange(made.path, self._path)
         self._launcher.remove_tree(made.path)
         if old.record.name != record.name:
             names.give_up(self._paths, old.record.name, record.id)

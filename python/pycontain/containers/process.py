@@ -7,6 +7,7 @@ import selectors
 import signal
 import time
 
+from pycontain.containers import keeping
 from pycontain.errors import TimeoutExpired
 
 TYPE_CHECKING = False
@@ -42,6 +43,7 @@ class Process:
         start: Callable[[tuple[int, int, int]], Started],
         *,
         stdin: bool,
+        container: str,
     ) -> None:
         theirs: list[int] = []
         mine: list[int] = []
@@ -57,6 +59,7 @@ class Process:
                 theirs.append(writing)
                 mine.append(reading)
             self._process = start((theirs[0], theirs[1], theirs[2]))
+            self._container = container
         except BaseException:
             for descriptor in mine:
                 os.close(descriptor)
@@ -72,7 +75,8 @@ class Process:
     @property
     def pid(self) -> int:
         """Its number on this machine."""
-        return self._process.pid
+        with keeping.watched(self._container):
+            return self._process.pid
 
     @property
     def returncode(self) -> int | None:
@@ -86,25 +90,31 @@ class Process:
     def poll(self) -> int | None:
         """Its exit status, if it has ended."""
         if self._ended is None:
-            self._ended = self._process.wait(0)
+            self._ended = self._news(0)
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """Its exit status, once it has ended; what it writes has to be read by somebody meanwhile.
 
         Raises:
+            Conflict: its container ended, and nobody saw how it did.
             TimeoutExpired: it runs still.
         """
         if self._ended is None:
-            self._ended = self._process.wait(timeout)
+            self._ended = self._news(timeout)
             if self._ended is None:
                 raise TimeoutExpired(self.args, timeout or 0, killed=False)
         return self._ended.returncode
 
+    def _news(self, timeout: float | None) -> Exit | None:
+        with keeping.watched(self._container):
+            return self._process.wait(timeout)
+
     def send_signal(self, number: int) -> None:
         """Send it a signal, if it still runs."""
         if self.poll() is None:
-            self._process.kill(number)
+            with keeping.watched(self._container):
+                self._process.kill(number)
 
     def kill(self) -> None:
         """Send it SIGKILL."""

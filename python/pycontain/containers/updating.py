@@ -39,7 +39,7 @@ def update(paths: Paths, container: Kept, changes: Mapping[str, Any]) -> None:
             raise InvalidOption(
                 f"option `{name}` cannot be changed", hint=f"those that can: {', '.join(OPTIONS)}"
             )
-    with staging.locked(paths.names):  # who writes the record holds this
+    with kept.there(container), staging.locked(paths.names):  # who writes the record holds this
         now = kept.find(paths, container.id)
         options = _merged(now.record.options, changes)
         lifecycle.check(options)

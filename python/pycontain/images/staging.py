@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import functools
 import os
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Held:
 
 def hold(staging: str, name: str | None = None) -> Held:
     """Make a directory of this name, or of a random one, locked by this process."""
+    taken = False
     while True:
         path = f"{staging}/{name or os.urandom(12).hex()}"
         try:
@@ -46,10 +48,15 @@ def hold(staging: str, name: str | None = None) -> Held:
         except FileNotFoundError:
             os.makedirs(staging, mode=0o700, exist_ok=True)
             continue
+        except FileExistsError:
+            if not taken:
+                raise
+            time.sleep(0.001)  # until whoever took it has removed it, or was killed before
         held = lock(path)
-        # between mkdir and flock, a process that collects may take it for garbage
+        # between mkdir and flock, a process that collects may take it for garbage, and remove it
         if held is not None:
             return held
+        taken = True
 
 
 def names(staging: str) -> list[str]:

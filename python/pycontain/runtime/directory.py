@@ -12,6 +12,7 @@ the next launcher's engine collects it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 
 from pycontain.errors import StoreError
@@ -61,8 +62,19 @@ def make(path: str) -> Directory:
             f"cannot make a container's directory in `{parent}`: {reason}",
             errno=error.errno,
             filename=parent,
-            hint="set PYCONTAIN_ROOT to a directory that you may write",
+            hint=None
+            if error.errno == errno.ENOSPC
+            else "set PYCONTAIN_ROOT to a directory that you may write",
         ) from error
+
+
+def not_filled(error: OSError) -> StoreError:
+    """What is told when something in the directory of a container, or a source of its mounts, is not made."""
+    path = str(error.filename2 or error.filename)
+    reason = (error.strerror or str(error)).lower()
+    return StoreError(
+        f"cannot make the container: cannot write `{path}`: {reason}", errno=error.errno, filename=path
+    )
 
 
 def fill(paths: Sequence[str], missing_sources: Sequence[str]) -> None:
@@ -123,15 +135,26 @@ def users(paths: Paths) -> dict[str, list[str]]:
 
 
 def collect(paths: Paths, launcher: Launcher) -> None:
-    """Remove what ended processes left: directories of ephemeral containers, layers that nobody shares."""
+    """Remove what ended processes left: directories of containers, layers that nobody shares."""
     for held in staging.abandoned(paths.ephemeral):
+        _give_up_name(paths, held)
         launcher.remove_tree(held.path)
         held.release()
     shared.collect(paths, launcher)
 
 
+def _give_up_name(paths: Paths, held: staging.Held) -> None:
+    """Of a container that stayed, until somebody began to remove it and was killed."""
+    from pycontain.runtime import names, records
+
+    with contextlib.suppress(FileNotFoundError, StoreError):
+        names.give_up(paths, records.read_record(held.path).name, held.name)
+
+
 def collect_unfinished(paths: Paths, launcher: Launcher) -> None:
     """Remove what is left of containers that were being made, or removed, by somebody who was killed."""
+    from pycontain.runtime import names
+
     for id in staging.names(paths.containers):
         path = f"{paths.containers}/{id}"
         if os.path.exists(f"{path}/container.json") or (held := staging.lock(path)) is None:
@@ -139,3 +162,4 @@ def collect_unfinished(paths: Paths, launcher: Launcher) -> None:
         if not os.path.exists(f"{path}/container.json"):
             launcher.remove_tree(path)
         held.release()
+    names.collect(paths)

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import time
 
 from pycontain.errors import ContainerNotFound, InvalidOption
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
     from pycontain.paths import Paths
     from pycontain.runtime.records import Record, State
 
-__all__ = ["Kept", "Stopped", "all_of", "cgroup", "find", "held", "state"]
+__all__ = ["Kept", "Stopped", "all_of", "cgroup", "find", "held", "state", "there"]
 
 _ID = re.compile(r"[0-9a-f]{1,64}\Z")
 _ID_LENGTH = 64
 # what every container has mounted; the directories are made for that where an image has none
 _MOUNTED = ("/dev", "/proc", "/sys")
 _KILLED = 255  # the exit code of one whose end nobody saw
+_MOST_DYING = 1.0  # seconds for what is killed to be gone
 _MOST_WAITING = 0.5  # seconds for others that hold the lock for an instant
 
 
@@ -128,6 +130,21 @@ def _load(paths: Paths, path: str, *, is_locked: bool = False) -> Kept | None:
     return Kept(os.path.basename(path), path, record, state)
 
 
+@contextlib.contextmanager
+def there(container: Kept) -> Iterator[None]:
+    """What is done with its files in here fails in words when they are gone.
+
+    Raises:
+        ContainerNotFound: it was removed meanwhile.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        if os.path.exists(container.path):
+            raise
+        raise _not_found(container.record.name) from None
+
+
 def state(paths: Paths, container: Kept) -> State:
     """What it does now.
 
@@ -159,7 +176,7 @@ def _settled(paths: Paths, path: str, record: Record) -> State:
     if not state.is_alive:
         return state
     if state.cgroup:
-        _remove_cgroup(state.cgroup)
+        _end_cgroup(state.cgroup, state.pid)
     state = records.changed(
         state,
         status="exited",
@@ -169,17 +186,60 @@ def _settled(paths: Paths, path: str, record: Record) -> State:
         exit_code=_KILLED,
         error="whoever kept it was killed",
     )
-    records.write_state(path, state)
-    events.of_container(paths, "die", record, exitCode=str(_KILLED))
+    with contextlib.suppress(OSError):  # on a full disk the next who comes upon it finds it as it was
+        records.write_state(path, state)
+        events.of_container(paths, "die", record, exitCode=str(_KILLED))
     return state
 
 
-def _remove_cgroup(name: str) -> None:
-    """What a monitor that was killed left of it: empty, as its processes went with the monitor."""
+def _end_cgroup(name: str, pid: int) -> None:
+    """Kill what has outlived its monitor, and remove the cgroup, whose path ends so.
+
+    The first process of a container is to die with its monitor, but loses that wish (PR_SET_PDEATHSIG) with a
+    change of its ids, as by `su`; in the pid namespace of the host its children have never had it.
+    """
     root = "/sys/fs/cgroup"
-    for hierarchy in ("", *staging.names(root)):
-        with contextlib.suppress(OSError):
-            os.rmdir(f"{root}/{hierarchy}/{name}")
+    left = [os.path.join(root, hierarchy, name) for hierarchy in ("", *staging.names(root))]
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/cgroup") as file:
+        paths = [line.rstrip("\n").partition("::")[2] for line in file]
+        left += [f"{root}{path}" for path in paths if path.endswith(f"/{name}")]
+    deadline = time.monotonic() + _MOST_DYING
+    while left := [group for group in left if not _is_removed(group)]:
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.001)
+
+
+def _is_removed(group: str) -> bool:
+    """Whether this control group, after everything in it was killed, could be removed with those below it."""
+    for directory, _, files in os.walk(group, topdown=False):
+        try:
+            os.rmdir(directory)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            _kill_group(directory, files)
+            return False
+    return True
+
+
+def _kill_group(directory: str, files: list[str]) -> None:
+    with contextlib.suppress(OSError):
+        if "cgroup.kill" in files:  # Linux 5.14
+            _write(f"{directory}/cgroup.kill", "1")
+        else:
+            with open(f"{directory}/cgroup.procs") as file:
+                pids = [int(line) for line in file]
+            for pid in pids:
+                if pid > 0:  # 0: it is in no pid namespace that is seen from here
+                    os.kill(pid, signal.SIGKILL)
+        if "freezer.state" in files:  # what is frozen by version 1 dies when it is thawed
+            _write(f"{directory}/freezer.state", "THAWED")
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w") as file:
+        file.write(text)
 
 
 def _locked(parent: str) -> set[int]:

@@ -2,7 +2,9 @@
 
 A link is made exclusively, so a name is unique without a lock. What counts is the name that the container
 itself has written down: a link whose container has another name was left by a rename that was killed, one
-that leads nowhere by a removal. Either may be taken over, by one process at a time.
+that leads nowhere by a removal, one to a directory without a name and without a lock by its maker. Each may
+be taken over. A link is replaced or taken away by one process at a time: who has found it to be worth nothing
+must not take away what another has put there since.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from pycontain.paths import Paths
     from pycontain.runtime.records import Record
 
-__all__ = ["generate", "give_up", "owner", "rename", "take", "take_any"]
+__all__ = ["collect", "generate", "give_up", "owner", "rename", "take", "take_any", "take_locked"]
 
 _ADJECTIVES = (
     "able agile amber awake bold brave brisk bright calm candid clear clever cosy crisp daring deft eager "
@@ -59,7 +61,7 @@ def take(paths: Paths, name: str, path: str) -> None:
         os.symlink(_target(paths, path), f"{paths.names}/{name}")
         return
     with staging.locked(paths.names):
-        _take_over(paths, name, path)
+        take_locked(paths, name, path)
 
 
 def take_any(paths: Paths, path: str) -> str:
@@ -85,9 +87,13 @@ def rename(paths: Paths, path: str, name: str) -> tuple[Record, str]:
         record = records.read_record(path)
         if record.name == name:
             raise InvalidOption(f"container `{name}` has that name already")
-        _take_over(paths, name, path)
+        take_locked(paths, name, path)
         renamed = records.changed(record, name=name)
-        records.write_record(path, renamed)  # from here on it has the new one
+        try:
+            records.write_record(path, renamed)  # from here on it has the new one
+        except BaseException:
+            os.unlink(f"{paths.names}/{name}")
+            raise
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{paths.names}/{record.name}")
     return renamed, record.name
@@ -96,9 +102,18 @@ def rename(paths: Paths, path: str, name: str) -> tuple[Record, str]:
 def give_up(paths: Paths, name: str, id: str) -> None:
     """The container is gone, and its name is free."""
     link = f"{paths.names}/{name}"
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError), staging.locked(paths.names):
         if os.path.basename(os.readlink(link)) == id:
             os.unlink(link)
+
+
+def collect(paths: Paths) -> None:
+    """Take away the links that lead nowhere: of containers whose removal was killed."""
+    with contextlib.suppress(FileNotFoundError), staging.locked(paths.names):
+        for name in staging.names(paths.names):
+            link = f"{paths.names}/{name}"
+            if not os.path.exists(link):
+                os.unlink(link)
 
 
 def owner(paths: Paths, name: str) -> str | None:
@@ -114,7 +129,7 @@ def _target(paths: Paths, path: str) -> str:
     return os.path.relpath(path, paths.names)
 
 
-def _take_over(paths: Paths, name: str, path: str) -> None:
+def take_locked(paths: Paths, name: str, path: str) -> None:
     """As `take`, by who holds the lock on the names."""
     link = f"{paths.names}/{name}"
     while True:
@@ -137,4 +152,4 @@ def _has_name(path: str, name: str) -> bool:
     try:
         return records.read_record(path).name == name
     except FileNotFoundError:
-        return os.path.exists(path)  # it goes with its command, or is being made
+        return staging.is_held(path)  # it goes with its command, or is being made

@@ -9,6 +9,7 @@ synced: that is not worth 10 ms of every start.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from typing import Any, TypeVar
@@ -178,10 +179,21 @@ def write_state(directory: str, state: State) -> None:
 
 
 def replace_file(path: str, content: bytes) -> None:
-    """Write a file that appears as a whole."""
-    with open(f"{path}.new", "wb", buffering=0) as file:
-        file.write(content)
-    os.rename(f"{path}.new", path)
+    """Write a file that appears as a whole.
+
+    Raises:
+        StoreError: it cannot be written, as on a full disk.
+    """
+    try:
+        with open(f"{path}.new", "wb", buffering=0) as file:
+            if file.write(content) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.rename(f"{path}.new", path)
+    except FileNotFoundError:
+        raise  # the directory is gone
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise StoreError(f"cannot write `{path}`: {reason}", errno=error.errno, filename=path) from error
 
 
 def _decoded(decoder: msgspec.json.Decoder[T], path: str) -> T:

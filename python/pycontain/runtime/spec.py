@@ -182,7 +182,7 @@ def config(
         ',"mounts":[',
         layout.mounts,
         '],"linux":',
-        _linux(options, spaces, security, id, host),
+        _linux(options, spaces, security, host),
         ',"annotations":',
         encode({_PREFIX + key: text for key, text in annotations.items()}),
         "}",
@@ -315,9 +315,7 @@ def _capabilities(options: Mapping[str, Any], *, as_root: bool) -> str:
     return once(f"capabilities {as_root}", lambda: sets(confinement.DEFAULT_CAPABILITIES))
 
 
-def _linux(
-    options: Mapping[str, Any], spaces: Namespaces, security: confinement.Security, id: str, host: Host
-) -> str:
+def _linux(options: Mapping[str, Any], spaces: Namespaces, security: confinement.Security, host: Host) -> str:
     privileged = bool(options.get("privileged"))
     nodes, rules = _devices(options, host)
     resources = limits.resources(options, host) if options.keys() & limits.OPTIONS else {}
@@ -343,7 +341,8 @@ def _linux(
             once("paths", lambda: {"maskedPaths": _MASKED_PATHS, "readonlyPaths": _READ_ONLY_PATHS})[1:-1]
         )
     if options.get("cgroup_parent"):
-        parts.append(f'"cgroupsPath":{encode(options["cgroup_parent"].rstrip("/") + "/" + id)}')
+        # where those of containers are made, not the container's own: it has to be the same for all
+        parts.append(f'"cgroupsPath":{encode(options["cgroup_parent"])}')
     return f"{{{','.join(parts)}}}"
 
 

@@ -380,6 +380,7 @@ impl Launcher {
     /// The cgroup that those of containers are made in, opened once.
     fn parent(&mut self, path: &str) -> pycontain_cgroup::Result<&Parent> {
         if !self.parents.contains_key(path) {
+            self.token.note(path);
             self.parents.insert(path.to_owned(), Parent::open(&self.facts.cgroups, path)?);
         }
         Ok(&self.parents[path])

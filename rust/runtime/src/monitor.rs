@@ -19,7 +19,6 @@ use crate::channel;
 use crate::container::Container;
 use crate::failure::{During, failure};
 use crate::outside::{close_others, leave_launcher};
-use crate::sweeper;
 
 mod clients;
 mod exec;
@@ -27,6 +26,7 @@ mod happenings;
 mod health;
 mod log;
 mod place;
+mod remains;
 mod run;
 mod state;
 mod stop;
@@ -224,6 +224,7 @@ impl Monitor<'_> {
         self.streams.rest();
         self.log.iter_mut().for_each(log::Writer::rest);
         memory::trim();
+        state::reserve(&self.directory);
         self.awake = false;
     }
 
@@ -309,6 +310,11 @@ impl Monitor<'_> {
         }
     }
 
+    /// On a full disk it stays as it was, unless there is room from before.
+    fn write_state(&self) {
+        let _ = self.state.write(&self.directory);
+    }
+
     fn start(&mut self, made: Result<Container, Failure>) {
         let begun = made.and_then(|container| {
             let theirs = self.streams.open()?;
@@ -341,7 +347,12 @@ impl Monitor<'_> {
         }
         if run.has_just_executed() {
             self.state.runs(run.pid(), run.cgroup());
-            self.watch_health();
+            let written = self.watch_health().during(|| "write down that the container runs".to_owned());
+            // What runs and is not known to could not be stopped by anybody.
+            if let (Err(failure), Some(run), true) = (written, &mut self.run, self.starter.is_some()) {
+                run.fail(failure);
+                return run.kill();
+            }
             happenings::tell(&self.directory, "start", &[]);
             let Some(run) = &self.run else { return };
             if let (Some(starter), Some(pidfd)) = (self.starter.take(), run.init()) {
@@ -357,6 +368,7 @@ impl Monitor<'_> {
                 }
             }
             self.control = None;
+            state::reserve(&self.directory);
         }
     }
 
@@ -405,7 +417,7 @@ impl Monitor<'_> {
             self.again = Some(Instant::now() + pause);
             self.state.restarts(self.restarts.count);
         }
-        self.state.write(&self.directory);
+        self.write_state();
         if self.starter.is_none() {
             if self.last.usage.oom_kills > 0 {
                 happenings::tell(&self.directory, "oom", &[]);
@@ -427,18 +439,11 @@ impl Monitor<'_> {
     /// Who hears that the container has ended finds all of it gone, and its directory unlocked.
     fn end(mut self) {
         let _ = unlinkat(&self.directory, SOCKET, UnlinkatFlags::NoRemoveDir);
-        if let Some(remains) = &self.detached.remove
-            && (self.lost || !self.detached.remove_if_lost)
-        {
-            let destroyed = happenings::Happening::new(&self.directory, "destroy", &[]);
-            let _ = sweeper::remove_tree(&remains.directory);
-            destroyed.iter().for_each(happenings::Happening::tell);
-            if let Some(name) = &remains.name
-                && std::fs::metadata(name).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
-            {
-                let _ = std::fs::remove_file(name);
-            }
-        }
+        // Who still wants something hears at once that there is nobody: one of them may hold the lock on all names.
+        drop(self.listener);
+        self.clients.retain(|client| client.waits.is_some());
+        let remains = self.detached.remove.iter().filter(|_| self.lost || !self.detached.remove_if_lost);
+        remains.for_each(|remains| remains::remove(&self.directory, remains));
         drop(self.directory);
         self.place.end();
         if let Some(starter) = &self.starter {

@@ -140,7 +140,7 @@ impl Launcher {
         let facts = self.facts.clone();
         let swept = sweeper::beside(|| {
             for token in dead {
-                remove_cgroups(&facts, &token.name);
+                token.parents.iter().for_each(|parent| remove_cgroups(&facts, parent, &token.name));
                 token.give_back();
             }
             Ok(())
@@ -153,8 +153,8 @@ impl Launcher {
 }
 
 /// Those that resist are empty by then, and do no harm.
-fn remove_cgroups(facts: &HostFacts, token: &str) {
-    let Ok(parent) = Parent::open(&facts.cgroups, pycontain_plan::CGROUP_PARENT) else { return };
+fn remove_cgroups(facts: &HostFacts, parent: &str, token: &str) {
+    let Ok(parent) = Parent::open(&facts.cgroups, parent) else { return };
     for name in parent.names().iter().filter(|name| name.starts_with(&format!("{token}."))) {
         if let Ok(group) = parent.open_group(name) {
             let _ = group.kill().and_then(|()| group.remove());

@@ -172,7 +172,7 @@ impl Monitor<'_> {
         let Some(run) = &self.run else {
             self.again = None;
             self.state.status = Status::Exited;
-            self.state.write(&self.directory);
+            self.write_state();
             return Waits::ForAll;
         };
         let signal = signal.unwrap_or(self.detached.stop_signal);
@@ -203,7 +203,7 @@ impl Monitor<'_> {
         let group = group.ok_or_else(|| state("the container has no cgroup that could be frozen"))?;
         group.freeze().map_err(|error| failure(format!("pause the container: {error}"), Reason::Step))?;
         self.state.status = Status::Paused;
-        self.state.write(&self.directory);
+        self.write_state();
         Ok(())
     }
 
@@ -214,7 +214,7 @@ impl Monitor<'_> {
             .ok_or_else(|| state("the container is not paused"))?;
         group.thaw().map_err(|error| failure(format!("resume the container: {error}"), Reason::Step))?;
         self.state.status = Status::Running;
-        self.state.write(&self.directory);
+        self.write_state();
         Ok(())
     }
 }

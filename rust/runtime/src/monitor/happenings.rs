@@ -57,7 +57,8 @@ impl Happening {
     }
 }
 
-fn record(directory: &OwnedFd) -> std::io::Result<Value> {
+/// What the container is, as its `container.json` says.
+pub(super) fn record(directory: &OwnedFd) -> std::io::Result<Value> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
     let mut text = Vec::new();
     File::from(openat(directory, "container.json", flags, Mode::empty())?).read_to_end(&mut text)?;

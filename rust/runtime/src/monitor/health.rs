@@ -138,14 +138,19 @@ impl Probe {
 
 impl Monitor<'_> {
     /// A new run: nothing is known of its health.
-    pub(super) fn watch_health(&mut self) {
+    pub(super) fn watch_health(&mut self) -> nix::Result<()> {
         self.health = self.detached.health.clone().map(Health::new);
-        self.report_health();
+        self.write_health()
     }
 
+    /// On a full disk it stays as it was.
     fn report_health(&mut self) {
+        let _ = self.write_health();
+    }
+
+    fn write_health(&mut self) -> nix::Result<()> {
         self.state.health = self.health.as_ref().map(|health| health.report.clone());
-        self.state.write(&self.directory);
+        self.state.write(&self.directory)
     }
 
     /// It is time for a probe, or a probe has taken too long. One that is paused is not asked how it is.

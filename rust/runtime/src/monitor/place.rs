@@ -49,7 +49,7 @@ impl<'a> Place<'a> {
         self.runs += 1;
         let group = match &self.shape.cgroup {
             Cgroup::None => None,
-            Cgroup::New { parent } => Some(self.make_group(parent)?),
+            Cgroup::New { parent } => Some(self.make_group(&parent.clone())?),
         };
         let order = Order {
             shape: &self.shape,
@@ -65,7 +65,8 @@ impl<'a> Place<'a> {
         Ok(Container::new(self.shape.clone(), self.range, None, group, control, pidfd))
     }
 
-    fn make_group(&self, parent: &str) -> Result<Group, Failure> {
+    fn make_group(&mut self, parent: &str) -> Result<Group, Failure> {
+        self.token.note(parent);
         let name = format!("{}.{}", self.token.name, self.runs);
         let mut attempts = 5;
         loop {

@@ -109,7 +109,7 @@ impl Run {
     }
 
     /// Of several failures the first is the cause of the others.
-    fn fail(&mut self, failure: Failure) {
+    pub(super) fn fail(&mut self, failure: Failure) {
         self.failure.get_or_insert(failure);
     }
 

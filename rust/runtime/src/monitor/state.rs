@@ -2,11 +2,18 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use nix::fcntl::{OFlag, openat, renameat};
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, OFlag, fallocate, openat, renameat};
 use nix::sys::stat::Mode;
+use nix::unistd::ftruncate;
 use pycontain_runtime::protocol::{Exited, Failure};
 use pycontain_runtime::time;
 use serde::Serialize;
+
+const NEW: &str = "state.json.new";
+const FLAGS: OFlag = OFlag::O_WRONLY.union(OFlag::O_CREAT).union(OFlag::O_CLOEXEC).union(OFlag::O_NOFOLLOW);
+/// Bytes; enough for all but long reports of health.
+const ROOM: i64 = 4096;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -81,16 +88,25 @@ impl State {
         self.error.push_str(&trouble);
     }
 
-    /// By a rename: whoever reads it finds the whole of it, or what was there before. On a full disk it stays as it was.
-    pub(super) fn write(&self, directory: &OwnedFd) {
-        const NEW: &str = "state.json.new";
-        let Ok(text) = serde_json::to_vec(self) else { return };
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-        let written = openat(directory, NEW, flags, Mode::from_bits_truncate(0o600))
-            .and_then(|file| nix::unistd::write(file.as_fd(), &text));
-        if written == Ok(text.len()) {
-            let _ = renameat(directory, NEW, directory, "state.json");
+    /// By a rename: whoever reads it finds the whole of it, or what was there before.
+    pub(super) fn write(&self, directory: &OwnedFd) -> nix::Result<()> {
+        let text = serde_json::to_vec(self).map_err(|_| Errno::EINVAL)?;
+        let file = openat(directory, NEW, FLAGS, Mode::from_bits_truncate(0o600))?;
+        // Not truncated before: what was allocated ahead is used.
+        let written = nix::unistd::write(file.as_fd(), &text)?;
+        if written < text.len() {
+            return Err(Errno::ENOSPC);
         }
+        ftruncate(&file, i64::try_from(written).unwrap_or(0))?;
+        renameat(directory, NEW, directory, "state.json")
+    }
+}
+
+/// Makes room on the disk for the next state, so that an end can be written down when the disk is full by then.
+pub(super) fn reserve(directory: &OwnedFd) {
+    // If it is there, nothing has been written since.
+    if let Ok(file) = openat(directory, NEW, FLAGS | OFlag::O_EXCL, Mode::from_bits_truncate(0o600)) {
+        let _ = fallocate(&file, FallocateFlags::empty(), 0, ROOM);
     }
 }
 
