@@ -8,16 +8,17 @@ import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import containers
+import pycontain
 import pytest
 from pycontain.errors import CommandNotFound, Conflict, ExitError, InvalidOption, TimeoutExpired
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pycontain import Container, Engine
+    from pycontain import Container, Engine, Event
 
 pytestmark = pytest.mark.timeout(containers.seconds(60) + 60)
 
@@ -141,6 +142,36 @@ def test_terminal_is_given(box: Container, cli: containers.Cli) -> None:
         process.kill()
         process.wait()
         os.close(mine)
+
+
+def test_events_tell_of_commands_and_of_health(own: Engine, fresh_cli: containers.Cli) -> None:
+    box = own.start("busybox", ["sleep", "1000"], health_cmd="test -e /well", health_interval=0.1)
+    with pytest.raises(ExitError):
+        box.run(["sh", "-c", "exit 3"])
+    with pytest.raises(CommandNotFound):
+        box.run(["no-such-command"])
+    box.write_bytes("/well", b"")
+    box.wait_until(pycontain.healthy(), timeout=containers.seconds(20))
+
+    def told(**filters: Any) -> list[Event]:
+        return list(own.events(until=time.time(), containers=[box.id], **filters))
+
+    deadline = time.monotonic() + containers.seconds(10)
+    while not told(actions=["health_status"]) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert [event.action for event in told(actions=["health_status"])] == ["health_status: healthy"]
+    of_commands = told(actions=["exec_create", "exec_start", "exec_die"])
+    assert not [event for event in of_commands if "no-such-command" in event.action]
+    (create,) = (event for event in of_commands if event.action == "exec_create: sh -c exit 3")
+    same = [event for event in of_commands if event.attributes["execID"] == create.attributes["execID"]]
+    assert [event.action for event in same] == [
+        "exec_create: sh -c exit 3",
+        "exec_start: sh -c exit 3",
+        "exec_die",
+    ]
+    assert same[-1].attributes["exitCode"] == "3"
+    shown = fresh_cli("events", "--until", "0s", "--filter", "event=exec_die", "--format", "{{.Action}}")
+    assert shown.stdout.splitlines()[0] == b"exec_die"
 
 
 def test_only_a_running_container_takes_commands(engine: Engine, busybox: str, cli: containers.Cli) -> None:

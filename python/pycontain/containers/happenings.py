@@ -58,7 +58,8 @@ def _image(event: Event, values: list[str]) -> bool:
 
 
 _TESTS: dict[str, Callable[[Event, list[str]], bool]] = {
-    "actions": lambda event, values: event.action in values,
+    # `exec_start: sh -c …` is an `exec_start`, too
+    "actions": lambda event, values: event.action in values or event.action.partition(":")[0] in values,
     "containers": _container,
     "images": _image,
     "labels": lambda event, values: all(has_label(event.attributes, value) for value in values),

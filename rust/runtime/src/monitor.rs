@@ -277,14 +277,18 @@ impl Monitor<'_> {
             Source::Listener => self.on_connection(),
             Source::Client(number) => self.on_instruction(number),
             Source::EnteredWord(number) => {
-                self.entered.get_mut(&number).into_iter().for_each(Entered::on_word);
+                let entered = self.entered.get_mut(&number);
+                entered.into_iter().for_each(|entered| entered.on_word(&self.directory));
             }
             Source::EnteredClient(number) => {
                 self.entered.get_mut(&number).into_iter().for_each(Entered::on_command);
             }
             Source::Probe => self.on_probe(),
             Source::ProbeOutput => self.on_probe_output(),
-            Source::EnteredEnd(number) => self.entered.remove(&number).into_iter().for_each(Entered::ended),
+            Source::EnteredEnd(number) => {
+                let entered = self.entered.remove(&number);
+                entered.into_iter().for_each(|entered| entered.ended(&self.directory));
+            }
             Source::Stream(part) => {
                 self.streams.on(part, events, self.log.as_mut().map(|log| (log, &self.directory)));
             }
@@ -385,7 +389,7 @@ impl Monitor<'_> {
         self.health = None;
         for entered in std::mem::take(&mut self.entered).into_values() {
             entered.kill();
-            entered.ended();
+            entered.ended(&self.directory);
         }
         self.door.take().into_iter().for_each(Door::close);
         let Run { mut container, failure: why, executed, begun, .. } = run;

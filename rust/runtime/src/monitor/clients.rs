@@ -9,7 +9,7 @@ use pycontain_plan::{Plan, Write};
 use pycontain_runtime::protocol::{Event, Exited, Failure, Instruction, Reason, Timeout};
 use pycontain_sys::{memfd, socket};
 
-use super::exec::{Door, Entered};
+use super::exec::{Door, Entered, Told};
 use super::state::Status;
 use super::{Monitor, Run, stop};
 use crate::channel;
@@ -120,7 +120,8 @@ impl Monitor<'_> {
         let Some(client) = self.clients.get_mut(number) else { return };
         client.gone = true;
         match begun {
-            Ok(entered) => {
+            Ok(mut entered) => {
+                entered.tell_of(fds.first().and_then(Told::new));
                 self.entries += 1;
                 self.entered.insert(self.entries, entered);
             }

@@ -15,6 +15,8 @@
 //! Entering a cgroup of version 1 may wait 5 to 15 ms for an RCU grace period. So the door stays, inside, for the next; no
 //! process of the container sees it, as it is not in its pid namespace.
 
+use std::fs::File;
+use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -29,7 +31,7 @@ use pycontain_sys::process::{self, Side};
 use pycontain_sys::{socket, terminal};
 
 use super::run::Run;
-use super::{Interests, Source};
+use super::{Interests, Source, happenings};
 use crate::channel;
 use crate::execute::{self, Subject};
 use crate::failure::{During, failure};
@@ -57,6 +59,34 @@ pub(super) struct Entered {
     pid: i32,
     pidfd: OwnedFd,
     failed: bool,
+    /// What whoever follows is told of it; nothing of probes.
+    told: Option<Told>,
+}
+
+/// A process as events tell of it.
+pub(super) struct Told {
+    id: String,
+    command: String,
+}
+
+impl Told {
+    /// Of the process of this plan.
+    pub(super) fn new(plan: &OwnedFd) -> Option<Self> {
+        let plan: ExecPlan = channel::read_memfd(plan).ok()?;
+        let command = plan.acts.iter().find_map(|act| match act {
+            Act::Execute { arguments, .. } => Some(arguments.join(" ")),
+            _ => None,
+        })?;
+        let mut random = [0; 32];
+        File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random)).ok()?;
+        let id = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        Some(Self { id, command })
+    }
+
+    fn tell(&self, directory: &OwnedFd, action: &str, more: &[(&str, String)]) {
+        let more = [&[("execID", self.id.clone())], more].concat();
+        happenings::tell(directory, action, &more);
+    }
 }
 
 impl Door {
@@ -93,7 +123,15 @@ impl Door {
         match answer.during(|| "enter the container".to_owned())? {
             Some((Ok(pid), mut fds)) => {
                 let pidfd = fds.pop().ok_or_else(gone)?;
-                Ok(Entered { client: Some(client), detached, word: Some(word), pid, pidfd, failed: false })
+                Ok(Entered {
+                    client: Some(client),
+                    detached,
+                    word: Some(word),
+                    pid,
+                    pidfd,
+                    failed: false,
+                    told: None,
+                })
             }
             Some((Err(failure), _)) => Err(failure),
             None => Err(gone()),
@@ -233,7 +271,11 @@ impl Entered {
         interests.add(&self.pidfd, PollFlags::POLLIN, Source::EnteredEnd(number));
     }
 
-    pub(super) fn on_word(&mut self) {
+    pub(super) fn tell_of(&mut self, told: Option<Told>) {
+        self.told = told;
+    }
+
+    pub(super) fn on_word(&mut self, directory: &OwnedFd) {
         while let Some(word) = &self.word {
             match channel::receive::<Event>(word.as_fd(), false) {
                 Ok(Some((event, fds))) => {
@@ -244,11 +286,17 @@ impl Entered {
                 Err(nix::errno::Errno::EAGAIN) => return,
                 Ok(None) | Err(_) => {
                     self.word = None;
-                    if !self.failed {
+                    if self.failed {
+                        self.told = None;
+                    } else {
                         let started = Event::Started { pid: self.pid };
                         self.client
                             .iter()
                             .for_each(|client| channel::tell(client, &started, &[self.pidfd.as_fd()]));
+                    }
+                    if let Some(told) = &self.told {
+                        told.tell(directory, &format!("exec_create: {}", told.command), &[]);
+                        told.tell(directory, &format!("exec_start: {}", told.command), &[]);
                     }
                 }
             }
@@ -275,11 +323,14 @@ impl Entered {
         let _ = process::send_signal(self.pidfd.as_fd(), Signal::SIGKILL as i32);
     }
 
-    pub(super) fn ended(mut self) {
-        self.on_word();
+    pub(super) fn ended(mut self, directory: &OwnedFd) {
+        self.on_word(directory);
         let status = process::reap(self.pidfd.as_fd()).unwrap_or(125);
         if let Some(client) = &self.client {
             channel::tell(client, &Event::Exited(Exited { status, ..Exited::default() }), &[]);
+        }
+        if let Some(told) = &self.told {
+            told.tell(directory, "exec_die", &[("exitCode", status.to_string())]);
         }
     }
 }

@@ -12,7 +12,7 @@ use pycontain_runtime::time;
 use pycontain_sys::socket;
 use serde::Serialize;
 
-use super::Monitor;
+use super::{Monitor, happenings};
 use crate::channel;
 use crate::failure::During;
 
@@ -27,6 +27,16 @@ enum Status {
     Starting,
     Healthy,
     Unhealthy,
+}
+
+impl Status {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
 }
 
 /// In `state.json`.
@@ -145,7 +155,12 @@ impl Monitor<'_> {
 
     /// On a full disk it stays as it was.
     fn report_health(&mut self) {
+        let before = self.state.health.as_ref().map(|report| report.status);
         let _ = self.write_health();
+        let now = self.state.health.as_ref().map(|report| report.status).filter(|now| Some(*now) != before);
+        if let Some(word) = now.map(Status::word) {
+            happenings::tell(&self.directory, &format!("health_status: {word}"), &[]);
+        }
     }
 
     fn write_health(&mut self) -> nix::Result<()> {
