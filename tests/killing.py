@@ -33,11 +33,10 @@ if TYPE_CHECKING:
 
 WORKERS = 4
 NAMES = tuple(f"c{number}" for number in range(10))
-KILLS = 200  # in all, at least
-# how often each of these is killed
-PROCESSES = {"caller": 10, "launcher": 25, "monitor": 30, "init": 35}
-COMMANDS = {"create", "start", "stop", "exec", "rm", "cp"}
-LEAST = 10  # of each command
+KILLS = 250  # in all, at least
+LEAST = 8  # of each kind
+PROCESSES = ("caller", "launcher", "monitor", "init")
+COMMANDS = ("create", "start", "stop", "exec", "rm", "cp")
 USUAL = 0.5  # seconds that a command takes, as long as that is not known
 MOST = 150  # seconds for all of that
 FORGOTTEN = 60  # seconds after which a command that has not ended hangs
@@ -202,10 +201,11 @@ class Loop:
             if found[kind]:
                 yield pid
 
-    def kill_one(self, kind: str) -> bool:
+    def kill_one(self, kind: str) -> None:
+        """If there is one."""
         victims = list(self.victims(kind))
         if not victims:
-            return False
+            return
         victim = self.chance.choice(victims)
         with contextlib.suppress(ProcessLookupError):
             pidfd = os.pidfd_open(victim)
@@ -214,29 +214,24 @@ class Loop:
                     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
                     self.killed.add(victim)
                     note(self.scratch, kind)
-                    return True
             finally:
                 os.close(pidfd)
-        return False
 
     def kill(self) -> None:
-        """All of `PROCESSES`, while the workers kill `COMMANDS`."""
-        plan = [kind for kind, count in PROCESSES.items() for _ in range(count)]
-        self.chance.shuffle(plan)
+        """Processes of all kinds, while the workers kill their commands."""
         paths = find(self.root)
         deadline = time.monotonic() + seconds(MOST)
-        while plan or not self.is_enough():
+        while not self.is_enough():
             self.reap()
             assert not self.failed, self.failed
-            assert time.monotonic() < deadline, f"killed so far: {self.kills()}; still to kill: {plan}"
+            assert time.monotonic() < deadline, f"killed so far: {self.kills()}"
             time.sleep(self.chance.uniform(0.0, 0.2))
-            if plan and self.kill_one(plan[-1]):
-                plan.pop()
+            self.kill_one(self.chance.choices(PROCESSES, (1, 3, 3, 4))[0])
             list(kept.all_of(paths))  # what `ps` reads is never damaged
 
     def is_enough(self) -> bool:
         kills = self.kills()
-        return kills.total() >= KILLS and all(kills[kind] >= LEAST for kind in COMMANDS)
+        return kills.total() >= KILLS and all(kills[kind] >= LEAST for kind in (*PROCESSES, *COMMANDS))
 
     def kills(self) -> collections.Counter[str]:
         with contextlib.suppress(FileNotFoundError):
@@ -291,7 +286,9 @@ class Loop:
         """Processes of containers whose monitor is gone; what they are."""
         inside = {pid for pids in self.inside().values() for pid in pids}
         return {
-            p.pid: command_of(p.pid) for p in self.family.living() if is_inside(p) and p.pid not in inside
+            p.pid: leftovers.command_of(p.pid)
+            for p in self.family.living()
+            if is_inside(p) and p.pid not in inside
         }
 
     def run(self, *words: str) -> str:
@@ -326,13 +323,6 @@ def is_inside(process: leftovers.Process) -> bool:
 def name_of(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return ""
-
-
-def command_of(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     except OSError:
         return ""
 

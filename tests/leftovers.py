@@ -51,6 +51,14 @@ def processes() -> dict[int, Process]:
     return found
 
 
+def command_of(pid: int) -> str:
+    """Its words, and a blank after each; empty: it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
 def descendants(of: int, everything: dict[int, Process]) -> list[Process]:
     children: dict[int, list[Process]] = {}
     for process in everything.values():

@@ -21,15 +21,12 @@ pub(super) fn remove(directory: &OwnedFd, remains: &Remains) {
     let links = remains.name.iter().flat_map(|given| [given.clone(), now_called(directory, given)]);
     let links: Vec<PathBuf> = links.collect();
     let free_names = || links.iter().for_each(|link| drop(give_up(link)));
-    match set_aside(&remains.directory) {
-        Ok(away) => {
-            free_names();
-            let _ = sweeper::remove_tree(&away);
-        }
-        Err(_) => {
-            let _ = sweeper::remove_tree(&remains.directory);
-            free_names();
-        }
+    if let Ok(away) = set_aside(&remains.directory) {
+        free_names();
+        let _ = sweeper::remove_tree(&away);
+    } else {
+        let _ = sweeper::remove_tree(&remains.directory);
+        free_names();
     }
     destroyed.iter().for_each(Happening::tell);
 }
