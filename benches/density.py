@@ -10,6 +10,7 @@ As root.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -19,9 +20,11 @@ from typing import TYPE_CHECKING
 
 import crowd
 import pycontain
+import rivals
 from contest import PROGRAM, Bench, held, import_image, isolate, parser
 from harness import Contestant, Report, say
 from rivals import Unavailable
+from subject import Burst
 from unpack import FreshFileSystem
 from workload import IMAGE, SLEEP
 
@@ -37,9 +40,12 @@ KERNEL = {"SUnreclaim": "slab", "KernelStack": "kernel stacks", "PageTables": "p
 NOTES = [
     "pycontain: `Engine.start` of `sleep inf` of busybox by threads of a warm process, no limits, no network,"
     " on a fresh ext4, as the files of those who are gone would slow down the making of others.",
+    "floor: benches/floor.c, as many whole lives of `true`, from as many processes; none of them stays.",
     f"docker, podman: {FEW} containers, from as many threads, each by a `run --detach` of its own.",
     "A monitor is pycontain's own process for a container, podman's conmon, or docker's containerd-shim:"
     " its Pss, and what it has alone, of `/proc/PID/smaps_rollup`.",
+    "Slab: each memory cgroup has a table of all shrinkers, of the most file systems that were mounted"
+    " at once since its last boot.",
     "Programs are timed from their spawn, by a small process that does nothing else, until they are reaped.",
 ]
 
@@ -83,8 +89,7 @@ class Round:
         """Stop and remove them all: seconds."""
         began = time.perf_counter()
         with ThreadPoolExecutor(self._threads) as threads:
-            list(threads.map(self._end, self.containers))
-        self.containers.clear()
+            list(threads.map(self._end, self._engine.containers.list(all=True)))
         return time.perf_counter() - began
 
     @staticmethod
@@ -155,6 +160,7 @@ def measure(count: int, threads: int, rounds: int, bench: Bench) -> None:
                     measure_round(bench, one, count, found, last=number == rounds)
                 finally:
                     one.end()
+        measure_floor(bench, threads, count, found)
     for rival in crowd.contenders(bench):
         try:
             measure_rival(rival, threads, found)
@@ -187,6 +193,19 @@ def measure_round(bench: Bench, one: Round, count: int, found: Found, *, last: b
     if last:
         measure_programs(bench, count)
     found.add("Stop and removal of all", "s", "pycontain", one.end())
+
+
+def measure_floor(bench: Bench, threads: int, count: int, found: Found) -> None:
+    """As many starts of the floor's, which also end: none of it stays."""
+    if not bench.lets("floor"):
+        return
+    try:
+        burst = Burst([rivals.attempt(lambda: rivals.floor(bench.place)) for _ in range(threads)], count)
+    except Unavailable as error:
+        bench.report.miss("floor", str(error))
+        return
+    with contextlib.closing(burst):
+        found.add("Starts, all", "starts/s", "floor, whole lives", burst.rate())
 
 
 def measure_programs(bench: Bench, count: int) -> None:

@@ -43,10 +43,10 @@ def test_killed_at_random_while_containers_come_and_go(busybox_layer: bytes, tmp
     done = isolated.isolated([sys.executable, killing.__file__, *words])
     print(done.stdout)
     assert done.returncode == 0, done.stderr + done.stdout
-    wait_for(lambda: not foreign_to_nobody(before))
+    wait_for(lambda: not ownerless(before))
 
 
-def foreign_to_nobody(before: set[str]) -> set[str]:
+def ownerless(before: set[str]) -> set[str]:
     """Cgroups that are new, and of no launcher that lives or that others could still clean up after."""
     living = leftovers.processes().keys()
     others = set(staging.names("/run/pycontain/launchers"))

@@ -77,10 +77,10 @@ impl Told {
             Act::Execute { arguments, .. } => Some(arguments.join(" ")),
             _ => None,
         })?;
-        let mut random = [0; 32];
-        File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random)).ok()?;
-        let id = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        Some(Self { id, command })
+        let mut halves = [[0; 16]; 2];
+        File::open("/dev/urandom").and_then(|mut file| file.read_exact(halves.as_flattened_mut())).ok()?;
+        let [first, second] = halves.map(u128::from_ne_bytes);
+        Some(Self { id: format!("{first:032x}{second:032x}"), command })
     }
 
     fn tell(&self, directory: &OwnedFd, action: &str, more: &[(&str, String)]) {
