@@ -341,10 +341,11 @@ def test_groups_of_killed_launchers_and_monitors_are_collected(own: Engine, grou
 
 @pytest.mark.limits
 def test_nothing_is_left_in_a_group_that_was_asked_for(busybox_layer: bytes, own: Engine, group: str) -> None:
-    for number in range(3):
+    for _ in range(3):
         own.run("busybox", "true", cgroup_parent=group)
-        own.start("busybox", "true", cgroup_parent=group, remove=True).wait()
-        found = {os.path.basename(os.path.dirname(path + "/")) for path in groups_in(group)}
-        assert len(found) <= 3, (number, found)  # of spares
+        with contextlib.suppress(ContainerNotFound):  # it may have gone by then
+            own.start("busybox", "true", cgroup_parent=group, remove=True).wait()
+        # those of spares stay
+        wait_for(lambda: len({os.path.basename(path.rstrip("/")) for path in groups_in(group)}) <= 3)
     own.close()
     wait_for(lambda: not groups_in(group))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+import re
 import time
 
 from pycontain.types import Value
@@ -187,7 +187,7 @@ class _Group:
     def cpu(self) -> float:
         """Seconds of processor time."""
         if self._unified:
-            return _pairs(self._text("cpu", "cpu.stat")).get("usage_usec", 0) / 1e6
+            return _field(self._text("cpu", "cpu.stat"), "usage_usec") / 1e6
         return _number(self._text("cpuacct", "cpuacct.usage")) / 1e9
 
     def rest(self, total: int) -> dict[str, object]:
@@ -195,21 +195,21 @@ class _Group:
         return self._version_2(total) if self._unified else self._version_1(total)
 
     def _version_1(self, total: int) -> dict[str, object]:
-        memory = _pairs(self._text("memory", "memory.stat"))
+        inactive = _field(self._text("memory", "memory.stat"), "total_inactive_file")
         used = _number(self._text("memory", "memory.usage_in_bytes"))
         limit = _number(self._text("memory", "memory.limit_in_bytes"))
         transfers = self._text("blkio", "blkio.throttle.io_service_bytes_recursive")
         return {
-            "memory": max(0, used - memory.get("total_inactive_file", 0)),
+            "memory": max(0, used - inactive),
             "memory_limit": min(limit, total),
             "pids": _number(self._text("pids", "pids.current")),
             "io": BlockIO(_sum(transfers, "Read"), _sum(transfers, "Write")),
-            "throttled": _pairs(self._text("cpu", "cpu.stat")).get("throttled_time", 0) / 1e9,
-            "oom_kills": _pairs(self._text("memory", "memory.oom_control")).get("oom_kill", 0),
+            "throttled": _field(self._text("cpu", "cpu.stat"), "throttled_time") / 1e9,
+            "oom_kills": _field(self._text("memory", "memory.oom_control"), "oom_kill"),
         }
 
     def _version_2(self, total: int) -> dict[str, object]:
-        memory = _pairs(self._text("memory", "memory.stat"))
+        inactive = _field(self._text("memory", "memory.stat"), "inactive_file")
         used = _number(self._text("memory", "memory.current"))
         limit = _number(self._text("memory", "memory.max"), _NO_LIMIT)
         transfers = [
@@ -217,15 +217,15 @@ class _Group:
             for line in self._text("io", "io.stat").splitlines()
         ]
         return {
-            "memory": max(0, used - memory.get("inactive_file", 0)),
+            "memory": max(0, used - inactive),
             "memory_limit": min(limit, total),
             "pids": _number(self._text("pids", "pids.current")),
             "io": BlockIO(
                 sum(int(device.get("rbytes", 0)) for device in transfers),
                 sum(int(device.get("wbytes", 0)) for device in transfers),
             ),
-            "throttled": _pairs(self._text("cpu", "cpu.stat")).get("throttled_usec", 0) / 1e6,
-            "oom_kills": _pairs(self._text("memory", "memory.events")).get("oom_kill", 0),
+            "throttled": _field(self._text("cpu", "cpu.stat"), "throttled_usec") / 1e6,
+            "oom_kills": _field(self._text("memory", "memory.events"), "oom_kill"),
             "pressure": dict(self._pressure()),
         }
 
@@ -266,13 +266,10 @@ def _number(text: str, otherwise: int = 0) -> int:
         return otherwise
 
 
-def _pairs(text: str) -> dict[str, int]:
-    found = {}
-    for line in text.splitlines():
-        name, _, value = line.partition(" ")
-        with contextlib.suppress(ValueError):
-            found[name] = int(value)
-    return found
+def _field(text: str, name: str) -> int:
+    """Of the line of this name among such as `nr_throttled 5`; 0 where there is none."""
+    found = re.search(rf"^{name} ([0-9]+)$", text, re.MULTILINE)
+    return int(found[1]) if found else 0
 
 
 def _sum(text: str, operation: str) -> int:

@@ -20,7 +20,6 @@ __all__ = ["mount_points"]
 
 _DIRECTORIES = ("dev", "etc", "proc", "sys")
 _FILES = ("etc/hostname", "etc/hosts", "etc/resolv.conf")
-_known: set[str] = set()
 
 
 def mount_points(paths: Paths) -> str:
@@ -30,19 +29,17 @@ def mount_points(paths: Paths) -> str:
         StoreError: it cannot be made.
     """
     layer = paths.mount_points
-    if layer not in _known:
-        if not os.path.isdir(layer):
-            try:
-                _make(paths, layer)
-            except OSError as error:
-                reason = (error.strerror or str(error)).lower()
-                raise StoreError(
-                    f"cannot make `{layer}`: {reason}",
-                    errno=error.errno,
-                    filename=layer,
-                    hint="set PYCONTAIN_ROOT to a directory that you may write",
-                ) from error
-        _known.add(layer)
+    if not os.path.isdir(layer):
+        try:
+            _make(paths, layer)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise StoreError(
+                f"cannot make `{layer}`: {reason}",
+                errno=error.errno,
+                filename=layer,
+                hint="set PYCONTAIN_ROOT to a directory that you may write",
+            ) from error
     return layer
 
 

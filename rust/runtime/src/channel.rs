@@ -1,5 +1,6 @@
 //! Messages of the protocol over sockets, and between the launcher's own processes.
 
+use std::cell::RefCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -34,16 +35,23 @@ pub(crate) fn receive<T: DeserializeOwned>(
     socket: BorrowedFd<'_>,
     wait: bool,
 ) -> nix::Result<Option<(T, Vec<OwnedFd>)>> {
-    let mut buffer = vec![0; LONGEST_MESSAGE];
-    match socket::receive(socket, &mut buffer, wait) {
-        // The other process died with unread messages of ours: as good as closed.
-        Ok((0, _)) | Err(Errno::ECONNRESET) => Ok(None),
-        Ok((length, fds)) => {
-            let message = postcard::from_bytes(&buffer[..length]).map_err(|_| Errno::EBADMSG)?;
-            Ok(Some((message, fds)))
+    BUFFER.with_borrow_mut(|buffer| {
+        buffer.resize(LONGEST_MESSAGE, 0);
+        match socket::receive(socket, buffer, wait) {
+            // The other process died with unread messages of ours: as good as closed.
+            Ok((0, _)) | Err(Errno::ECONNRESET) => Ok(None),
+            Ok((length, fds)) => {
+                let message = postcard::from_bytes(&buffer[..length]).map_err(|_| Errno::EBADMSG)?;
+                Ok(Some((message, fds)))
+            }
+            Err(errno) => Err(errno),
         }
-        Err(errno) => Err(errno),
-    }
+    })
+}
+
+thread_local! {
+    /// One for all messages: zeroes written for each would be pages copied after each fork.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 pub(crate) fn send<T: Serialize>(
