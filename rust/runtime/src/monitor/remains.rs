@@ -20,15 +20,15 @@ pub(super) fn remove(directory: &OwnedFd, remains: &Remains) {
     let destroyed = Happening::new(directory, "destroy", &[]);
     let links = remains.name.iter().flat_map(|given| [given.clone(), now_called(directory, given)]);
     let links: Vec<PathBuf> = links.collect();
-    let free_names = || links.iter().for_each(|link| drop(give_up(link)));
-    if let Ok(away) = set_aside(&remains.directory) {
-        free_names();
-        let _ = sweeper::remove_tree(&away);
-    } else {
+    let away = set_aside(&remains.directory);
+    if away.is_err() {
         let _ = sweeper::remove_tree(&remains.directory);
-        free_names();
     }
     destroyed.iter().for_each(Happening::tell);
+    links.iter().for_each(|link| drop(give_up(link)));
+    if let Ok(away) = away {
+        let _ = sweeper::remove_tree(&away);
+    }
 }
 
 fn set_aside(directory: &Path) -> io::Result<PathBuf> {
