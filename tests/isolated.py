@@ -26,7 +26,7 @@ from pycontain.images import staging
 from pycontain.paths import find
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 PR_SET_CHILD_SUBREAPER = 36
 PATIENCE = 60  # seconds
@@ -154,8 +154,17 @@ def check_refused(cli: Cli, *words: str) -> None:
     assert all(line.startswith("hint: ") for line in others), done
 
 
+def take_away(groups: Iterable[str]) -> bool:
+    """Control groups end with the boot, too; whether all are gone."""
+    for group in groups:
+        with contextlib.suppress(OSError):
+            os.rmdir(f"{leftovers.CGROUP_ROOTS}/{group}")
+    return not any(os.path.isdir(f"{leftovers.CGROUP_ROOTS}/{group}") for group in groups)
+
+
 def reboot(root: str, archive: str) -> None:
     family = Family()
+    before = leftovers.cgroups()
     cli = Cli(installed(), root)
     with Engine(root) as engine:
         engine.images.import_(archive, "busybox", changes=['CMD ["sh"]'])
@@ -169,6 +178,9 @@ def reboot(root: str, archive: str) -> None:
         engine.start("busybox", SLEEP, name="gone", remove=True)
         engine.create("busybox", SLEEP, name="made", restart="always")
         family.kill()
+    living = {pid for pid, process in leftovers.processes().items() if process.program != "zombie"}
+    ours = {group for group in leftovers.cgroups() - before if leftovers.launcher_pid(group) not in living}
+    family.wait_until(lambda: take_away(ours), "control groups are left")
     for name in os.listdir("/run/pycontain"):
         path = Path("/run/pycontain", name)
         shutil.rmtree(path) if path.is_dir() else path.unlink()
