@@ -1,21 +1,28 @@
-"""Writes docs/cli.md out of the command line: `python docs/generate_cli.py`, or `--check` to compare only.
+"""Writes what follows from the command line: `python docs/generate_cli.py`, or `--check` to compare only.
 
+That is docs/cli.md, the reference, and pycontain/cli/grammar.py, by which plain lines are read without typer.
 What a command means beyond its flags is written here, in `_NOTES`; a command without a note is an error.
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pycontain.cli.commands import COMMANDS, GROUPS, group
+from pycontain.cli import grammar as written
+from pycontain.cli.commands import ALIASES, COMMANDS, GROUPS, group
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PAGE = Path(__file__).resolve().parent / "cli.md"
+    from pycontain.cli.grammar import Grammar
+
+TOP = Path(__file__).resolve().parent.parent
+PAGE = TOP / "docs/cli.md"
+GRAMMAR = TOP / "python/pycontain/cli/grammar.py"
 
 _HEAD = """\
 # The command line
@@ -635,16 +642,103 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+_GRAMMAR_HEAD = '''\
+"""The words of each command, as typer knows them: made by docs/generate_cli.py.
+
+A test fails when it is out of date. See `plain`, which reads by it.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    # words that are no options: parameter, and one | maybe | many | any;
+    # options: parameter, and flag | no | text | number | decimal | list; whether they may follow other words
+    Grammar = tuple[tuple[tuple[str, str], ...], dict[str, tuple[str, str]], bool]
+
+'''
+_KINDS = {"str": "text", "text": "text", "int": "number", "integer": "number", "float": "decimal"}
+
+
+def grammar() -> tuple[dict[str, str], dict[str, Grammar]]:
+    """The tables of the module as they should be."""
+    commands: dict[str, str] = {}
+    grammars: dict[str, Grammar] = {}
+    for words, module, command in _all_commands():
+        commands[words] = module
+        grammars[module] = (
+            tuple((param.name, _count(param)) for param in command.params if _is_argument(param)),
+            {
+                spelling: (param.name, kind)
+                for param in command.params
+                if not _is_argument(param) and param.name != "help"
+                for spelling, kind in _spellings(param)
+            },
+            command.context_settings["allow_interspersed_args"],
+        )
+    return commands, grammars
+
+
+def _all_commands() -> Iterator[tuple[str, str, Any]]:
+    top = group()
+    context: Any = top.make_context("pycontain", ["ps"], resilient_parsing=True)
+    for name, row in COMMANDS.items():
+        yield name, row[0], top.get_command(context, name)
+    for name, (_, table) in GROUPS.items():
+        members: Any = top.get_command(context, name)
+        for member, row in table.items():
+            command = members.get_command(context, member)
+            yield f"{name} {member}", row[0], command
+            yield from ((f"{name} {alias}", row[0], command) for alias in ALIASES if ALIASES[alias] == member)
+
+
+def _is_argument(param: Any) -> bool:
+    return bool(param.param_type_name == "argument")
+
+
+def _count(param: Any) -> str:
+    if param.nargs == -1:
+        return "many" if param.required else "any"
+    assert param.nargs == 1, param
+    return "one" if param.required else "maybe"
+
+
+def _spellings(param: Any) -> Iterator[tuple[str, str]]:
+    assert param.nargs == 1, param
+    assert not param.count, param
+    assert param.callback is None, param
+    if param.is_flag:
+        kind = "flag"
+    else:
+        kind = _KINDS[param.type.name]
+        if param.multiple:
+            assert kind == "text", param
+            kind = "list"
+    yield from ((spelling, kind) for spelling in param.opts)
+    yield from ((spelling, "no") for spelling in param.secondary_opts)
+
+
 def main() -> int:
-    """Write the page, or say whether it is up to date."""
+    """Write both, or say whether they are up to date."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="fail when the page is out of date")
-    if not parser.parse_args().check:
-        PAGE.write_text(page(), encoding="utf-8")
-    elif not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page():
-        print("docs/cli.md is out of date: run `python docs/generate_cli.py`", file=sys.stderr)
-        return 1
-    return 0
+    parser.add_argument("--check", action="store_true", help="fail when one is out of date")
+    check = parser.parse_args().check
+    commands, grammars = grammar()
+    stale = []
+    if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page():
+        stale.append(PAGE)
+        if not check:
+            PAGE.write_text(page(), encoding="utf-8")
+    if (commands, grammars) != (written.COMMANDS, written.GRAMMARS):
+        stale.append(GRAMMAR)
+        if not check:
+            tables = f"COMMANDS = {commands!r}\n\nGRAMMARS: dict[str, Grammar] = {grammars!r}\n"
+            GRAMMAR.write_text(_GRAMMAR_HEAD + tables, encoding="utf-8")
+            subprocess.run(["ruff", "format", "--quiet", GRAMMAR], check=True)
+    if stale and check:
+        names = ", ".join(str(file.relative_to(TOP)) for file in stale)
+        print(f"out of date: {names}: run `python docs/generate_cli.py`", file=sys.stderr)
+    return int(check and bool(stale))
 
 
 if __name__ == "__main__":

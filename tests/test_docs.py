@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from pycontain.cli import grammar
 from pycontain.cli.commands import COMMANDS, GROUPS
 from pycontain.options import ContainerOptions
 
@@ -160,7 +161,7 @@ def test_every_example_left_out_says_why() -> None:
             assert example.text.removeprefix(NOT_RUN).splitlines()[0].strip(), str(example)
 
 
-def test_command_reference_is_up_to_date() -> None:
+def test_what_follows_from_the_command_line_is_up_to_date() -> None:
     spec = importlib.util.spec_from_file_location("generate_cli", TOP / "docs/generate_cli.py")
     assert spec is not None
     assert spec.loader is not None
@@ -168,6 +169,7 @@ def test_command_reference_is_up_to_date() -> None:
     spec.loader.exec_module(module)
     written = (TOP / "docs/cli.md").read_text(encoding="utf-8")
     assert written == module.page(), "run `python docs/generate_cli.py`"
+    assert module.grammar() == (grammar.COMMANDS, grammar.GRAMMARS), "run `python docs/generate_cli.py`"
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, *GROUPS])

@@ -1,10 +1,11 @@
 """The command line: `pycontain COMMAND`, docker's commands with docker's flags and exit codes.
 
-A command's module is imported when the command is used; a plain one imports typer and its own few modules.
+A command's module is imported when the command is used, and typer when a line is not plain: see `plain`.
 """
 
 from __future__ import annotations
 
+import functools
 import gc
 import sys
 
@@ -12,23 +13,29 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pycontain.errors import PycontainError
-
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status, and never raises for what a user did."""
     # what is imported stays: to look through it for garbage takes a tenth of a short command
     gc.set_threshold(50_000)
+    # msgspec would ask it for what typing has as well, and to import it takes a fifth of a short command
+    sys.modules.setdefault("typing_extensions", None)  # type: ignore[arg-type]
     words = sys.argv[1:] if args is None else list(args)
     if words[:1] == ["run"]:
         from pycontain.cli import ahead
 
         ahead.begin()
-    from pycontain.cli.commands import group
+    from pycontain.cli import plain
 
-    commands = group()
     try:
-        status = commands.execute(words)
+        command = plain.read(words)
+        if command is None:
+            if sys.modules["typing_extensions"] is None:
+                del sys.modules["typing_extensions"]
+            from pycontain.cli.commands import group
+
+            command = functools.partial(group().execute, words)
+        status = command()
         if sys.stdout is not None:  # it was closed before Python started
             sys.stdout.flush()
     except KeyboardInterrupt:
@@ -37,21 +44,13 @@ def main(args: Sequence[str] | None = None) -> int:
         _forget_stdout()
         return 1
     except Exception as error:
+        from pycontain.cli.each import failed
         from pycontain.errors import PycontainError
 
         if not isinstance(error, PycontainError):
             raise
-        _print_error(error)
-        return getattr(error, "returncode", None) or (125 if commands.invoked == "run" else 1)
-    return status
-
-
-def _print_error(error: PycontainError) -> None:
-    from pycontain.cli.options import in_flags
-
-    print(f"pycontain: {in_flags(str(error))}", file=sys.stderr)
-    if error.hint:
-        print(f"hint: {in_flags(error.hint)}", file=sys.stderr)
+        return failed(error)
+    return status if isinstance(status, int) else 0
 
 
 def _forget_stdout() -> None:

@@ -1,6 +1,6 @@
 """What a command that starts a container needs in any case, begun while the command line is still being read.
 
-The launcher and the namespaces of a container of default options take about 25 ms, and so does typer.
+The launcher and the namespaces of a container of default options take about 25 ms, and so do the modules.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ GROUPS = {
     ),
 }
 # what else docker calls them
-_ALIASES = {"list": "ls", "remove": "rm"}
+ALIASES = {"list": "ls", "remove": "rm"}
 _TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 _QUIET: Any = {"rich_markup_mode": None, "add_completion": False, "pretty_exceptions_enable": False}
 
@@ -151,10 +151,11 @@ class DockerCommand(TyperCommand):
                 else:  # what is off by default is left out
                     result += [negations[letter] for letter in letters if letter in negations]
                 continue
-            result.append(word)
+            of_last = bool(letters) and flags.issuperset(letters[:-1]) and letters[-1] in valued
+            glued = equals and value and of_last and not name.startswith("--")
+            result.append(f"{name}{value}" if glued else word)
             # an option that is still without its value takes the next word, whatever that looks like
-            first_valued = next((letter for letter in letters if letter not in flags), None)
-            if not equals and first_valued in valued and first_valued == letters[-1]:
+            if not equals and of_last:
                 result += [following] if (following := next(rest, None)) is not None else []
         return result
 
@@ -185,7 +186,7 @@ class Group(TyperGroup):
 
     def get_command(self, ctx: Context, cmd_name: str) -> Command | None:  # noqa: ARG002
         """One command, made of its module's function `command`."""
-        row = self.table.get(cmd_name) or self.table.get(_ALIASES.get(cmd_name, ""))
+        row = self.table.get(cmd_name) or self.table.get(ALIASES.get(cmd_name, ""))
         return _command(cmd_name, row[0]) if row else None
 
     def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:  # noqa: ARG002
@@ -198,7 +199,6 @@ class Commands(Group):
     """All commands, and the groups of further ones."""
 
     table = COMMANDS
-    invoked: str | None = None
 
     def list_commands(self, ctx: Context) -> list[str]:
         """All names."""
@@ -206,7 +206,6 @@ class Commands(Group):
 
     def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
         """A command or a group."""
-        self.invoked = cmd_name
         return Group.of(cmd_name) if cmd_name in GROUPS else super().get_command(ctx, cmd_name)
 
     def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
@@ -229,6 +228,11 @@ class Commands(Group):
 
 def _command(name: str, module_name: str) -> Command:
     module = import_module(f"pycontain.cli.{module_name}")
+    vars(module).update(Annotated=Annotated, typer=typer)  # for annotations: nothing but typer reads them
+    if hasattr(module, "signature"):
+        signature = module.signature()
+        module.command.__signature__ = signature
+        module.command.__annotations__ = {key: one.annotation for key, one in signature.parameters.items()}
     app = typer.Typer(**_QUIET)
     settings = {"allow_interspersed_args": getattr(module, "OPTIONS_ANYWHERE", True)}
     app.command(name, cls=DockerCommand, context_settings=settings)(module.command)

@@ -1,10 +1,13 @@
 """`pycontain commit`."""
 
-from typing import TYPE_CHECKING, Annotated
+from __future__ import annotations
 
-import typer
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Annotated
+
+    import typer
+
     from pycontain.containers import Containers
 
 
@@ -30,4 +33,4 @@ def command(
     image = containers.get(container).commit(
         name, author=author, message=message, changes=change or (), pause=pause
     )
-    typer.echo(image.id)
+    print(image.id)

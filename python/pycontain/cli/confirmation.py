@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 
-import typer
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,8 +13,7 @@ __all__ = ["confirmed", "print_reclaimed"]
 
 def confirmed(warning: str) -> bool:
     """Whether the user says yes; without an answer it is no."""
-    typer.echo(f"WARNING! {warning}\nAre you sure you want to continue? [y/N] ", nl=False)
-    sys.stdout.flush()
+    print(f"WARNING! {warning}\nAre you sure you want to continue? [y/N] ", end="", flush=True)
     answer = sys.stdin.readline().strip().lower()
     return answer == "y"
 
@@ -27,5 +24,5 @@ def print_reclaimed(title: str, untagged: Iterable[str], deleted: Iterable[str],
 
     lines = [*(f"untagged: {name}" for name in untagged), *(f"deleted: {id}" for id in deleted)]
     if lines:
-        typer.echo("\n".join([f"{title}:", *lines, ""]))
-    typer.echo(f"Total reclaimed space: {size(reclaimed)}")
+        print("\n".join([f"{title}:", *lines, ""]))
+    print(f"Total reclaimed space: {size(reclaimed)}")

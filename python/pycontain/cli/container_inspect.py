@@ -1,10 +1,13 @@
 """`pycontain container inspect`."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from __future__ import annotations
 
-import typer
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Annotated, Any
+
+    import typer
+
     from pycontain.containers import Containers
 
 

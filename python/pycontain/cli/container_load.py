@@ -1,11 +1,15 @@
 """`pycontain container load`."""
 
+from __future__ import annotations
+
 import sys
-from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Annotated
+
+    import typer
+
     from pycontain.containers import Containers
 
 
@@ -25,4 +29,4 @@ def command(
     if input is None and sys.stdin.isatty():
         raise InvalidOption("there is no archive: stdin is a terminal", hint="name a file: `--input FILE`")
     containers: Containers = default().containers
-    typer.echo(containers.load(sys.stdin.buffer if input is None else input, name=name).id)
+    print(containers.load(sys.stdin.buffer if input is None else input, name=name).id)

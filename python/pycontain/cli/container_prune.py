@@ -1,10 +1,13 @@
 """`pycontain container prune`."""
 
-from typing import TYPE_CHECKING, Annotated
+from __future__ import annotations
 
-import typer
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Annotated
+
+    import typer
+
     from pycontain.containers import Containers
 
 
@@ -26,5 +29,5 @@ def command(
     containers: Containers = default().containers
     removed = containers.prune(**chosen)
     if removed.ids:
-        typer.echo("\n".join(["Deleted Containers:", *removed.ids, ""]))
-    typer.echo(f"Total reclaimed space: {size(removed.reclaimed)}")
+        print("\n".join(["Deleted Containers:", *removed.ids, ""]))
+    print(f"Total reclaimed space: {size(removed.reclaimed)}")

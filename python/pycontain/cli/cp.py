@@ -1,10 +1,13 @@
 """`pycontain cp`."""
 
-from typing import TYPE_CHECKING, Annotated
+from __future__ import annotations
 
-import typer
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Annotated
+
+    import typer
+
     from pycontain.containers import Containers
 
 
@@ -45,7 +48,7 @@ def command(
             return
         container.copy_out(path, target, archive=archive, follow=follow_link)
     if not quiet and sys.stderr.isatty():
-        typer.echo(f"Successfully copied to {target}", err=True)
+        print(f"Successfully copied to {target}", file=sys.stderr)
 
 
 def _split(text: str) -> tuple[str, str] | None:

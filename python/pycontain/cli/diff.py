@@ -1,10 +1,15 @@
 """`pycontain diff`."""
 
-from typing import TYPE_CHECKING, Annotated
+from __future__ import annotations
 
-import typer
+import sys
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Annotated
+
+    import typer
+
     from pycontain.containers import Containers
 
 
@@ -14,4 +19,4 @@ def command(container: Annotated[str, typer.Argument(metavar="CONTAINER", show_d
 
     containers: Containers = default().containers
     for change in containers.get(container).diff():
-        typer.echo(f"{change.kind} {change.path}".encode(errors="surrogateescape"))
+        sys.stdout.buffer.write(f"{change.kind} {change.path}\n".encode(errors="surrogateescape"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import typer
+import sys
 
 from pycontain.cli.options import in_flags
 from pycontain.errors import NotFound, PycontainError
@@ -37,12 +37,16 @@ def each(
             failed(error)
             status = status if missing_is_done and isinstance(error, NotFound) else 1
             continue
-        typer.echo(name if shown is None else shown(done))
+        print(name if shown is None else shown(done), flush=True)
     return status
 
 
-def failed(error: PycontainError) -> None:
-    """Tell of a failure after which the command goes on."""
-    typer.echo(f"pycontain: {in_flags(str(error))}", err=True)
+def failed(error: PycontainError, otherwise: int = 1) -> int:
+    """Tell of a failure; returns the exit status that it stands for, or else `otherwise`."""
+    if sys.stdout is not None:
+        sys.stdout.flush()  # what went well comes first
+    print(f"pycontain: {in_flags(str(error))}", file=sys.stderr)
     if error.hint:
-        typer.echo(f"hint: {in_flags(error.hint)}", err=True)
+        print(f"hint: {in_flags(error.hint)}", file=sys.stderr)
+    status: int | None = getattr(error, "returncode", None)
+    return status or otherwise

@@ -1,11 +1,13 @@
 """`pycontain events`."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from __future__ import annotations
 
-import typer
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Annotated, Any
+
+    import typer
 
     from pycontain.engine import Engine
     from pycontain.runtime.events import Event
@@ -36,11 +38,11 @@ def command(
     render = _renderer(template)
     chosen = flags.parsed(filters or (), flags.EVENTS)
     for event in engine.events(since=since, until=until, **chosen):
-        typer.echo(render(event))
+        print(render(event), flush=True)
         sys.stdout.flush()
 
 
-def _renderer(template: str) -> "Callable[[Event], str]":
+def _renderer(template: str) -> Callable[[Event], str]:
     if not template:
         return _line
     from pycontain.cli.template import Fields, Template, as_json
@@ -49,7 +51,7 @@ def _renderer(template: str) -> "Callable[[Event], str]":
         return lambda event: as_json(_document(event))
     parsed = Template(template)
 
-    def render(event: "Event") -> str:
+    def render(event: Event) -> str:
         document = _document(event)
         actor = Fields(document["Actor"])
         # the first versions of docker's API called three of them otherwise
@@ -66,7 +68,7 @@ def _renderer(template: str) -> "Callable[[Event], str]":
     return render
 
 
-def _document(event: "Event") -> dict[str, Any]:
+def _document(event: Event) -> dict[str, Any]:
     return {
         "status": event.action,
         "id": event.id,
@@ -80,7 +82,7 @@ def _document(event: "Event") -> dict[str, Any]:
     }
 
 
-def _line(event: "Event") -> str:
+def _line(event: Event) -> str:
     """`2026-01-31T12:00:00.000000000+00:00 container start 4f0c… (image=alpine, name=web)`."""
     import datetime
 

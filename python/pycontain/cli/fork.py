@@ -1,10 +1,13 @@
 """`pycontain container fork`."""
 
-from typing import TYPE_CHECKING, Annotated
+from __future__ import annotations
 
-import typer
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Annotated
+
+    import typer
+
     from pycontain.containers import Containers
 
 
@@ -22,4 +25,4 @@ def command(
     from pycontain.engine import default  # type: ignore[import-not-found,unused-ignore]
 
     containers: Containers = default().containers
-    typer.echo(containers.get(container).fork(name, start=start).id)
+    print(containers.get(container).fork(name, start=start).id)

@@ -1,13 +1,15 @@
 """`pycontain history`."""
 
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from __future__ import annotations
 
 from pycontain.cli.formatting import FORMAT_HELP
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Annotated
+
+    import typer
 
     from pycontain.images import Image, Images
 
@@ -41,15 +43,15 @@ def command(
     steps = list(_rows(images.get(name), human=human, no_trunc=no_trunc))
     if quiet and not template:
         for step in steps:
-            typer.echo(step["ID"])
+            print(step["ID"])
         return
     made = "CreatedSince" if human else "CreatedAt"
     rows = [fields(step, "historyContext") for step in steps] if template else steps
     for line in lines(rows, _HEADERS, ("ID", made, "CreatedBy", "Size", "Comment"), template):
-        typer.echo(line)
+        print(line)
 
 
-def _rows(image: "Image", *, human: bool, no_trunc: bool) -> "Iterator[dict[str, str]]":
+def _rows(image: Image, *, human: bool, no_trunc: bool) -> Iterator[dict[str, str]]:
     from pycontain.cli.columns import size, when
     from pycontain.images.listing import created_seconds
 

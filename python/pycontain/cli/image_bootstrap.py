@@ -1,10 +1,13 @@
 """`pycontain image bootstrap`."""
 
-from typing import TYPE_CHECKING, Annotated
+from __future__ import annotations
 
-import typer
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Annotated
+
+    import typer
+
     from pycontain.images import Images
 
 
@@ -40,4 +43,4 @@ def command(
     images: Images = default().images
     packages = [package for listed in include or () for package in listed.split(",")]
     image = images.bootstrap(distribution, name, mirror=mirror, variant=variant, include=packages)
-    typer.echo(image.id)
+    print(image.id)

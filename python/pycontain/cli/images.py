@@ -1,13 +1,15 @@
 """`pycontain images`."""
 
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from __future__ import annotations
 
 from pycontain.cli.formatting import FORMAT_HELP
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Annotated
+
+    import typer
 
     from pycontain.images import Images
     from pycontain.images.listing import Summary
@@ -64,14 +66,14 @@ def command(
     shows_digests = digests or "{{.Digest}}" in template
     cells = [row for image in found for row in rows(image, digests=shows_digests, no_trunc=no_trunc)]
     if quiet and not template:
-        typer.echo("".join(f"{row['ID']}\n" for row in cells), nl=False)
+        print("".join(f"{row['ID']}\n" for row in cells), end="")
         return
     shown = [fields(row, "imageContext") for row in cells] if template else cells
     for line in lines(shown, _HEADERS, _WITH_DIGESTS if digests else _USUAL, template):
-        typer.echo(line)
+        print(line)
 
 
-def rows(image: "Summary", *, digests: bool, no_trunc: bool) -> "Iterator[dict[str, str]]":
+def rows(image: Summary, *, digests: bool, no_trunc: bool) -> Iterator[dict[str, str]]:
     """What docker's fields have for each of its names."""
     from pycontain.cli.columns import size, when
 
@@ -90,7 +92,7 @@ def rows(image: "Summary", *, digests: bool, no_trunc: bool) -> "Iterator[dict[s
         yield {"Repository": repository, "Tag": tag, "Digest": digest, **rest}
 
 
-def _names(image: "Summary", *, digests: bool) -> "Iterator[tuple[str, str, str]]":
+def _names(image: Summary, *, digests: bool) -> Iterator[tuple[str, str, str]]:
     """A row for each tag; one for a repository in which it has only a digest; one if it has no name."""
     known: dict[str, list[str]] = {}
     for reference in image.digests:

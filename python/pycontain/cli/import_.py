@@ -1,11 +1,15 @@
 """`pycontain import`."""
 
+from __future__ import annotations
+
 import sys
-from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Annotated
+
+    import typer
+
     from pycontain.images import Images
 
 
@@ -33,4 +37,4 @@ def command(
         raise InvalidOption("there is no archive: stdin is a terminal", hint="name a file in place of `-`")
     images: Images = default().images
     source = sys.stdin.buffer if file == "-" else file
-    typer.echo(images.import_(source, name, changes=change or (), message=message).id)
+    print(images.import_(source, name, changes=change or (), message=message).id)

@@ -1,17 +1,19 @@
 """`pycontain inspect`: whatever has the name."""
 
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from __future__ import annotations
 
 from pycontain.cli.container_inspect import container
 from pycontain.cli.image_inspect import image
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Annotated, Any
+
+    import typer
 
 # in the order in which a name is looked up
-_KINDS: "dict[str, Callable[[str], dict[str, Any]]]" = {"container": container, "image": image}
+_KINDS: dict[str, Callable[[str], dict[str, Any]]] = {"container": container, "image": image}
 
 
 def command(

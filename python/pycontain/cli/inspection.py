@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 
-import typer
-
 from pycontain.errors import NotFound
 
 TYPE_CHECKING = False
@@ -46,12 +44,13 @@ def show(names: Iterable[str], find: Callable[[str], Mapping[str, Any]], templat
         except NotFound as error:
             missing.append(error)
     if render is None:
-        typer.echo(_indented(found))
+        print(_indented(found))
     else:
         for one in found:
-            typer.echo(render(one))
+            print(render(one))
+    sys.stdout.flush()
     for failed in missing:
-        typer.echo(f"pycontain: {failed}", err=True)
+        print(f"pycontain: {failed}", file=sys.stderr)
     if missing and missing[-1].hint:
         print(f"hint: {missing[-1].hint}", file=sys.stderr)
     return int(bool(missing))

@@ -1,11 +1,15 @@
 """`pycontain load`."""
 
+from __future__ import annotations
+
 import sys
-from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Annotated
+
+    import typer
+
     from pycontain.images import Images
 
 
@@ -26,6 +30,6 @@ def command(
     images: Images = default().images
     for image in images.load(sys.stdin.buffer if input is None else input):
         for tag in image.tags:
-            typer.echo(f"Loaded image: {tag}")
+            print(f"Loaded image: {tag}")
         if not image.tags:
-            typer.echo(f"Loaded image ID: {image.id}")
+            print(f"Loaded image ID: {image.id}")

@@ -1,9 +1,15 @@
 """`pycontain login`."""
 
-import sys
-from typing import Annotated
+from __future__ import annotations
 
-import typer
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Annotated
+
+    import typer
+
 
 _UNENCRYPTED = """
 WARNING! Your password will be stored unencrypted in {file}.
@@ -32,7 +38,7 @@ def command(
     if password is not None:
         if password_stdin:
             raise InvalidOption("--password and --password-stdin exclude each other")
-        typer.echo("WARNING! Using --password via the CLI is insecure. Use --password-stdin.", err=True)
+        print("WARNING! Using --password via the CLI is insecure. Use --password-stdin.", file=sys.stderr)
     if password_stdin:
         if not username:
             raise InvalidOption("--password-stdin needs a name", hint="give it: `--username NAME`")
@@ -40,8 +46,8 @@ def command(
     username, password = _asked(username, password)
     file = login(registry, username, password)
     if file is not None:
-        typer.echo(_UNENCRYPTED.format(file=file), err=True)
-    typer.echo("Login Succeeded")
+        print(_UNENCRYPTED.format(file=file), file=sys.stderr)
+    print("Login Succeeded")
 
 
 def _asked(username: str | None, password: str | None) -> tuple[str, str]:
@@ -54,7 +60,7 @@ def _asked(username: str | None, password: str | None) -> tuple[str, str]:
             hint="give `--username NAME --password-stdin`",
         )
     if not username:
-        typer.echo("Username: ", nl=False)
+        print("Username: ", end="", flush=True)
         username = sys.stdin.readline().strip()
     if password is None:
         import getpass

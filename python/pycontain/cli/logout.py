@@ -1,8 +1,12 @@
 """`pycontain logout`."""
 
-from typing import Annotated
+from __future__ import annotations
 
-import typer
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Annotated
+
+    import typer
 
 
 def command(
@@ -17,6 +21,6 @@ def command(
 
     registry = registry_of(server) if server else default_registry()
     if logout(registry):
-        typer.echo(f"Removing login credentials for {registry}")
+        print(f"Removing login credentials for {registry}")
     else:
-        typer.echo(f"Not logged in to {registry}")
+        print(f"Not logged in to {registry}")

@@ -1,11 +1,15 @@
 """`pycontain logs`."""
 
+from __future__ import annotations
+
 import sys
-from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Annotated
+
+    import typer
+
     from pycontain.containers import Containers
 
 _DIGITS = 9

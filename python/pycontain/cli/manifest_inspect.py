@@ -1,11 +1,16 @@
 """`pycontain manifest inspect`."""
 
+from __future__ import annotations
+
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
-import typer
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Annotated
+
+    import typer
+
     from pycontain.registry.repository import Document, Repository
 
 
@@ -27,7 +32,7 @@ def command(
         document = repository.manifest(reference.digest or reference.tag or "", ACCEPTED)
         if not verbose:
             text = json.dumps(documents.decode(document.data, dict[str, Any], document.digest), indent="\t")
-            typer.echo(text)
+            print(text)
             return
         kind = documents.kind_of(document.data, document.digest)
         if kind in documents.INDEX_TYPES:
@@ -43,10 +48,10 @@ def command(
             ]
         else:
             shown = _described(repository, str(reference), document, None)
-        typer.echo(json.dumps(shown, indent="\t"))
+        print(json.dumps(shown, indent="\t"))
 
 
-def _described(repository: "Repository", name: str, document: "Document", platform: Any) -> dict[str, Any]:
+def _described(repository: Repository, name: str, document: Document, platform: Any) -> dict[str, Any]:
     """As docker shows one manifest with `--verbose`."""
     from pycontain.images import documents
 

@@ -3,17 +3,14 @@
 A flag's name here is the option's in `ContainerOptions`; what is not given is not passed on.
 """
 
-import inspect
-from typing import Annotated, Any, NamedTuple
+from __future__ import annotations
 
-import typer
+from typing import NamedTuple
 
-_TYPES: dict[str, tuple[Any, Any]] = {
-    "flag": (bool, False),
-    "text": (str | None, None),
-    "number": (int | None, None),
-    "list": (list[str] | None, None),
-}
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import inspect
+    from typing import Any
 
 
 class Flag(NamedTuple):
@@ -115,22 +112,34 @@ FLAGS = tuple(
 )
 
 
+def parameter(name: str, kind: Any, described: Any, *default: Any) -> inspect.Parameter:
+    """One of a command's parameters: its type, what typer is to know of it, and its default if it has one."""
+    import inspect
+    from typing import Annotated
+
+    value = default[0] if default else inspect.Parameter.empty
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=Annotated[kind, described]
+    )
+
+
 def parameters() -> list[inspect.Parameter]:
     """The table as parameters of a function, for typer to read."""
+    import typer
+
+    kinds: dict[str, tuple[Any, Any]] = {
+        "flag": (bool, False),
+        "text": (str | None, None),
+        "number": (int | None, None),
+        "list": (list[str] | None, None),
+    }
     result = []
     for flag in FLAGS:
-        kind, default = _TYPES[flag.kind]
-        option = typer.Option(
+        kind, default = kinds[flag.kind]
+        described = typer.Option(
             *flag.names.split(), metavar=flag.metavar or None, help=flag.help, show_default=False
         )
-        result.append(
-            inspect.Parameter(
-                flag.option,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=default,
-                annotation=Annotated[kind, option],
-            )
-        )
+        result.append(parameter(flag.option, kind, described, default))
     return result
 
 

@@ -1,13 +1,15 @@
 """`pycontain ps`."""
 
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from __future__ import annotations
 
 from pycontain.cli.formatting import FORMAT_HELP
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Annotated, Any
+
+    import typer
 
     from pycontain.containers import Containers
     from pycontain.containers.listing import Summary
@@ -68,18 +70,16 @@ def command(
     count = 1 if latest else last if last is not None and last > 0 else None
     found = containers.summaries(all=everything, last=count, **chosen)
     if quiet and not template:
-        typer.echo("".join(f"{one.id if no_trunc else one.id[:12]}\n" for one in found), nl=False)
+        print("".join(f"{one.id if no_trunc else one.id[:12]}\n" for one in found), end="")
         return
     sizes = _sizes if size or ".Size" in template else None
     rows = [_row(one, sizes, no_trunc=no_trunc) for one in found]
     shown: list[Any] = [_fields(row, one) for row, one in zip(rows, found, strict=True)] if template else rows
     for line in lines(shown, _HEADERS, (*_USUAL, "Size") if size else _USUAL, template):
-        typer.echo(line)
+        print(line)
 
 
-def _row(
-    one: "Summary", sizes: "Callable[[Summary], str] | None" = None, *, no_trunc: bool
-) -> dict[str, str]:
+def _row(one: Summary, sizes: Callable[[Summary], str] | None = None, *, no_trunc: bool) -> dict[str, str]:
     from pycontain.cli.columns import when
     from pycontain.cli.status import command_text, status
 
@@ -108,7 +108,7 @@ def _row(
     }
 
 
-def _fields(row: dict[str, str], one: "Summary") -> dict[str, object]:
+def _fields(row: dict[str, str], one: Summary) -> dict[str, object]:
     from pycontain.cli.template import Fields
 
     # a method in docker: a template may call it, and JSON does not show it
@@ -121,7 +121,7 @@ def _short(text: str) -> str:
     return text if len(text) <= _SHORT_MOUNT else text[: _SHORT_MOUNT - 1] + "…"
 
 
-def _sizes(one: "Summary") -> str:
+def _sizes(one: Summary) -> str:
     from pycontain.cli.columns import size
     from pycontain.engine import default  # type: ignore[import-not-found,unused-ignore]
 

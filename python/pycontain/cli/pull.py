@@ -1,10 +1,13 @@
 """`pycontain pull`."""
 
-from typing import TYPE_CHECKING, Annotated
+from __future__ import annotations
 
-import typer
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Annotated
+
+    import typer
+
     from pycontain.images import Images
 
 
@@ -28,10 +31,10 @@ def command(
     if all_tags:
         with shown(quiet=quiet) as progress:
             images.pull_all(name, platform=platform, progress=progress)
-        typer.echo(reference.repository)
+        print(reference.repository)
         return
     if not (quiet or reference.tag or reference.digest):
-        typer.echo("Using default tag: latest")
+        print("Using default tag: latest", flush=True)
     with shown(quiet=quiet) as progress:
         images.pull(name, platform=platform, progress=progress)
-    typer.echo(str(reference.with_default_tag()))
+    print(str(reference.with_default_tag()))

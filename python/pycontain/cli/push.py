@@ -1,10 +1,13 @@
 """`pycontain push`."""
 
-from typing import TYPE_CHECKING, Annotated
+from __future__ import annotations
 
-import typer
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Annotated
+
+    import typer
+
     from pycontain.images import Images
 
 
@@ -27,7 +30,7 @@ def command(
             images.push_all(name, progress=progress)
         else:
             if not (quiet or reference.tag):
-                typer.echo("Using default tag: latest")
+                print("Using default tag: latest", flush=True)
             images.push(name, progress=progress)
     if quiet:
-        typer.echo(reference.repository if all_tags else str(reference.with_default_tag()))
+        print(reference.repository if all_tags else str(reference.with_default_tag()))

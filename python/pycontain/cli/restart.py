@@ -1,10 +1,13 @@
 """`pycontain restart`."""
 
-from typing import TYPE_CHECKING, Annotated
+from __future__ import annotations
 
-import typer
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Annotated
+
+    import typer
+
     from pycontain.containers import Containers
 
 

@@ -1,10 +1,13 @@
 """`pycontain rmi`."""
 
-from typing import TYPE_CHECKING, Annotated
+from __future__ import annotations
 
-import typer
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Annotated
+
+    import typer
+
     from pycontain.images import Images
 
 
@@ -21,6 +24,7 @@ def command(
     ] = False,
 ) -> int:
     """Remove images; goes on after one that cannot be removed, and exits with 1 then."""
+    from pycontain.cli.each import failed
     from pycontain.engine import default  # type: ignore[import-not-found,unused-ignore]
     from pycontain.errors import ImageNotFound, PycontainError
 
@@ -30,14 +34,12 @@ def command(
         try:
             removal = images.remove(name, force=force)
         except PycontainError as error:
-            typer.echo(f"pycontain: {error}", err=True)
-            if error.hint:
-                typer.echo(f"hint: {error.hint}", err=True)
+            failed(error)
             # as docker: with force, what is not there counts as removed
             status = status if force and isinstance(error, ImageNotFound) else 1
             continue
         for untagged in removal.untagged:
-            typer.echo(f"Untagged: {untagged}")
+            print(f"Untagged: {untagged}")
         for deleted in removal.deleted:
-            typer.echo(f"Deleted: {deleted}")
+            print(f"Deleted: {deleted}")
     return status

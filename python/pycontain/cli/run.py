@@ -1,41 +1,55 @@
 """`pycontain run`: a new container, one command in it, its streams and its exit status."""
 
-import inspect
-import sys
-from collections.abc import Callable
-from typing import Annotated, Any
+from __future__ import annotations
 
-import typer
+import sys
 
 from pycontain.cli import options
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import inspect
+    from collections.abc import Callable
+    from typing import Any
 
 OPTIONS_ANYWHERE = False  # what follows the image belongs to the command
 
 
 def command(
-    image: str, args: list[str] | None, explain: bool, detach: bool, detach_keys: str | None, **flags: Any
+    image: str,
+    args: list[str] | None = None,
+    *,
+    explain: bool = False,
+    detach: bool = False,
+    detach_keys: str | None = None,
+    **flags: Any,
 ) -> int:
     """Create a container from an image and run a command in it.
 
     The image `host` is this machine's own programs and files, below a writable layer.
     """
+    from pycontain.cli.each import failed
     from pycontain.engine import default  # type: ignore[import-not-found,unused-ignore]
+    from pycontain.errors import PycontainError
 
     image, words, given = request(image, args, flags)
 
     def start(**options: Any) -> int:
         if explain:
-            typer.echo(default().explain(image, words, **options))
+            print(default().explain(image, words, **options))
             return 0
         if detach:
-            typer.echo(default().start(image, words, **options).id)
+            print(default().start(image, words, **options).id)
             return 0
         if detach_keys is not None:
             options["detach_keys"] = detach_keys
         status: int = default().run_foreground(image, words, **options)
         return status
 
-    return pulling(start, image, given)
+    try:
+        return pulling(start, image, given)
+    except PycontainError as error:
+        return failed(error, 125)
 
 
 def pulling(start: Callable[..., int], image: str, given: dict[str, Any]) -> int:
@@ -75,36 +89,33 @@ def request(
 
 def parameters() -> list[inspect.Parameter]:
     """The image, the command, and the options of a container."""
-    kind = inspect.Parameter.KEYWORD_ONLY
-    image = Annotated[str, typer.Argument(metavar="IMAGE", show_default=False)]
-    args = Annotated[list[str] | None, typer.Argument(metavar="[COMMAND] [ARG...]", show_default=False)]
+    import typer
+
     return [
-        inspect.Parameter("image", kind, annotation=image),
-        inspect.Parameter("args", kind, default=None, annotation=args),
+        options.parameter("image", str, typer.Argument(metavar="IMAGE", show_default=False)),
+        options.parameter(
+            "args", list[str] | None, typer.Argument(metavar="[COMMAND] [ARG...]", show_default=False), None
+        ),
         *options.parameters(),
     ]
 
 
-def _of_run() -> list[inspect.Parameter]:
-    kind = inspect.Parameter.KEYWORD_ONLY
-    detach = Annotated[
-        bool, typer.Option("--detach", "-d", help="Start it in the background, and print its id")
-    ]
-    explain = Annotated[bool, typer.Option("--explain", help="Print what would be done, and do nothing")]
-    keys = Annotated[
-        str | None,
-        typer.Option(
-            "--detach-keys", metavar="KEYS", help="What is typed in a terminal to leave it: ctrl-p,ctrl-q"
-        ),
-    ]
-    return [
-        inspect.Parameter("detach", kind, default=False, annotation=detach),
-        inspect.Parameter("detach_keys", kind, default=None, annotation=keys),
-        inspect.Parameter("explain", kind, default=False, annotation=explain),
-    ]
+def signature() -> inspect.Signature:
+    """What typer reads in place of the function's own."""
+    import inspect
 
+    import typer
 
-# typer reads the table through these two
-_SIGNATURE = inspect.Signature([*parameters(), *_of_run()], return_annotation=int)
-command.__signature__ = _SIGNATURE  # type: ignore[attr-defined]
-command.__annotations__ = {name: parameter.annotation for name, parameter in _SIGNATURE.parameters.items()}
+    detach = typer.Option("--detach", "-d", help="Start it in the background, and print its id")
+    explain = typer.Option("--explain", help="Print what would be done, and do nothing")
+    keys = typer.Option(
+        "--detach-keys", metavar="KEYS", help="What is typed in a terminal to leave it: ctrl-p,ctrl-q"
+    )
+    return inspect.Signature(
+        [
+            *parameters(),
+            options.parameter("detach", bool, detach, False),
+            options.parameter("detach_keys", str | None, keys, None),
+            options.parameter("explain", bool, explain, False),
+        ]
+    )

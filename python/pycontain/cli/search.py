@@ -1,12 +1,15 @@
 """`pycontain search`."""
 
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from __future__ import annotations
 
 from pycontain.cli.formatting import FORMAT_HELP
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Annotated
+
+    import typer
+
     from pycontain.registry.searching import Found
 
 _HEADERS = {
@@ -51,7 +54,7 @@ def command(
     ]
     shown = [fields(row, "searchContext") for row in rows] if template else rows
     for line in lines(shown, _HEADERS, _USUAL, template):
-        typer.echo(line)
+        print(line)
 
 
 def _registry(term: str, default: str) -> tuple[str, str]:
@@ -77,7 +80,7 @@ def _wanted(filters: list[str]) -> tuple[int, bool | None]:
     return stars, official
 
 
-def _row(found: "Found", *, no_trunc: bool) -> dict[str, str]:
+def _row(found: Found, *, no_trunc: bool) -> dict[str, str]:
     description = found.description
     if len(description) > _SHORT and not no_trunc:
         description = description[: _SHORT - 1] + "…"

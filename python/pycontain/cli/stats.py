@@ -1,13 +1,15 @@
 """`pycontain stats`."""
 
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from __future__ import annotations
 
 from pycontain.cli.formatting import FORMAT_HELP
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Annotated, Any
+
+    import typer
 
     from pycontain.containers import Containers
     from pycontain.containers.metering import Stats
@@ -56,17 +58,17 @@ def command(
         time.sleep(max(0.0, began + _INTERVAL - time.monotonic()))
 
 
-def _show(read: "Callable[[], Sequence[Stats]]", clear: str, template: str, *, no_trunc: bool) -> None:
+def _show(read: Callable[[], Sequence[Stats]], clear: str, template: str, *, no_trunc: bool) -> None:
     from pycontain.cli.formatting import fields, lines
 
     rows: list[Any] = [_row(one, no_trunc=no_trunc) for one in read()]
     if template:
         rows = [fields(row, "StatsContext") for row in rows]
     text = "\n".join(lines(rows, _HEADERS, _USUAL, template))
-    typer.echo(clear + text if text or clear else text, nl=bool(text))
+    print(clear + text, end="\n" if text else "", flush=True)
 
 
-def _row(one: "Stats", *, no_trunc: bool) -> dict[str, str]:
+def _row(one: Stats, *, no_trunc: bool) -> dict[str, str]:
     from pycontain.cli.columns import binary_size, size
 
     return {

@@ -1,13 +1,15 @@
 """`pycontain system df`."""
 
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from __future__ import annotations
 
 from pycontain.cli.formatting import FORMAT_HELP
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import Annotated, Any
+
+    import typer
 
     from pycontain.engine import Engine
     from pycontain.images.usage import ImageUsage
@@ -54,14 +56,14 @@ def command(
     usage = engine.disk_usage()
     if verbose:
         for line in _verbose(usage, template):
-            typer.echo(line)
+            print(line)
         return
     rows = [fields(row, "diskUsageContext") for row in _rows(usage)]
     for line in lines(rows, _HEADERS, tuple(_HEADERS), template):
-        typer.echo(line)
+        print(line)
 
 
-def _rows(usage: "DiskUsage") -> "Iterator[dict[str, str]]":
+def _rows(usage: DiskUsage) -> Iterator[dict[str, str]]:
     from pycontain.cli.columns import size
 
     for name, share in (
@@ -80,7 +82,7 @@ def _rows(usage: "DiskUsage") -> "Iterator[dict[str, str]]":
         }
 
 
-def _verbose(usage: "DiskUsage", template: str) -> "Iterator[str]":
+def _verbose(usage: DiskUsage, template: str) -> Iterator[str]:
     from pycontain.cli.columns import size
 
     images = [row for one in usage.per_image for row in _image_rows(one, in_full=bool(template))]
@@ -98,7 +100,7 @@ def _verbose(usage: "DiskUsage", template: str) -> "Iterator[str]":
     yield "\nBuild cache usage: 0B"
 
 
-def _table(rows: "Sequence[dict[str, str]]", headers: dict[str, str]) -> "Iterator[str]":
+def _table(rows: Sequence[dict[str, str]], headers: dict[str, str]) -> Iterator[str]:
     from pycontain.cli.formatting import lines
 
     return lines(rows, headers, tuple(headers))
@@ -113,7 +115,7 @@ def _rendered(template: str, images: list[dict[str, str]], containers: list[dict
     return Template(template).render(Fields(everything, name="*formatter.diskUsageContext"))
 
 
-def _image_rows(one: "ImageUsage", *, in_full: bool) -> "Iterator[dict[str, str]]":
+def _image_rows(one: ImageUsage, *, in_full: bool) -> Iterator[dict[str, str]]:
     from pycontain.cli.columns import size
     from pycontain.cli.images import rows
 
@@ -126,7 +128,7 @@ def _image_rows(one: "ImageUsage", *, in_full: bool) -> "Iterator[dict[str, str]
         yield row
 
 
-def _container_row(one: "ContainerUsage") -> dict[str, str]:
+def _container_row(one: ContainerUsage) -> dict[str, str]:
     from pycontain.cli.columns import size, when
     from pycontain.cli.status import command_text, status
 

@@ -1,10 +1,13 @@
 """`pycontain system prune`."""
 
-from typing import TYPE_CHECKING, Annotated
+from __future__ import annotations
 
-import typer
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Annotated
+
+    import typer
+
     from pycontain.engine import Engine
 
 _UNFINISHED = "what ended processes left unfinished"
@@ -34,7 +37,7 @@ def command(
     engine: Engine = default()
     removed = engine.containers.prune(**chosen)
     if removed.ids:
-        typer.echo("\n".join(["Deleted Containers:", *removed.ids, ""]))
+        print("\n".join(["Deleted Containers:", *removed.ids, ""]))
     removal = engine.prune(all=everything, **chosen)
     print_reclaimed(
         "Deleted Images", removal.untagged, removal.deleted, removed.reclaimed + removal.reclaimed

@@ -1,6 +1,6 @@
 """`pycontain system start`."""
 
-import typer
+from __future__ import annotations
 
 
 def command() -> int:
@@ -11,7 +11,7 @@ def command() -> int:
     status = 0
     for container, error in default().containers.start_again():
         if error is None:
-            typer.echo(container.name)
+            print(container.name)
         else:
             failed(error)
             status = 1

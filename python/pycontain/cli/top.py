@@ -1,10 +1,13 @@
 """`pycontain top`."""
 
-from typing import TYPE_CHECKING, Annotated
+from __future__ import annotations
 
-import typer
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Annotated
+
+    import typer
+
     from pycontain.containers import Containers
 
 OPTIONS_ANYWHERE = False  # what follows the container belongs to ps
@@ -21,4 +24,4 @@ def command(
     containers: Containers = default().containers
     titles, rows = containers.get(container).top(options or ())
     for line in table([titles, *rows]):
-        typer.echo(line)
+        print(line)

@@ -1,13 +1,14 @@
 """`pycontain update`."""
 
-import inspect
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from __future__ import annotations
 
 from pycontain.cli import options
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import inspect
+    from typing import Any
+
     from pycontain.containers import Containers
 
 
@@ -24,16 +25,14 @@ def command(names: list[str], **flags: Any) -> int:
     return each(names, lambda name: containers.get(name).update(**given))
 
 
-def _signature() -> inspect.Signature:
+def signature() -> inspect.Signature:
+    """What typer reads in place of the function's own."""
+    import inspect
+
+    import typer
+
     from pycontain.containers.updating import OPTIONS
 
-    names = Annotated[list[str], typer.Argument(metavar="CONTAINER...", show_default=False)]
-    first = inspect.Parameter("names", inspect.Parameter.KEYWORD_ONLY, annotation=names)
+    names = typer.Argument(metavar="CONTAINER...", show_default=False)
     flags = [parameter for parameter in options.parameters() if parameter.name in OPTIONS]
-    return inspect.Signature([first, *flags], return_annotation=int)
-
-
-# typer reads the table through these two
-_SIGNATURE = _signature()
-command.__signature__ = _SIGNATURE  # type: ignore[attr-defined]
-command.__annotations__ = {name: parameter.annotation for name, parameter in _SIGNATURE.parameters.items()}
+    return inspect.Signature([options.parameter("names", list[str], names), *flags])

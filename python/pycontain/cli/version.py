@@ -1,9 +1,9 @@
 """`pycontain version`."""
 
+from __future__ import annotations
+
 import os
 import platform
-
-import typer
 
 from pycontain import __version__
 
@@ -11,6 +11,6 @@ from pycontain import __version__
 def command() -> None:
     """Show which versions are at work: pycontain's, Python's, the kernel's."""
     system = os.uname()
-    typer.echo(f"pycontain  {__version__}")
-    typer.echo(f"python     {platform.python_version()}")
-    typer.echo(f"kernel     {system.sysname} {system.release} {system.machine}")
+    print(f"pycontain  {__version__}")
+    print(f"python     {platform.python_version()}")
+    print(f"kernel     {system.sysname} {system.release} {system.machine}")
