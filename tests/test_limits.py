@@ -198,11 +198,13 @@ def test_limit_that_is_none_is_refused(
 def test_processor_that_is_not_there_is_refused(
     cli: Cli, engine: Engine, busybox: str, nothing_left: Watch
 ) -> None:
+    there = Path("/sys/devices/system/cpu/online").read_text(encoding="utf-8").strip()
     run = cli.run("--cpuset-cpus", "4095", busybox, "true")
     assert run.returncode == 125
-    assert b"4095" in run.stderr
-    with pytest.raises(errors.PycontainError, match="4095"):
-        engine.run(busybox, "true", cpuset_cpus="4095")
+    assert f"invalid value `4095` for `--cpuset-cpus`: this machine has {there}".encode() in run.stderr
+    for value in ("4095", "0-4095", "0-99999999999"):
+        with pytest.raises(errors.InvalidOption, match=f"this machine has {there}"):
+            engine.run(busybox, "true", cpuset_cpus=value)
 
 
 def test_usage_is_what_was_used(engine: Engine, busybox: str) -> None:

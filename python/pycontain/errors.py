@@ -35,16 +35,18 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import ClassVar
 
 
 class PycontainError(Exception):
     """Something that pycontain was asked for did not happen."""
 
     hint: str | None
+    _HINT: ClassVar[str | None] = None  # of all errors of a kind, but for those that have a better one
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
-        self.hint = hint
+        self.hint = hint or self._HINT
 
 
 class InvalidOption(PycontainError, ValueError):
@@ -113,12 +115,14 @@ class StartError(PycontainError):
 class CommandNotFound(StartError):
     """The command is not in the container."""
 
+    _HINT = "it is looked for among the container's files, not the host's; a line of the shell needs `sh -c`"
     returncode = 127
 
 
 class CommandNotExecutable(StartError):
     """The command is in the container and cannot be executed."""
 
+    _HINT = "it has to be a file with the permission to execute it; `sh FILE` runs a script that has not"
     returncode = 126
 
 
@@ -200,6 +204,8 @@ class BadDigest(RegistryError):
 
 class ImageInvalid(PycontainError):
     """An archive, a document or a layer is not a valid image; the message names the entry and why."""
+
+    _HINT = "nothing of it was kept: get it again, or have it made again"
 
 
 class StoreError(PycontainError, OSError):

@@ -126,7 +126,9 @@ def parse(text: str) -> Reference:
         )
     match = _grammar().fullmatch(f"{domain}/{rest}")
     if match is None:
-        raise InvalidOption(f"invalid reference format: `{text}`")
+        raise InvalidOption(
+            f"invalid reference format: `{text}`", hint="a reference is [REGISTRY/]NAME[:TAG][@DIGEST]"
+        )
     domain, path, tag, digest = match.groups()
     if len(path) > _LONGEST_PATH:
         raise InvalidOption(

@@ -46,7 +46,7 @@ def _capability(option: str, value: str) -> str:
         return name
     name = name if name.startswith("CAP_") else f"CAP_{name}"
     if name not in CAPABILITIES:
-        raise invalid(option, value, "not a capability; capabilities(7) lists them")
+        raise invalid(option, value, "not a capability", hint="capabilities(7) lists them; `ALL` names all")
     return name
 
 

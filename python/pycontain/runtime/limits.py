@@ -5,7 +5,7 @@ from __future__ import annotations
 from pycontain.errors import InvalidOption
 from pycontain.runtime import devices
 from pycontain.runtime.environment import strings
-from pycontain.runtime.sizes import cpu_list, cpus, invalid, size, whole
+from pycontain.runtime.sizes import cpus, invalid, ranges, size, whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ def _memory(options: Mapping[str, Any]) -> dict[str, object]:
     swappiness = whole("memory_swappiness", options.get("memory_swappiness", -1), -1, 100)
     for name, value in (("memory", memory), ("memory_reservation", reservation)):
         if 0 < value < _MINIMUM_MEMORY:
-            raise invalid(name, options[name], "minimum memory limit allowed is 6MB")
+            raise invalid(
+                name, options[name], "minimum memory limit allowed is 6MB", hint="a number is of bytes: `64m`"
+            )
     if swap and not memory:
         # -1 alone asks for what there is anyway
         if swap > 0:
@@ -106,10 +108,24 @@ def _cpu(options: Mapping[str, Any], host: Host) -> dict[str, object]:
         result["quota"] = quota
     if period:
         result["period"] = period
-    for name, key in (("cpuset_cpus", "cpus"), ("cpuset_mems", "mems")):
+    for name, key, what in (("cpuset_cpus", "cpus", "cpu"), ("cpuset_mems", "mems", "node")):
         if options.get(name):
-            result[key] = cpu_list(name, options[name])
+            there = host.read_if_there(f"/sys/devices/system/{what}/online").strip()
+            result[key] = _of_those(name, options[name], there)
     return result
+
+
+def _of_those(option: str, value: str, there: str) -> str:
+    """A list of processors or memory nodes, checked against the kernel's of those that there are."""
+    asked = ranges(option, value)
+    if not there:  # a kernel without NUMA has no list of nodes
+        return value
+    numbers = {number for first, last in ranges(option, there) for number in range(first, last + 1)}
+    if max(last for _, last in asked) > max(numbers) or any(
+        number not in numbers for first, last in asked for number in range(first, last + 1)
+    ):
+        raise invalid(option, value, f"this machine has {there}")
+    return value
 
 
 _THROTTLES = {

@@ -116,7 +116,8 @@ def layout(
                 if not mount.create_source:
                     raise InvalidOption(
                         f"cannot mount `{source}` on `{mount.target}`: there is no such file or "
-                        f"directory on the host"
+                        f"directory on the host",
+                        hint="make it, or use `--volume`, which does",
                     )
                 missing.append(source)
         own.append(_mount(mount.target, mount.type, source, mount.options))

@@ -107,13 +107,15 @@ def cpus(value: float | str) -> int:
     return scaled // parts
 
 
-def cpu_list(option: str, value: str) -> str:
-    """A list of processors or memory nodes, such as `0-3,5`, as it was given."""
+def ranges(option: str, value: str) -> list[tuple[int, int]]:
+    """First and last of each range in a list of processors or memory nodes, such as `0-3,5`."""
+    result = []
     for part in value.split(","):
         first, dash, last = part.strip().partition("-")
         if not _is_digits(first) or (dash and (not _is_digits(last) or int(last) < int(first))):
             raise invalid(option, value, "must be a list of numbers and ranges, such as 0-3,5")
-    return value
+        result.append((int(first), int(last or first)))
+    return result
 
 
 # Linux's numbers, which are the same on x86-64 and ARM; `signal.Signals` would cost an import of enum

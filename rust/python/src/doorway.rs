@@ -2,6 +2,7 @@
 
 use std::os::fd::{OwnedFd, RawFd};
 
+use nix::errno::Errno;
 use pycontain_engine::{Error, Failure, Reason};
 use pyo3::exceptions::{PyConnectionError, PyKeyboardInterrupt, PyOSError, PyValueError};
 use pyo3::prelude::*;
@@ -96,7 +97,7 @@ pub(crate) fn failed(python: Python<'_>, failure: &Failure) -> PyErr {
     let why = if failure.errno == 0 {
         String::new()
     } else {
-        format!(": {}", nix::errno::Errno::from_raw(failure.errno).desc().to_lowercase())
+        format!(": {}", Errno::from_raw(failure.errno).desc().to_lowercase())
     };
     // Some words have the reason in them already.
     let complete =
@@ -113,7 +114,25 @@ pub(crate) fn failed(python: Python<'_>, failure: &Failure) -> PyErr {
     };
     let number = (failure.errno != 0).then_some(failure.errno);
     let _ = error.value(python).setattr("errno", number);
-    error
+    match hint(failure) {
+        Some(hint) => with_hint(python, error, Some(hint)),
+        None => error,
+    }
+}
+
+/// What to do about a step that failed, where its words tell what it was about.
+fn hint(failure: &Failure) -> Option<&'static str> {
+    if matches!(failure.reason, Reason::UnknownUser) {
+        return Some("users are those of the container's /etc/passwd; a number needs no entry there");
+    }
+    let begins = |words: &str| failure.step.starts_with(words);
+    match Errno::from_raw(failure.errno) {
+        Errno::EPERM if begins("limit ") => Some("only CAP_SYS_RESOURCE raises a hard limit: `ulimit -H -a`"),
+        Errno::ENOENT if begins("enter the working directory") => {
+            Some("it has to be in the image, or mounted there")
+        }
+        _ => None,
+    }
 }
 
 /// An fd of ours, as the caller's may be closed by another thread while the call is without the lock.
