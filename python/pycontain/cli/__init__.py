@@ -21,10 +21,10 @@ def main(args: Sequence[str] | None = None) -> int:
     # msgspec would ask it for what typing has as well, and to import it takes a fifth of a short command
     sys.modules.setdefault("typing_extensions", None)  # type: ignore[arg-type]
     words = sys.argv[1:] if args is None else list(args)
-    if words[:1] == ["run"]:
+    if words and words[0] in {"run", "pull"}:
         from pycontain.cli import ahead
 
-        ahead.begin()
+        ahead.begin(a_container=words[0] == "run")
     from pycontain.cli import plain
 
     try:

@@ -164,12 +164,12 @@ def mount(value: str) -> Mount:
     if kind in {"image", "npipe", "cluster"}:
         raise Unsupported(f"mount type `{kind}` in `{value}`", hint="use `bind` or `tmpfs`")
     if kind not in _KEYS:
-        raise invalid("mount", value, "`type` must be bind or tmpfs")
+        raise invalid("mounts", value, "`type` must be bind or tmpfs")
     for key in fields:
         if key not in _KEYS[kind] and key not in {"source", "target", "readonly"}:
-            raise invalid("mount", value, f"`{key}` does not go with type {kind}")
+            raise invalid("mounts", value, f"`{key}` does not go with type {kind}")
     if not fields.get("target"):
-        raise invalid("mount", value, "`target` is required")
+        raise invalid("mounts", value, "`target` is required")
     read_only = _truth(value, fields, "readonly")
     if kind == "volume":
         return _volume_mount(value, fields, read_only)
@@ -177,19 +177,19 @@ def mount(value: str) -> Mount:
         return _tmpfs_mount(value, fields, read_only)
     recursive = fields.get("bind-recursive", "enabled")
     if recursive not in {"enabled", "disabled", "writable", "readonly"}:
-        raise invalid("mount", value, "`bind-recursive` must be enabled, disabled, writable or readonly")
+        raise invalid("mounts", value, "`bind-recursive` must be enabled, disabled, writable or readonly")
     if recursive in {"writable", "readonly"} and not read_only:
-        raise invalid("mount", value, f"`bind-recursive={recursive}` goes with readonly only")
+        raise invalid("mounts", value, f"`bind-recursive={recursive}` goes with readonly only")
     propagation = fields.get("bind-propagation", "rprivate")
     if recursive == "readonly" and propagation != "rprivate":
-        raise invalid("mount", value, "`bind-recursive=readonly` goes with `bind-propagation=rprivate` only")
+        raise invalid("mounts", value, "`bind-recursive=readonly` goes with `bind-propagation=rprivate` only")
     return bind_mount(
         fields.get("source", ""),
-        target_path("mount", fields["target"], value),
+        target_path("mounts", fields["target"], value),
         read_only=read_only,
         propagation=propagation,
         recursive=recursive != "disabled" and not _truth(value, fields, "bind-nonrecursive"),
-        option="mount",
+        option="mounts",
     )
 
 
@@ -200,9 +200,9 @@ def _mount_fields(value: str) -> dict[str, str]:
         key = _ALIASES.get(key.lower(), key.lower())
         known = key in {"type", "source", "target", "readonly"} or any(key in keys for keys in _KEYS.values())
         if not equals and key not in _FLAGS:
-            raise invalid("mount", value, f"`{field}` must be key=value")
+            raise invalid("mounts", value, f"`{field}` must be key=value")
         if not known:
-            raise invalid("mount", value, f"unknown key `{key}`")
+            raise invalid("mounts", value, f"unknown key `{key}`")
         fields[key] = content if equals else "true"
     return fields
 
@@ -215,7 +215,7 @@ def _csv(value: str) -> list[str]:
     try:
         return next(csv.reader([value], strict=True))
     except (csv.Error, StopIteration):
-        raise invalid("mount", value, "its quotes do not match") from None
+        raise invalid("mounts", value, "its quotes do not match") from None
 
 
 def _truth(value: str, fields: dict[str, str], key: str) -> bool:
@@ -223,7 +223,7 @@ def _truth(value: str, fields: dict[str, str], key: str) -> bool:
         return False
     text = fields[key].lower()
     if text not in _TRUTH:
-        raise invalid("mount", value, f"`{key}` must be true or false")
+        raise invalid("mounts", value, f"`{key}` must be true or false")
     return _TRUTH[text]
 
 
@@ -242,24 +242,24 @@ def _volume_mount(value: str, fields: dict[str, str], read_only: bool) -> Mount:
             f"`{value}`: anonymous volumes cannot be read-only",
             hint="use `type=bind` with a directory of the host",
         )
-    return Mount("volume", "", target_path("mount", fields["target"], value))
+    return Mount("volume", "", target_path("mounts", fields["target"], value))
 
 
 def _tmpfs_mount(value: str, fields: dict[str, str], read_only: bool) -> Mount:
     if fields.get("source"):
-        raise invalid("mount", value, "`source` does not go with type tmpfs")
+        raise invalid("mounts", value, "`source` does not go with type tmpfs")
     mode: int | None = None
     if "tmpfs-mode" in fields:
         text = fields["tmpfs-mode"].removeprefix("0o")
         if not text or len(text) > 5 or not set(text) <= set("01234567"):
-            raise invalid("mount", value, "`tmpfs-mode` must be octal digits")
+            raise invalid("mounts", value, "`tmpfs-mode` must be octal digits")
         mode = int(text, 8)
     try:
         return tmpfs_from_fields(
             "mount", fields["target"], size=fields.get("tmpfs-size"), mode=mode, read_only=read_only
         )
     except InvalidOption as error:
-        raise invalid("mount", value, str(error)) from None
+        raise invalid("mounts", value, str(error)) from None
 
 
 def rootfs(value: str, cwd: str) -> RootFilesystem:
