@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+import leftovers
 from containers import seconds
 from pycontain._core import Monitor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pycontain import ContainerOptions, Engine
+    from pycontain import Container, ContainerOptions, Engine
 
 LOG = {"max_size": None, "max_files": 1}
 
@@ -96,3 +97,9 @@ def wait_for(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.02)
+
+
+def monitor_of(container: Container) -> int:
+    """The pid of its monitor, which is the parent of its first process."""
+    pid: int = container.inspect()["State"]["Pid"]
+    return leftovers.processes()[pid].parent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import signal
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import containers
 import leftovers
 import pytest
+from detached import monitor_of
 from pycontain.errors import (
     CommandNotFound,
     Conflict,
@@ -372,3 +374,14 @@ def test_what_is_to_run_is_started_after_a_boot(own: Engine, fresh_cli: containe
     assert fresh_cli("system", "start").stdout == b""
     for container in own.containers.list(all=True):
         container.remove(force=True)
+
+
+def test_monitors_of_several_commands_share_one_executable(own: Engine, fresh_cli: containers.Cli) -> None:
+    """It has megabytes; and what has a launcher's token only is not executed."""
+    with open(f"{own._paths.run}/launchers/{os.getpid():x}-0-0", "w", encoding="utf-8") as token:
+        fcntl.flock(token, fcntl.LOCK_EX)
+        ids = [fresh_cli("run", "-d", "busybox", "sleep", "100").stdout.decode().strip() for _ in range(3)]
+        os.unlink(token.name)
+    found = {os.stat(f"/proc/{monitor_of(own.containers.get(id))}/exe").st_ino for id in ids}
+    assert len(found) == 1
+    assert os.stat("/proc/self/exe").st_ino not in found

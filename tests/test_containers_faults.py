@@ -16,7 +16,7 @@ import containers
 import isolated
 import leftovers
 import pytest
-from detached import wait_for
+from detached import monitor_of, wait_for
 from pycontain.errors import NameInUse, PycontainError
 
 if TYPE_CHECKING:
@@ -30,11 +30,6 @@ MIB = 1 << 20
 def written(container: Container, stream: str = "stdout") -> bytes:
     lines = [entry.line for entry in container.logs() if entry.stream == stream]
     return "".join(lines).encode("utf-8", "surrogateescape")
-
-
-def monitor_of(container: Container) -> int:
-    pid: int = container.inspect()["State"]["Pid"]
-    return leftovers.processes()[pid].parent
 
 
 def status(pid: int) -> dict[str, str]:

@@ -18,7 +18,7 @@ import isolated
 import killing
 import leftovers
 import pytest
-from detached import wait_for
+from detached import monitor_of, wait_for
 from pycontain import Container, Engine
 from pycontain.errors import Conflict, ContainerNotFound, NameInUse
 from pycontain.images import staging
@@ -56,11 +56,6 @@ def ownerless(before: set[str]) -> set[str]:
         if leftovers.launcher_pid(name) not in living
         and os.path.basename(name).partition(".")[0] not in others
     }
-
-
-def monitor_of(container: Container) -> int:
-    pid: int = container.inspect()["State"]["Pid"]
-    return leftovers.processes()[pid].parent
 
 
 def remains(engine: Engine) -> list[str]:

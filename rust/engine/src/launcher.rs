@@ -20,10 +20,8 @@ use serde::de::DeserializeOwned;
 
 use crate::Process;
 use crate::error::{During, Error};
+use crate::executable;
 use crate::process::Interrupted;
-
-/// The executable, static; see `build.rs`.
-const EXECUTABLE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pycontain-runtime"));
 
 /// A running launcher. Dropping it ends it, and with it every container that it started.
 #[derive(Debug)]
@@ -80,7 +78,7 @@ impl Launcher {
     ///
     /// `spares`: each start is followed by a spare for the next.
     pub fn new(run_directory: &Path, spares: bool) -> Result<Self, Error> {
-        let executable = memfd::executable(c"pycontain", EXECUTABLE).during("make a memfd")?;
+        let executable = executable::get(run_directory)?;
         // The channel becomes fd 3 before the executable is looked up.
         let executable = process::duplicate_fd(executable.as_raw_fd()).during("copy the memfd")?;
         let (channel, theirs) = socket::pair().during("make a socket pair")?;

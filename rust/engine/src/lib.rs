@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod executable;
 mod files;
 mod launcher;
 mod monitor;

@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
@@ -30,6 +30,15 @@ pub fn executable(name: &CStr, bytes: &[u8]) -> Result<OwnedFd> {
     Ok(fd)
 }
 
+/// Whether nobody can change the file any more.
+pub fn is_sealed(file: &impl AsFd) -> bool {
+    let sealed = |seals: SealFlag| {
+        seals.intersects(SealFlag::F_SEAL_FUTURE_WRITE | SealFlag::F_SEAL_WRITE)
+            && seals.contains(SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL)
+    };
+    fcntl(file, FcntlArg::F_GET_SEALS).is_ok_and(|seals| sealed(SealFlag::from_bits_truncate(seals)))
+}
+
 /// A memfd that holds `bytes`: a message of any length, to be passed on as an fd.
 pub fn message(name: &CStr, bytes: &[u8]) -> Result<OwnedFd> {
     fill(create(name, libc::MFD_CLOEXEC)?, bytes)
@@ -46,4 +55,16 @@ fn create(name: &CStr, flags: u32) -> Result<OwnedFd> {
     let fd = Errno::result(unsafe { libc::memfd_create(name.as_ptr(), flags) })?;
     // SAFETY: a new fd of ours.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn executables_are_sealed_and_messages_are_not() {
+        assert!(is_sealed(&executable(c"test", b"code").unwrap()));
+        assert!(!is_sealed(&message(c"test", b"words").unwrap()));
+        assert!(!is_sealed(&File::open("/proc/self/exe").unwrap()));
+    }
 }
