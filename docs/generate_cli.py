@@ -660,12 +660,12 @@ if TYPE_CHECKING:
 _KINDS = {"str": "text", "text": "text", "int": "number", "integer": "number", "float": "decimal"}
 
 
-def grammar() -> tuple[dict[str, str], dict[str, Grammar]]:
+def grammar() -> tuple[dict[tuple[str, ...], str], dict[str, Grammar]]:
     """The tables of the module as they should be."""
-    commands: dict[str, str] = {}
+    commands: dict[tuple[str, ...], str] = {}
     grammars: dict[str, Grammar] = {}
     for words, module, command in _all_commands():
-        commands[words] = module
+        commands[tuple(words.split())] = module
         grammars[module] = (
             tuple((param.name, _count(param)) for param in command.params if _is_argument(param)),
             {
@@ -732,8 +732,9 @@ def main() -> int:
     if (commands, grammars) != (written.COMMANDS, written.GRAMMARS):
         stale.append(GRAMMAR)
         if not check:
-            tables = f"COMMANDS = {commands!r}\n\nGRAMMARS: dict[str, Grammar] = {grammars!r}\n"
-            GRAMMAR.write_text(_GRAMMAR_HEAD + tables, encoding="utf-8")
+            names = f"COMMANDS: dict[tuple[str, ...], str] = {commands!r}\n"
+            tables = f"GRAMMARS: dict[str, Grammar] = {grammars!r}\n"
+            GRAMMAR.write_text(f"{_GRAMMAR_HEAD}{names}\n{tables}", encoding="utf-8")
             subprocess.run(["ruff", "format", "--quiet", GRAMMAR], check=True)
     if stale and check:
         names = ", ".join(str(file.relative_to(TOP)) for file in stale)

@@ -44,7 +44,7 @@ def typers(module: str) -> Any:
     """The command as typer has it."""
     command: Any = group()
     context = command.make_context("pycontain", ["ps"], resilient_parsing=True)
-    for name in _NAMES[module].split():
+    for name in _NAMES[module]:
         command = command.get_command(context, name)
     return command
 
@@ -123,7 +123,8 @@ def test_plain_lines_do_without_typer(words: list[str], engine_root: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "words", [["--version"], ["ps", "--help"], ["run", "--rm=true", "host", "true"], ["psx"]]
+    "words",
+    [["--version"], ["ps", "--help"], ["run", "--rm=true", "host", "true"], ["psx"], ["container ls"], []],
 )
 def test_other_lines_are_left_to_typer(words: list[str]) -> None:
     assert plain.read(words) is None

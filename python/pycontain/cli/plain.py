@@ -24,13 +24,11 @@ def read(words: Sequence[str]) -> Callable[[], object] | None:
     """The command that a line asks for, with its arguments; None: typer has to look at it."""
     from pycontain.cli.grammar import COMMANDS, GRAMMARS
 
-    for length in (1, 2):
-        module = COMMANDS.get(" ".join(words[:length]))
-        if module is not None:
-            break
-    else:
+    name = next((name for name in (tuple(words[:1]), tuple(words[:2])) if name in COMMANDS), None)
+    if name is None:
         return None
-    found = arguments(GRAMMARS[module], words[length:])
+    module = COMMANDS[name]
+    found = arguments(GRAMMARS[module], words[len(name) :])
     if found is None:
         return None
 
