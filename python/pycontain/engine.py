@@ -7,11 +7,9 @@ import functools
 import os
 import threading
 
-from pycontain.errors import ContainerNotFound, InvalidOption, PycontainError, StartError
-from pycontain.images import Images, StartImage
+from pycontain.images import Images
 from pycontain.paths import Paths, find
 from pycontain.runtime import directory as directories
-from pycontain.runtime import names
 from pycontain.runtime.completing import completed, expired, given
 from pycontain.types import RootFilesystem
 
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Unpack
 
-    from pycontain._core import Launcher, Process, Unpacked
+    from pycontain._core import Launcher, Unpacked
     from pycontain.containers import Container, Containers
     from pycontain.containers.happenings import EventFilters
     from pycontain.containers.metering import Stats
@@ -30,9 +28,7 @@ if TYPE_CHECKING:
     from pycontain.runtime.disk import DiskUsage
     from pycontain.runtime.events import Event
     from pycontain.runtime.pauses import Pause
-    from pycontain.runtime.records import Record
-    from pycontain.runtime.spec import Prepared
-    from pycontain.runtime.template import Templates
+    from pycontain.runtime.preparing import Preparation, Preparer
     from pycontain.types import Completed
 
 __all__ = ["Engine", "default"]
@@ -56,7 +52,7 @@ class Engine:
         self._pid = 0
         users = functools.partial(directories.users, self._paths)
         self._images = Images(self._paths, _Unpacker(self), users)
-        self._templates: Templates | None = None
+        self._preparer: Preparer | None = None
 
     @property
     def images(self) -> Images:
@@ -85,8 +81,7 @@ class Engine:
             InvalidOption: an option's value is not one it takes.
             NameInUse: another container has the name.
         """
-        with self._prepare(image, args, options, keep=True) as made:
-            return self.containers.get(made.id)
+        return self._make(image, args, options)
 
     def start(
         self, image: str, args: str | Sequence[str] = (), **options: Unpack[ContainerOptions]
@@ -106,10 +101,10 @@ class Engine:
             NameInUse: another container has the name.
             StartError: it could not be started; the container is there nevertheless, but with `remove`.
         """
-        with self._prepare(image, args, options, attached=False) as made:
-            container = self.containers.get(made.id)
-        with self._removed_if_not_started(container, options):
-            container.start()
+        from pycontain.containers import starting
+
+        container = self._make(image, args, options, attached=False)
+        starting.in_background(container, options)
         return container
 
     @contextlib.contextmanager
@@ -134,16 +129,11 @@ class Engine:
             NameInUse: another container has the name.
             StartError: it could not be started.
         """
-        with self._prepare(image, args, options, attached=False) as made:
-            container = self.containers.get(made.id)
-        tie = None
-        try:
-            tie = container._start_tied()
+        from pycontain.containers import starting
+
+        container = self._make(image, args, options, attached=False)
+        with starting.for_block(container):
             yield container
-        finally:
-            with contextlib.suppress(ContainerNotFound):  # it was to be removed at its end
-                container.remove(force=True)
-            del tie  # only now
 
     def run(
         self,
@@ -223,31 +213,14 @@ class Engine:
         terminal, stdin = bool(options.get("tty")), bool(options.get("stdin"))
         foreground.check_terminal(terminal=terminal, stdin=stdin)
         if terminal or not options.get("remove") or options.get("name"):
-            with self._prepare(image, args, options) as made:
-                container = self.containers.get(made.id)
-            with self._removed_if_not_started(container, options):
-                tied = bool(options.get("remove")) and not options.get("name")
-                status = container.show(start=True, detach_keys=detach_keys, end_by_signals=True, tied=tied)
-            return status or 0
+            from pycontain.containers import starting
+
+            container = self._make(image, args, options)
+            return starting.in_foreground(container, options, detach_keys=detach_keys)
         launcher = self._get_launcher()  # as in `run`
-        with self._prepare(image, args, options, keep=False) as prepared:
-
-            def start(streams: tuple[int, int, int]) -> Process:
-                return launcher.start(
-                    prepared.prepared.config, streams, ephemeral=prepared.path, lock=prepared.lock
-                )
-
+        with self._prepare(image, args, options, keep=False) as made:
+            start = functools.partial(made.start, launcher)
             return foreground.show(start, terminal=False, stdin=stdin, init=bool(options.get("init")))
-
-    @contextlib.contextmanager
-    def _removed_if_not_started(self, container: Container, options: ContainerOptions) -> Iterator[None]:
-        try:
-            yield
-        except StartError:
-            if options.get("remove"):
-                with contextlib.suppress(ContainerNotFound):  # its monitor removes it, if it got one
-                    container.remove(force=True)
-            raise
 
     def warm_up(self, **options: Unpack[ContainerOptions]) -> None:
         """Make ready, beside all else, what the first container with such options can have before it starts.
@@ -372,147 +345,17 @@ class Engine:
         keep: bool = True,
         attached: bool = True,
     ) -> Preparation:
-        if options.get("cidfile") is None:
-            return self._make(image, args, options, keep=keep, attached=attached)
-        from pycontain.runtime import id_file
+        if self._preparer is None:
+            from pycontain.runtime.preparing import Preparer  # 18 ms that commands about images need not pay
 
-        with id_file.made(options["cidfile"]) as write:
-            made = self._make(image, args, options, keep=keep, attached=attached)
-            write(made.id)
-            return made
+            self._preparer = Preparer(self._paths, self._images)
+        return self._preparer.prepare(image, args, options, keep=keep, attached=attached)
 
     def _make(
-        self,
-        image: str,
-        args: str | Sequence[str],
-        options: ContainerOptions,
-        *,
-        keep: bool,
-        attached: bool,
-    ) -> Preparation:
-        start = self._start_image(image, options)
-        if keep:  # read twice: for the configuration, and for the record
-            from collections.abc import Iterator
-
-            options = options.copy()
-            for key, given in options.items():
-                if isinstance(given, Iterator):
-                    options[key] = list(given)  # type: ignore[literal-required]
-        id = os.urandom(32).hex()
-        path = f"{self._paths.containers if keep else self._paths.ephemeral}/{id}"
-        scratch = self._paths.ephemeral if not keep and not options.get("name") else None
-        if self._templates is None:
-            from pycontain.runtime.template import Templates  # 18 ms that commands about images need not pay
-
-            self._templates = Templates()
-        prepared = self._templates.config(
-            args, options, start.config, start.root, id=id, directory=path, scratch=scratch
-        )
-        if scratch is not None and not prepared.directories:
-            directories.fill((), prepared.missing_sources)
-            return Preparation(self._paths, id, None, prepared, image_lock=self._images.hold(start.id))
-        directory = directories.make(path)
-        name, record = prepared.name, None
-        try:
-            directories.use_image(directory, start.id, self._images.hold)
-            directories.fill(prepared.directories, prepared.missing_sources)
-            if name is not None:
-                names.take(self._paths, name, path)
-            elif keep:
-                name = names.take_any(self._paths, path)
-            if keep and name is not None:
-                from pycontain.runtime.recording import record_of
-
-                record = record_of(directory.id, name, image, start, prepared, options, attached=attached)
-                directories.record(directory, record, prepared.config)
-        except BaseException as error:
-            directories.remove(directory)
-            if name is not None:
-                names.give_up(self._paths, name, id)
-            if isinstance(error, OSError) and not isinstance(error, PycontainError):
-                raise directories.not_filled(error) from error
-            raise
-        made = Preparation(self._paths, id, directory, prepared, record)
-        made.tell("create")
-        return made
-
-    def _start_image(self, image: str, options: ContainerOptions) -> StartImage:
-        if "rootfs" in options:
-            from pycontain.images.mount_points import mount_points
-            from pycontain.runtime.command import NoImage
-            from pycontain.runtime.mounts import rootfs
-
-            root = rootfs(os.fspath(options["rootfs"]), os.getcwd())
-            if not os.path.isdir(root.directory or root.lower[0]):
-                raise InvalidOption(f"no such directory: `{root.directory or root.lower[0]}`")
-            if root.lower:
-                root = RootFilesystem((*root.lower, mount_points(self._paths)))
-            return StartImage("", root, NoImage())
-        pull = options.get("pull", "missing")
-        if pull not in {"missing", "always", "never"}:
-            from pycontain.runtime.sizes import invalid
-
-            raise invalid("pull", pull, "must be missing, always or never")
-        return self._images.for_start(image, platform=options.get("platform"), pull=pull)
-
-
-class Preparation:
-    """What is being started; leaving it gives up the lock on its directory, which the launcher has too.
-
-    One that is removed in the end and keeps nothing in a directory of its own has none: it locks its image.
-    """
-
-    def __init__(
-        self,
-        paths: Paths,
-        id: str,
-        directory: directories.Directory | None,
-        prepared: Prepared,
-        record: Record | None = None,
-        *,
-        image_lock: int | None = None,
-    ) -> None:
-        self._paths = paths
-        self.id = id
-        self.directory = directory
-        self.prepared = prepared
-        self.record = record  # of one that stays
-        self._image_lock = image_lock
-
-    @property
-    def path(self) -> str | None:
-        """Of its directory."""
-        return self.directory.path if self.directory else None
-
-    @property
-    def lock(self) -> int | None:
-        """The fd that holds the lock on its directory, or on its image."""
-        return self.directory.lock if self.directory else self._image_lock
-
-    def tell(self, action: str, **more: str) -> None:
-        if self.record is not None:
-            from pycontain.runtime import events
-
-            events.of_container(self._paths, action, self.record, **more)
-
-    def discard(self, launcher: Launcher) -> None:
-        if self.directory is not None:
-            launcher.remove_tree(self.directory.path)
-
-    def __enter__(self) -> Preparation:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._image_lock is not None:
-            os.close(self._image_lock)
-        if self.directory is None:
-            return
-        if kind is not None and self.record is None:  # the launcher may never have heard of it
-            directories.remove(self.directory)
-        else:
-            self.directory.close()
-        if self.record is None and self.prepared.name is not None:
-            names.give_up(self._paths, self.prepared.name, self.directory.id)
+        self, image: str, args: str | Sequence[str], options: ContainerOptions, *, attached: bool = True
+    ) -> Container:
+        with self._prepare(image, args, options, attached=attached) as made:
+            return self.containers.get(made.id)
 
 
 class _Unpacker:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pycontain.containers.happenings import EventFilters
     from pycontain.options import ContainerOptions
     from pycontain.runtime.events import Event
+    from pycontain.runtime.preparing import Preparation
     from pycontain.types import Completed
 
 __all__ = ["Containers", "Engine", "Images"]
@@ -64,16 +65,16 @@ class Engine:
         """Run a command in a new container, wait for it, remove it; to cancel this is to kill all inside."""
         options["remove"] = True
 
-        def prepare() -> tuple[Launcher, synchronous.Preparation]:
+        def prepare() -> tuple[Launcher, Preparation]:
             launcher = self._sync._get_launcher()  # it removes what is made from here on
             return launcher, self._sync._prepare(image, args, options, keep=False)
 
         launcher, container = await to_the_end(prepare, lambda made: made[1].__exit__(None))
         with container:
-            words, config = container.prepared.args, container.prepared.config
+            words = container.prepared.args
 
             async def begin(streams: tuple[int, int, int]) -> Started:
-                return launcher.start(config, streams, ephemeral=container.path, lock=container.lock)
+                return container.start(launcher, streams)
 
             async with self._starting:
                 process = await processes.start(words, begin, stdin=input is not None)

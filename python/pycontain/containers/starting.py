@@ -1,0 +1,53 @@
+"""The first start of a container that stays: in the background, on this process's streams, for a block."""
+
+from __future__ import annotations
+
+import contextlib
+
+from pycontain.errors import ContainerNotFound, StartError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pycontain.containers.handle import Container
+    from pycontain.options import ContainerOptions
+
+__all__ = ["for_block", "in_background", "in_foreground"]
+
+
+def in_background(container: Container, options: ContainerOptions) -> None:
+    """See `Engine.start`."""
+    with _removed_if_not_started(container, options):
+        container.start()
+
+
+def in_foreground(container: Container, options: ContainerOptions, *, detach_keys: str) -> int:
+    """See `Engine.run_foreground`."""
+    with _removed_if_not_started(container, options):
+        tied = bool(options.get("remove")) and not options.get("name")
+        return container.show(start=True, detach_keys=detach_keys, end_by_signals=True, tied=tied) or 0
+
+
+@contextlib.contextmanager
+def for_block(container: Container) -> Iterator[None]:
+    """See `Engine.container`."""
+    tie = None
+    try:
+        tie = container._start_tied()
+        yield
+    finally:
+        with contextlib.suppress(ContainerNotFound):  # it was to be removed at its end
+            container.remove(force=True)
+        del tie  # only now
+
+
+@contextlib.contextmanager
+def _removed_if_not_started(container: Container, options: ContainerOptions) -> Iterator[None]:
+    try:
+        yield
+    except StartError:
+        if options.get("remove"):
+            with contextlib.suppress(ContainerNotFound):  # its monitor removes it, if it got one
+                container.remove(force=True)
+        raise
