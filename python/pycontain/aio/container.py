@@ -117,7 +117,7 @@ class Container:
         tail: int | None = None,
     ) -> AsyncIterator[LogEntry]:
         """What it wrote to its standard output and error, line by line, the oldest first."""
-        return items(self._sync._log(follow=follow, since=since, until=until, tail=tail))
+        return items(self._sync._log(follow, since, until, tail))
 
     async def run(
         self,

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
-    from pycontain._core import Process
+    from pycontain._core import Process as Started
+    from pycontain.containers.process import Process
     from pycontain.options import Path
     from pycontain.paths import Paths
     from pycontain.runtime.kept import Kept
+    from pycontain.types import Completed
 
-__all__ = ["ExecOptions", "prepared"]
+__all__ = ["ExecOptions", "begin", "in_foreground", "prepared", "run"]
 
 
 class ExecOptions(TypedDict, total=False):
@@ -42,9 +44,66 @@ class ExecOptions(TypedDict, total=False):
     """Give it a terminal."""
 
 
+def run(
+    paths: Paths,
+    container: Kept,
+    args: str | Sequence[str],
+    options: ExecOptions,
+    *,
+    input: bytes | str | None,
+    text: bool,
+    check: bool,
+    timeout: float | None,
+) -> Completed:
+    """See `Container.run`."""
+    from pycontain.runtime.completing import completed, given
+
+    with begin(paths, container, args, options, stdin=input is not None) as process:
+        ended, out, err = process._finished(given(input), timeout, text=text)
+    return completed(process.args, ended, out, err, text=text, check=check)
+
+
+def begin(
+    paths: Paths, container: Kept, args: str | Sequence[str], options: ExecOptions, *, stdin: bool
+) -> Process:
+    """See `Container.exec`."""
+    from pycontain.containers.process import Process
+
+    if options.get("tty"):
+        raise InvalidOption("`tty` needs a terminal: `exec_foreground` has one")
+    words, start = prepared(paths, container, args, options)
+    return Process(words, start, stdin=stdin, container=container.record.name)
+
+
+def in_foreground(
+    paths: Paths,
+    container: Kept,
+    args: str | Sequence[str],
+    options: ExecOptions,
+    *,
+    stdin: bool,
+    detach: bool,
+) -> int:
+    """See `Container.exec_foreground`."""
+    from pycontain.runtime import foreground
+
+    terminal = bool(options.get("tty")) and not detach
+    _, start = prepared(paths, container, args, options, detached=detach)
+    if detach:
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            start((null, null, null))
+        finally:
+            os.close(null)
+        return 0
+    foreground.check_terminal(terminal=terminal, stdin=stdin)
+    with keeping.watched(container.record.name):
+        return foreground.show(start, terminal=terminal, stdin=stdin, init=True)
+
+
 def prepared(
     paths: Paths, container: Kept, args: str | Sequence[str], options: ExecOptions, *, detached: bool = False
-) -> tuple[tuple[str, ...], Callable[[tuple[int, int, int]], Process]]:
+) -> tuple[tuple[str, ...], Callable[[tuple[int, int, int]], Started]]:
     """The command's words, and what starts it on three fds.
 
     Raises:
@@ -56,7 +115,7 @@ def prepared(
         raise InvalidOption("no command: say what to run in the container")
     config = _config(container.config, words, options)
 
-    def start(streams: tuple[int, int, int]) -> Process:
+    def start(streams: tuple[int, int, int]) -> Started:
         name = container.record.name
         state = kept.state(paths, container)
         if state.status == "paused":

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 
-from pycontain.containers.target import writing
-from pycontain.errors import InvalidOption, Unsupported
 from pycontain.runtime import kept
 from pycontain.runtime.pauses import finish, items
 
@@ -111,12 +108,11 @@ class Container:
         Raises:
             InvalidOption: a time is none.
         """
-        return items(self._log(follow=follow, since=since, until=until, tail=tail))
+        return items(self._log(follow, since, until, tail))
 
     def _log(
         self,
-        *,
-        follow: bool = False,
+        follow: bool,
         since: str | float | None = None,
         until: str | float | None = None,
         tail: int | None = None,
@@ -319,11 +315,11 @@ class Container:
             StartError: it could not be started; `CommandNotFound` when there is no such command.
             TimeoutExpired: it did not end in time.
         """
-        from pycontain.runtime.completing import completed, given
+        from pycontain.containers import executing
 
-        with self.exec(args, stdin=input is not None, **options) as process:
-            ended, out, err = process._finished(given(input), timeout, text=text)
-        return completed(process.args, ended, out, err, text=text, check=check)
+        return executing.run(
+            self._paths, self._kept, args, options, input=input, text=text, check=check, timeout=timeout
+        )
 
     def exec(
         self, args: str | Sequence[str], *, stdin: bool = False, **options: Unpack[ExecOptions]
@@ -340,13 +336,9 @@ class Container:
             InvalidOption: an option's value is not one it takes.
             StartError: it could not be started; `CommandNotFound` when there is no such command.
         """
-        from pycontain.containers.executing import prepared
-        from pycontain.containers.process import Process
+        from pycontain.containers import executing
 
-        if options.get("tty"):
-            raise InvalidOption("`tty` needs a terminal: `exec_foreground` has one")
-        words, start = prepared(self._paths, self._kept, args, options)
-        return Process(words, start, stdin=stdin, container=self._kept.record.name)
+        return executing.begin(self._paths, self._kept, args, options, stdin=stdin)
 
     def exec_foreground(
         self,
@@ -366,22 +358,9 @@ class Container:
             detach: let it go on in the background, without streams; then this returns 0.
             options: see `ExecOptions`.
         """
-        from pycontain.containers import keeping
-        from pycontain.containers.executing import prepared
-        from pycontain.runtime import foreground
+        from pycontain.containers import executing
 
-        terminal = bool(options.get("tty")) and not detach
-        _, start = prepared(self._paths, self._kept, args, options, detached=detach)
-        if detach:
-            null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-            try:
-                start((null, null, null))
-            finally:
-                os.close(null)
-            return 0
-        foreground.check_terminal(terminal=terminal, stdin=stdin)
-        with keeping.watched(self._kept.record.name):
-            return foreground.show(start, terminal=terminal, stdin=stdin, init=True)
+        return executing.in_foreground(self._paths, self._kept, args, options, stdin=stdin, detach=detach)
 
     def fork(self, name: str | None = None, *, start: bool | None = None) -> Container:
         """Make a container that begins with the files of this one as they are now.
@@ -588,11 +567,9 @@ class Container:
         Raises:
             StoreError: it could not be written.
         """
-        from pycontain.images.committing import source_date_epoch
+        from pycontain.containers.exporting import export
 
-        latest = source_date_epoch()
-        with writing(target) as descriptor:
-            self._launcher().export(self._kept.config, descriptor, latest=latest)
+        export(self._kept, self._launcher, target)
 
     def save(
         self,
@@ -616,6 +593,7 @@ class Container:
             Unsupported: it is made of files of this machine, or cannot be paused.
         """
         from pycontain.containers.moving import save
+        from pycontain.containers.target import writing
 
         with writing(target) as descriptor:
             save(
@@ -653,37 +631,19 @@ class Container:
             InvalidOption: the name or a change is not valid.
             Unsupported: it has no image of layers, or cannot be paused.
         """
-        from pycontain.containers import keeping
-        from pycontain.containers.written import layers
-        from pycontain.images.committing import commit, source_date_epoch
+        from pycontain.containers.exporting import commit
 
-        base = self._kept.record.image_id
-        if not base.startswith("sha256:"):
-            name_of_it = self._kept.record.name
-            what = f"the image `{base}`, whose" if base else "a root file system whose"
-            raise Unsupported(
-                f"cannot commit container `{name_of_it}`: it was made from {what} files are this machine's",
-                hint="`pycontain export` writes all of its files, `pycontain import` makes an image of them",
-            )
-        if name == "host":
-            raise InvalidOption("cannot commit as `host`: that is this machine's own image")
-        latest = source_date_epoch()
-
-        hint = "commit it as it runs: `pause=False`, `--pause=false` on the command line"
-        still = keeping.standing_still(self._paths, self._kept, self._launcher, hint=hint)
-        with still if pause else contextlib.nullcontext():
-            return self._images.add(
-                lambda store: commit(
-                    store,
-                    base,
-                    layers(self._kept, self._launcher(), latest),
-                    name,
-                    args=self._kept.record.args,
-                    author=author,
-                    message=message,
-                    changes=changes,
-                )
-            )
+        return commit(
+            self._paths,
+            self._images,
+            self._kept,
+            self._launcher,
+            name,
+            author=author,
+            message=message,
+            changes=changes,
+            pause=pause,
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Container) and other.id == self.id
