@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ import leftovers
 import pytest
 import registries
 import root_filesystems
+import shops
 from pycontain.images.store import Store
 from pycontain.paths import Paths
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from pycontain import Engine
     from pycontain._core import Launcher
     from registries import Registry
+    from shops import Shop
 
 CGROUP2 = Path("/sys/fs/cgroup/cgroup.controllers")
 
@@ -216,3 +219,19 @@ def own(fresh: Engine, busybox_layer: bytes, tmp_path: Path) -> Iterator[Engine]
     yield fresh
     for container in fresh.containers.list(all=True):
         container.remove(force=True)
+
+
+@pytest.fixture(scope="module")
+def shop(busybox_layer: bytes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """An engine of the module's own, with an image of busybox."""
+    pytest.importorskip("pycontain._core", reason="the Rust core is not built")
+    program = containers.installed()
+    if not program.exists():
+        pytest.skip(f"no `{program}`: the package is not installed")
+    from pycontain import Engine
+
+    root = tmp_path_factory.mktemp("shop")
+    with Engine(root) as engine:
+        engine.images.import_(io.BytesIO(busybox_layer), "busybox", changes=['CMD ["sh"]', "ENV A=1"])
+        yield shops.Shop(engine, containers.Cli(program, str(root)))
+    shutil.rmtree(root, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""`diff`, `commit` and `export`: what a container wrote, as a list, as a layer, and as a whole."""
+"""`diff` and `commit`: what a container wrote, as a list, and as a layer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ import containers
 import pytest
 import root_filesystems
 from image_archives import descriptor, digest, oci_files
-from pycontain import Engine
 from pycontain.errors import (
     ContainerNotFound,
     ImageNotFound,
@@ -27,65 +26,15 @@ from pycontain.errors import (
     StoreError,
     Unsupported,
 )
+from shops import CHANGES, Shop, contents
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from pycontain.containers import Container
-    from pycontain.images import Image
-    from pycontain.images.store import Store
+
 
 pytestmark = pytest.mark.timeout(containers.seconds(60) + 60)
-
-
-class Shop:
-    """An engine with an image of busybox, and containers that stay."""
-
-    def __init__(self, engine: Engine, cli: containers.Cli) -> None:
-        self.engine = engine
-        self.cli = cli
-
-    def run(self, name: str, script: str, image: str = "busybox") -> Container:
-        done = self.cli("run", "--name", name, image, "sh", "-c", f"set -e\n{script}")
-        assert (done.returncode, done.stderr) == (0, b"")
-        return self.engine.containers.get(name)
-
-    def layer(self, image: Image) -> tarfile.TarFile:
-        """The topmost one, as it is kept."""
-        blob = self.stored(image).layers(image.id)[-1].blob
-        assert blob
-        assert blob.media_type == "application/vnd.oci.image.layer.v1.tar+gzip"
-        return tarfile.open(blob.path, "r:gz")
-
-    def stored(self, image: Image) -> Store:
-        return image._store
-
-
-@pytest.fixture(scope="module")
-def shop(busybox_layer: bytes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    pytest.importorskip("pycontain._core", reason="the Rust core is not built")
-    program = containers.installed()
-    if not program.exists():
-        pytest.skip(f"no `{program}`: the package is not installed")
-    root = tmp_path_factory.mktemp("shop")
-    with Engine(root) as engine:
-        engine.images.import_(io.BytesIO(busybox_layer), "busybox", changes=['CMD ["sh"]', "ENV A=1"])
-        yield Shop(engine, containers.Cli(program, str(root)))
-    shutil.rmtree(root, ignore_errors=True)
-
-
-CHANGES = """
-echo new > /etc/new
-echo more >> /etc/passwd
-rm /bin/vi
-rm -r /home/worker; mkdir /home/worker; echo other > /home/worker/other
-ln /etc/new /home/linked
-ln -s new /etc/symlink
-echo '#!/bin/sh' > /root/program; chown 1000:50 /root/program; chmod 4755 /root/program
-mkfifo /root/fifo
-long=$(printf 'n%.0s' $(seq 250)); mkdir -p /root/$long/$long; echo deep > /root/$long/$long/$long
-"""
 
 
 def test_diff_is_what_docker_prints(shop: Shop) -> None:
@@ -241,12 +190,6 @@ def counted(container: Container) -> int:
         return int(contents(opened, "root/a"))
 
 
-def contents(archive: tarfile.TarFile, name: str) -> bytes:
-    file = archive.extractfile(name)
-    assert file
-    return file.read()
-
-
 def test_container_that_cannot_be_paused_is_committed_only_as_it_runs(shop: Shop) -> None:
     process = subprocess.Popen(
         [shop.cli.program, "run", "--name", "free", "busybox", "sh", "-c", "echo 1 > /root/z; sleep 60"],
@@ -285,23 +228,6 @@ def test_containers_are_found_by_name_id_and_beginning_of_an_id(shop: Shop) -> N
         shop.engine.containers.get(twice)
 
 
-@pytest.mark.parametrize("command", ["diff", "commit", "export"])
-def test_unknown_container_is_an_error_with_status_1(shop: Shop, command: str) -> None:
-    done = shop.cli(command, "missing")
-    assert (done.returncode, done.stdout) == (1, b"")
-    assert done.stderr.startswith(b"pycontain: no such container: `missing`\n")
-
-
-def test_container_of_the_host_is_exported_but_not_committed(shop: Shop) -> None:
-    container = shop.run("hosted", "echo 1 > /etc/one; echo 2 > /usr/local/two", "host")
-    changed = {change.path for change in container.diff()}
-    assert {"/etc/one", "/usr/local/two"} <= changed
-    assert not {path for path in changed if path.startswith(("/proc", "/sys", "/dev"))}
-    with pytest.raises(Unsupported, match="image `host`") as refused:
-        container.commit()
-    assert refused.value.hint
-
-
 def test_file_named_like_a_whiteout_is_refused(shop: Shop) -> None:
     container = shop.run("reserved", "touch /root/.wh.file")
     with pytest.raises(Unsupported, match=r"`root/\.wh\.file` cannot be in a layer"):
@@ -327,70 +253,6 @@ def test_image_of_a_container_stays(shop: Shop) -> None:
     assert shop.engine.images.get(image.id).tags == ("kept:1",)
     with pytest.raises(NameInUse):
         shop.engine.run_foreground("busybox", ["true"], name="kept")
-
-
-def test_exported_files_are_those_seen_inside(shop: Shop) -> None:
-    listing = "cd /; find . -xdev ! -type s | grep -v '^./proc\\|^./dev/\\|^./sys' | sort"
-    container = shop.run("seen", CHANGES + f"\ntouch /root/listing; {listing} > /root/listing")
-    before = host_mounts()
-    exported = shop.cli("export", "seen")
-    assert exported.returncode == 0, exported.stderr
-    assert host_mounts() == before
-    with tarfile.open(fileobj=io.BytesIO(exported.stdout)) as archive:
-        names = {"./" + name.removeprefix("./").rstrip("/") for name in archive.getnames()}
-        listed = set(contents(archive, "root/listing").decode().split())
-        assert archive.getmember("root/program").mode == 0o4755
-    hidden = {"./dev", "./proc", "./sys"}  # not what is mounted there
-    assert names - hidden == (listed - hidden - {"."}) | {"./."}
-    other = io.BytesIO()
-    container.export(other)
-    assert other.getvalue() == exported.stdout
-
-
-def host_mounts() -> str:
-    with open("/proc/self/mountinfo") as file:
-        return file.read()
-
-
-def test_exported_files_make_an_image_that_runs(shop: Shop, tmp_path: Path) -> None:
-    shop.run("whole", CHANGES)
-    target = tmp_path / "whole.tar"
-    done = shop.cli("export", "-o", target, "whole")
-    assert (done.returncode, done.stdout) == (0, b""), done.stderr
-    assert os.listdir(tmp_path) == ["whole.tar"]
-    shop.engine.images.import_(target, "whole:1")
-    seen = shop.engine.run(
-        "whole:1", ["sh", "-c", "cat /etc/new; ls /home/worker; ls /bin/vi 2>&1"], check=False
-    )
-    assert seen.stdout == b"new\nother\nls: /bin/vi: No such file or directory\n"
-
-
-def test_export_that_fails_leaves_no_file(shop: Shop, tmp_path: Path) -> None:
-    container = shop.run("unwritten", "true")
-    with pytest.raises(StoreError, match="No space left"):
-        container.export("/dev/full")
-    with pytest.raises(StoreError, match="no such file or directory"):
-        container.export(tmp_path / "missing" / "file")
-    assert os.listdir(tmp_path) == []
-
-
-def test_root_that_is_a_directory_is_exported_and_has_no_diff(
-    shop: Shop, busybox_layer: bytes, tmp_path: Path
-) -> None:
-    with tarfile.open(fileobj=io.BytesIO(busybox_layer)) as archive:
-        archive.extractall(tmp_path, filter="fully_trusted")
-    done = shop.cli("run", "--name", "rooted", "--rootfs", f"{tmp_path}:rw", "sh", "-c", "echo 1 > /etc/one")
-    assert done.returncode == 0, done.stderr
-    container = shop.engine.containers.get("rooted")
-    with pytest.raises(Unsupported, match="directory of this machine"):
-        container.diff()
-    with pytest.raises(Unsupported, match="root file system"):
-        container.commit()
-    target = io.BytesIO()
-    container.export(target)
-    target.seek(0)
-    with tarfile.open(fileobj=target) as archive:
-        assert contents(archive, "etc/one") == b"1\n"
 
 
 @pytest.mark.root
