@@ -75,14 +75,19 @@ def abandoned(staging: str) -> Iterator[Held]:
             yield held
 
 
-def is_held(directory: str) -> bool:
-    """Whether it is locked. Only for one that has been: its maker's first lock must not fail on this one."""
+def is_held(path: str, lock: int = fcntl.LOCK_SH) -> bool:
+    """Whether it is locked. Only for one that has been: its maker's first lock must not fail on this one.
+
+    Args:
+        path: of a directory, or a file.
+        lock: what cannot be had then; `fcntl.LOCK_EX` where it is held by several, each with `LOCK_SH`.
+    """
     try:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, lock | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:

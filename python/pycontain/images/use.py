@@ -14,6 +14,8 @@ import fcntl
 import os
 import time
 
+from pycontain.images.staging import is_held
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -81,22 +83,8 @@ def held(paths: Paths) -> Iterator[str]:
     """The ids of the images that anybody holds."""
     with contextlib.suppress(FileNotFoundError):
         for name in os.listdir(paths.used):
-            if _is_held(f"{paths.used}/{name}"):
+            if is_held(f"{paths.used}/{name}", fcntl.LOCK_EX):
                 yield f"sha256:{name}"
-
-
-def _is_held(path: str) -> bool:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def _open(paths: Paths, image: str) -> int:
