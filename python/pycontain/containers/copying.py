@@ -15,10 +15,10 @@ import json
 import os
 import posixpath
 import stat
-import threading
 
 from pycontain.containers import keeping
 from pycontain.errors import Conflict, InvalidOption, PathNotFound, PycontainError
+from pycontain.images.feeding import fed
 from pycontain.runtime import confinement, kept
 from pycontain.types import Value
 
@@ -105,7 +105,7 @@ class Copier:
         name = os.path.basename(os.path.abspath(source)) if is_whole else ""
         place = _place(name, path, _Inside(self, path), is_dir=stat.S_ISDIR(status.st_mode))
         real = os.path.realpath(source) if follow else source.rstrip("/") or "/"
-        with _fed(lambda pipe: _write_tar(real, place.name, pipe, archive=archive)) as reading:
+        with fed(lambda pipe: _write_tar(real, place.name, pipe, archive=archive)) as reading:
             self.put_tar(reading, place.directory)
 
     def put_tar(self, source: int, path: str) -> None:
@@ -121,7 +121,7 @@ class Copier:
         found = self._source(path, follow=follow)
         place = _place(_name(path), target, _Outside(target), is_dir=found.is_dir)
         launcher = self._launcher()
-        with _fed(lambda pipe: self._run(["pack", found.path, place.name], None, pipe)) as reading:
+        with fed(lambda pipe: self._run(["pack", found.path, place.name], None, pipe)) as reading:
             launcher.unpack(reading, place.directory, whiteouts=False, owners=archive)
 
     def get_tar(self, path: str, target: int, *, follow: bool = False) -> None:
@@ -303,35 +303,3 @@ def _write_tar(source: str, name: str, pipe: int, *, archive: bool) -> None:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise PycontainError(f"cannot copy `{error.filename or source}`: {reason}") from error
-
-
-@contextlib.contextmanager
-def _fed(write: Callable[[int], None]) -> Iterator[int]:
-    """The end of a pipe that a thread writes to; what goes wrong there is raised, causes first."""
-    reading, writing = os.pipe()
-    failures: list[Exception] = []
-    over = threading.Event()  # nobody reads any more: that the thread fails now is a consequence
-
-    def feed() -> None:
-        try:
-            write(writing)
-        except Exception as error:
-            if not (over.is_set() or isinstance(error, BrokenPipeError)):
-                failures.append(error)
-        finally:
-            os.close(writing)
-
-    thread = threading.Thread(target=feed, name="cp")
-    thread.start()
-    try:
-        yield reading
-    except BaseException as error:
-        if failures:
-            raise failures[0] from error
-        raise
-    finally:
-        over.set()
-        os.close(reading)  # else it could wait for ever for somebody to read
-        thread.join()
-    if failures:
-        raise failures[0]

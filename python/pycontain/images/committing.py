@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 
-from pycontain.errors import ImageInvalid, InvalidOption, PycontainError, Unsupported
+from pycontain.errors import ImageInvalid, InvalidOption, Unsupported
 from pycontain.images import changes as instructions
 from pycontain.images.blobs import MOST_LAYERS
+from pycontain.images.feeding import fed
 from pycontain.images.reference import parse
 from pycontain.images.stage import NewImage
 
@@ -95,46 +95,13 @@ def source_date_epoch() -> int | None:
 
 def _layer(stage: Stage, pack: Callable[[int], Packed]) -> str:
     """Pack into a pipe, and unpack out of it, at once: the diff id."""
-    reading, writing = os.pipe()
-    outcome: list[Packed | BaseException] = []
-
-    def feed() -> None:
-        try:
-            outcome.append(pack(writing))
-        except BaseException as error:
-            outcome.append(error)
-        finally:
-            os.close(writing)
-
-    thread = threading.Thread(target=feed, name="commit")
-    thread.start()
-    try:
+    outcome: list[Packed] = []
+    with fed(lambda pipe: outcome.append(pack(pipe))) as reading:
         unpacked = stage.unpack(reading, "the container's files")
-    except PycontainError as error:
-        os.close(reading)
-        thread.join()
-        # a layer that breaks off is what is seen of a packing that failed
-        if outcome and isinstance(outcome[0], PycontainError) and not _is_broken_pipe(outcome[0]):
-            raise outcome[0] from error
-        raise
-    except BaseException:
-        os.close(reading)
-        thread.join()
-        raise
-    os.close(reading)
-    thread.join()
-    packed = outcome[0]
-    if isinstance(packed, BaseException):
-        raise packed
+    (packed,) = outcome
     if (packed.digest, packed.diff_id) != (unpacked.digest, unpacked.diff_id):
         raise ImageInvalid(f"the layer was packed as {packed.digest} and arrived as {unpacked.digest}")
     return unpacked.diff_id
-
-
-def _is_broken_pipe(error: BaseException) -> bool:
-    import errno
-
-    return getattr(error, "errno", None) == errno.EPIPE
 
 
 def _describe(

@@ -7,18 +7,17 @@ that comes through a pipe, or compressed, is first spooled to a file that has no
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import io
 import os
 import posixpath
 import stat
-import threading
 
 from pycontain.errors import ImageInvalid, ImageNotFound, Unsupported
+from pycontain.images.feeding import fed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from typing import IO, Protocol
 
     class Readable(Protocol):
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
             """An fd to read it from."""
 
 
-__all__ = ["Entries", "fed", "open_entries", "piped"]
+__all__ = ["Entries", "open_entries", "piped"]
 
 _CHUNK = 1 << 20
 # Documents are kilobytes. A header, of a name say, that claims more than this is an attack on memory.
@@ -80,41 +79,6 @@ def piped(
 ) -> contextlib.AbstractContextManager[int]:
     """The reading end of a pipe for `source`, from where it stands or for `size` bytes from `offset`."""
     return fed(lambda pipe: _copy(source, offset, size, pipe))
-
-
-@contextlib.contextmanager
-def fed(pour: Callable[[int], None]) -> Iterator[int]:
-    """The reading end of a pipe, into whose other end `pour` writes in a thread."""
-    reading, writing = os.pipe()
-    with contextlib.suppress(OSError):  # beyond the user's share of pipes' memory
-        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _CHUNK)
-    failures: list[BaseException] = []
-
-    def feed() -> None:
-        try:
-            pour(writing)
-        except BrokenPipeError:
-            pass  # the reader has had enough, and says why
-        except BaseException as error:  # noqa: BLE001, RUF100 - raised again by the reader's thread
-            failures.append(error)
-        finally:
-            os.close(writing)
-
-    feeder = threading.Thread(target=feed, daemon=True)
-    feeder.start()
-    try:
-        try:
-            yield reading
-        finally:
-            os.close(reading)
-            feeder.join()
-    except Exception as error:
-        # what the reader makes of a source that broke off says less than why it did
-        if failures:
-            raise failures[0] from error
-        raise
-    if failures:
-        raise failures[0]
 
 
 def _copy(source: Readable, offset: int | None, size: int | None, target: int) -> None:

@@ -17,7 +17,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pycontain.errors import ImageInvalid, ImageNotFound, InvalidOption, Unsupported
 from pycontain.images import documents, downloads, platforms
 from pycontain.images.documents import Descriptor, Index, Manifest
-from pycontain.images.entries import fed
+from pycontain.images.feeding import fed
 from pycontain.images.reference import Reference, is_digest
 from pycontain.images.stage import NewImage
 from pycontain.registry.retries import Stopped
