@@ -11,17 +11,13 @@ fails, nothing of it appears.
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-
 from pycontain.errors import ImageInvalid, ImageNotFound, InvalidOption, Unsupported
 from pycontain.images import documents, downloads, platforms
 from pycontain.images.documents import Descriptor, Index, Manifest
 from pycontain.images.feeding import fed
 from pycontain.images.reference import Reference, is_digest
 from pycontain.images.stage import NewImage
-from pycontain.registry.retries import Stopped
-from pycontain.types import Progress
+from pycontain.images.transferring import Transfer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +28,7 @@ if TYPE_CHECKING:
     from pycontain.images.store import Store, StoredImage
     from pycontain.registry import Client
     from pycontain.registry.repository import Document, Repository
+    from pycontain.types import Progress
 
 __all__ = ["ACCEPTED", "Puller", "chosen"]
 
@@ -59,9 +56,8 @@ class Puller:
     ) -> None:
         self._store = store
         self._client = client
-        self._progress = progress
-        self._lock = threading.Lock()
-        self._stop = client.transport.stop
+        self._transfer = Transfer(client, progress)
+        self._say = self._transfer.say
 
     def pull(self, reference: Reference, platform: Platform | None = None) -> StoredImage:
         """One image.
@@ -134,23 +130,7 @@ class Puller:
             return
         directory = self._store.paths.downloads
         try:
-            with ThreadPoolExecutor(self._client.settings.parallel) as threads:
-                pending = [
-                    threads.submit(self._layer, stage, repository, diff_id, layer)
-                    for diff_id, layer in missing
-                ]
-                try:
-                    wait(pending, return_when=FIRST_EXCEPTION)
-                    if any(one.done() and one.exception() for one in pending):
-                        self._stop.set()
-                except BaseException:
-                    self._stop.set()
-                    raise
-                finally:
-                    threads.shutdown(cancel_futures=self._stop.is_set())
-            failures = [one.exception() for one in pending if not one.cancelled()]
-            for failure in sorted(filter(None, failures), key=lambda one: isinstance(one, Stopped)):
-                raise failure
+            self._transfer.each(missing, lambda layer: self._layer(stage, repository, *layer))
         finally:
             downloads.sweep(directory)
 
@@ -159,12 +139,15 @@ class Puller:
             self._say(_short(layer), phase, done, layer.size)
 
         with downloads.alone(
-            self._store.paths.downloads, diff_id, waiting=lambda: report("Waiting", 0), stop=self._stop
+            self._store.paths.downloads,
+            diff_id,
+            waiting=lambda: report("Waiting", 0),
+            stop=self._transfer.stop,
         ):
             if stage.claim(diff_id):  # whoever was waited for has brought it
                 report("Already exists", layer.size)
                 return
-            source = downloads.Download(repository, layer.digest, layer.size, report, self._stop)
+            source = downloads.Download(repository, layer.digest, layer.size, report, self._transfer.stop)
             with fed(source.pour) as reading:
                 stage.unpack(
                     reading,
@@ -174,11 +157,6 @@ class Puller:
                     media_type=layer.media_type,
                 )
         report("Pull complete", layer.size)
-
-    def _say(self, layer: str, phase: str, done: int = 0, total: int = 0) -> None:
-        if self._progress is not None:
-            with self._lock:
-                self._progress(Progress(layer, phase, done, total))
 
 
 def chosen(repository: Repository, wanted: str, platform: Platform | None) -> tuple[Document, Document]:

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 from pycontain.errors import ImageNotFound, InvalidOption, Unsupported
 from pycontain.images import documents
 from pycontain.images.blobs import Blob, derived_media_type
 from pycontain.images.documents import Manifest
 from pycontain.images.stage import NewImage
+from pycontain.images.transferring import Transfer
 from pycontain.registry import uploads
-from pycontain.registry.retries import Stopped
-from pycontain.types import Progress, Value
+from pycontain.types import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
     from pycontain.images.store import Store, StoredImage
     from pycontain.registry import Client
     from pycontain.registry.repository import Repository
+    from pycontain.types import Progress
 
 __all__ = ["Pusher"]
 
@@ -79,9 +78,8 @@ class Pusher:
     ) -> None:
         self._store = store
         self._client = client
-        self._progress = progress
-        self._lock = threading.Lock()
-        self._stop = client.transport.stop
+        self._transfer = Transfer(client, progress)
+        self._say = self._transfer.say
 
     def push(self, reference: Reference) -> str:
         """Send one image; returns the digest of its manifest.
@@ -154,20 +152,7 @@ class Pusher:
 
     def _layers(self, repository: Repository, reference: Reference, layers: list[_Layer]) -> None:
         wanted = {layer.diff_id: layer for layer in layers}
-        with ThreadPoolExecutor(self._client.settings.parallel) as threads:
-            pending = [threads.submit(self._layer, repository, reference, layer) for layer in wanted.values()]
-            try:
-                wait(pending, return_when=FIRST_EXCEPTION)
-                if any(one.done() and one.exception() for one in pending):
-                    self._stop.set()
-            except BaseException:
-                self._stop.set()
-                raise
-            finally:
-                threads.shutdown(cancel_futures=self._stop.is_set())
-        failures = [one.exception() for one in pending if not one.cancelled()]
-        for failure in sorted(filter(None, failures), key=lambda one: isinstance(one, Stopped)):
-            raise failure
+        self._transfer.each(wanted.values(), lambda layer: self._layer(repository, reference, layer))
 
     def _layer(self, repository: Repository, reference: Reference, layer: _Layer) -> None:
         blob = layer.blob
@@ -198,11 +183,6 @@ class Pusher:
 
     def _say_layer(self, diff_id: str, phase: str, done: int, blob: Blob) -> None:
         self._say(diff_id[7:19], phase, done, blob.size)
-
-    def _say(self, layer: str, phase: str, done: int = 0, total: int = 0) -> None:
-        if self._progress is not None:
-            with self._lock:
-                self._progress(Progress(layer, phase, done, total))
 
 
 def _manifest(kept: bytes | None, id: str, configuration: bytes, layers: list[_Layer]) -> tuple[str, bytes]:

@@ -1,0 +1,61 @@
+"""What a pull and a push have in common: several layers at once, and whoever is told of each step."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+
+from pycontain.registry.retries import Stopped
+from pycontain.types import Progress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import TypeVar
+
+    from pycontain.registry import Client
+
+    T = TypeVar("T")
+
+__all__ = ["Transfer"]
+
+
+class Transfer:
+    """Moves layers by one client.
+
+    Args:
+        client: closed by the caller.
+        progress: is told of each step, by several threads but never by two at once.
+
+    Attributes:
+        stop: set when one layer has failed: nobody wants the others any more.
+    """
+
+    def __init__(self, client: Client, progress: Callable[[Progress], None] | None) -> None:
+        self._client = client
+        self._progress = progress
+        self._lock = threading.Lock()
+        self.stop = client.transport.stop
+
+    def say(self, layer: str, phase: str, done: int = 0, total: int = 0) -> None:
+        """Tell of a step."""
+        if self._progress is not None:
+            with self._lock:
+                self._progress(Progress(layer, phase, done, total))
+
+    def each(self, layers: Iterable[T], move: Callable[[T], None]) -> None:
+        """Move all of them, several at once; raises the failure that stopped the others."""
+        with ThreadPoolExecutor(self._client.settings.parallel) as threads:
+            pending = [threads.submit(move, layer) for layer in layers]
+            try:
+                wait(pending, return_when=FIRST_EXCEPTION)
+                if any(one.done() and one.exception() for one in pending):
+                    self.stop.set()
+            except BaseException:
+                self.stop.set()
+                raise
+            finally:
+                threads.shutdown(cancel_futures=self.stop.is_set())
+        failures = [one.exception() for one in pending if not one.cancelled()]
+        for failure in sorted(filter(None, failures), key=lambda one: isinstance(one, Stopped)):
+            raise failure
