@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
-import shutil
 import signal
 import sys
-import tempfile
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import rivals
+import setting
 from harness import say
 from rivals import Dockerd, Place, Unavailable
 from subject import SPAWN, WARM, Subject
-from unpack import INSIDE
 from workload import IMAGE, make_image, make_root_file_system
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Sequence
 
     import pycontain
     from harness import Report
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-BUILD = f"{os.path.dirname(HERE)}/.build/benches"
 PROGRAM = f"{os.path.dirname(sys.executable)}/pycontain"
 RIVALS = "crun runc bwrap podman dockerd docker"
 
@@ -101,23 +98,23 @@ class Bench:
         return self._daemon
 
 
+@dataclass(frozen=True)
+class Rival:
+    """How it is started, how often it takes part, and how long it is left to clean up."""
+
+    name: str
+    start: Callable[[], Subject]
+    every: int = 1
+    rest: float = 0.0
+
+
 def parser(description: str, quick: str) -> argparse.ArgumentParser:
-    """Of the arguments that all of them take; `quick`: what `--quick` means."""
-    made = argparse.ArgumentParser(description=description)
-    made.add_argument("--quick", action="store_true", help=quick)
-    made.add_argument("--results", help="where the files go; of --quick, .build/benches/results")
+    """Of the arguments that benches of containers take; `quick`: what `--quick` means."""
+    made = setting.parser(description, quick)
     made.add_argument(
         "--without", nargs="+", default=[], metavar="NAME", help="leave out docker, podman, ..."
     )
     return made
-
-
-def isolate() -> None:
-    """Go on in a private mount namespace, in which a bench may mount what it needs."""
-    if INSIDE not in os.environ:
-        os.environ[INSIDE] = "1"
-        isolated = ["unshare", "--mount", "--propagation", "private"]
-        os.execvp("unshare", [*isolated, sys.executable, *map(os.path.abspath, sys.argv[:1]), *sys.argv[1:]])
 
 
 def held(
@@ -135,28 +132,27 @@ def held(
         fill: puts more into the root file system that becomes the image.
     """
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # cleans up
-    scratch = tempfile.mkdtemp(prefix="pycontain-bench-", dir=os.environ.get("TMPDIR", "/var/tmp"))
-    os.chmod(scratch, 0o755)  # the floor's container has to pass through it
     try:
-        place = Place(scratch, f"{scratch}/root", f"{scratch}/root.tar", BUILD)
-        if (reason := make_root_file_system(place.root_file_system)) is not None:
-            say(f"cannot measure: {reason}")
-            return 1
-        fill(place.root_file_system)
-        make_image(place.root_file_system, place.archive)
-        with contextlib.ExitStack() as resources:
-            bench = Bench(place, report, given.without, resources)
-            import_image(bench.root, place.archive)
-            measure(bench)
+        with setting.scratch_directory() as scratch:
+            os.chmod(scratch, 0o755)  # the floor's container has to pass through it
+            place = Place(scratch, f"{scratch}/root", f"{scratch}/root.tar", setting.BUILD)
+            if (reason := make_root_file_system(place.root_file_system)) is not None:
+                say(f"cannot measure: {reason}")
+                return 1
+            fill(place.root_file_system)
+            make_image(place.root_file_system, place.archive)
+            with contextlib.ExitStack() as resources:
+                bench = Bench(place, report, given.without, resources)
+                import_image(bench.root, place.archive)
+                measure(bench)
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
         rivals.remove_leftovers()
     if os.path.exists(scratch):
         say(f"warning: could not remove all of `{scratch}`")
     for program in RIVALS.split():
         if (found := rivals.version(program)) is not None:
             report.versions[program] = found
-    report.write(given.results or (f"{BUILD}/results" if given.quick else f"{HERE}/results"))
+    setting.write(report, given)
     return 0
 
 

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING
 import crowd
 import pycontain
 import rivals
-from contest import PROGRAM, Bench, held, import_image, isolate, parser
+from contest import PROGRAM, Bench, held, import_image, parser
 from harness import Contestant, Report, say
 from rivals import Unavailable
+from setting import isolate
 from subject import Burst
 from unpack import FreshFileSystem
 from workload import IMAGE, SLEEP

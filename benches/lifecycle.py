@@ -11,19 +11,19 @@ import contextlib
 import functools
 import os
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import logs
 import running
-from contest import PROGRAM, Bench, held, import_image, isolate, parser
+from contest import PROGRAM, Bench, Rival, held, import_image, parser
 from harness import Contestant, Report, say
+from setting import isolate
 from subject import WARM, Subject
 from unpack import FreshFileSystem
 from workload import IMAGE, MEMORY, PIDS, SLEEP
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     import pycontain
 
@@ -39,15 +39,6 @@ NOTES = [
     "Programs are timed from their spawn, by a small process that does nothing else, until they are reaped.",
     *logs.NOTES,
 ]
-
-
-@dataclass(frozen=True)
-class Rival:
-    """How it is started, and in how many rounds it takes part."""
-
-    name: str
-    start: Callable[[], Subject]
-    every: int = 1
 
 
 def main() -> int:

@@ -9,7 +9,6 @@ rivals run in mount and network namespaces of the bench's own. Needs root.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import json
 import os
@@ -17,18 +16,18 @@ import resource
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from typing import TYPE_CHECKING
 
+import setting
 from harness import Contestant, Report, SampleError, say
 from local_registry import Layer, Registry, application, blobs, layer
-from unpack import BUILD, HERE, Archives, FreshFileSystem
+from unpack import Archives, FreshFileSystem
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable
 
-INSIDE = "PYCONTAIN_BENCH_INSIDE"  # set in the private namespaces
 RIVALS = ("docker", "podman", "skopeo", "curl")
 
 NOTES = [
@@ -350,10 +349,9 @@ def _megabytes(layers: list[Layer]) -> str:
 
 def main() -> int:
     """Measure, if there is what it takes."""
-    parser = argparse.ArgumentParser(description="Measure pulls, ours beside the rivals'.")
-    parser.add_argument("--quick", action="store_true", help="few rounds: three minutes")
-    parser.add_argument("--results", help="where the files go; of --quick, .build/benches/results")
-    parser.add_argument("--archives", default=BUILD, help="where debian.tar and the application are or go")
+    parser = setting.parser("Measure pulls, ours beside the rivals'.", "few rounds: three minutes")
+    where = "where debian.tar and the application are or go"
+    parser.add_argument("--archives", default=setting.BUILD, help=where)
     parser.add_argument("--without", nargs="+", default=[], choices=RIVALS, help="leave out")
     given = parser.parse_args()
     if os.geteuid() != 0:
@@ -362,29 +360,21 @@ def main() -> int:
     if shutil.which("docker-registry") is None:
         say("cannot measure: docker-registry is not installed")
         return 0
-    if INSIDE not in os.environ:
-        os.environ[INSIDE] = "1"
-        isolated = ["unshare", "--mount", "--net", "--propagation", "private"]
-        script = 'ip link set lo up && exec "$@"'
-        inside = [sys.executable, os.path.abspath(__file__), *sys.argv[1:]]
-        os.execvp("unshare", [*isolated, "sh", "-c", script, "sh", *inside])
+    setting.isolate(network=True)
     report = Report("pull", "Pulls from a registry on this machine", list(NOTES))
     for name in ("docker", "podman", "skopeo", "curl"):
         if shutil.which(name):
             said = subprocess.run([name, "--version"], check=False, capture_output=True, text=True).stdout
             report.versions[name] = said.replace("version", "").split()[1].rstrip(",")
-    scratch = tempfile.mkdtemp(prefix="pycontain-bench-", dir=os.environ.get("TMPDIR", "/var/tmp"))
-    os.environ["DOCKER_CONFIG"] = os.environ["XDG_CONFIG_HOME"] = f"{scratch}/config"
-    os.mkdir(f"{scratch}/config")
-    with open(f"{scratch}/config/config.json", "w") as file:
-        file.write("{}\n")
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         os.environ.pop(name, None)
-    try:
+    with setting.scratch_directory() as scratch:
+        os.environ["DOCKER_CONFIG"] = os.environ["XDG_CONFIG_HOME"] = f"{scratch}/config"
+        os.mkdir(f"{scratch}/config")
+        with open(f"{scratch}/config/config.json", "w") as file:
+            file.write("{}\n")
         measure(report, given, scratch)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    report.write(given.results or (f"{BUILD}/results" if given.quick else f"{HERE}/results"))
+    setting.write(report, given)
     return 0
 
 

@@ -12,18 +12,15 @@ import contextlib
 import functools
 import os
 import sys
-from dataclasses import dataclass
 
 import rivals
-from contest import PROGRAM, Bench, held, parser
+from contest import PROGRAM, Bench, Rival, held, parser
 from harness import Contestant, Report
 from rivals import Place, Unavailable
 from subject import Burst, Subject
 from workload import MEMORY, PIDS
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 STARTS, THREADS = 64, 8
 
@@ -37,16 +34,6 @@ NOTES = [
     "Programs are timed from their spawn, by a small process that does nothing else, until they are reaped.",
     "Back to back: batches of 10 without a pause; one sample is a batch's time for each start.",
 ]
-
-
-@dataclass(frozen=True)
-class Rival:
-    """How it is started, how often it takes part, and how long it is left to clean up."""
-
-    name: str
-    start: Callable[[], Subject]
-    every: int = 1
-    rest: float = 0.0
 
 
 def contenders(bench: Bench) -> dict[Rival, Subject]:

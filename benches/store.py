@@ -8,7 +8,6 @@ and network namespaces of its own. Needs root.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
 import http.client
@@ -19,18 +18,17 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from typing import TYPE_CHECKING
 
+import setting
 from harness import Contestant, Report, SampleError, say
 from rivals import version
-from unpack import BUILD, Archives
+from unpack import Archives
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 PROGRAM = f"{os.path.dirname(sys.executable)}/pycontain"
 TAGS = 1000
 
@@ -248,26 +246,22 @@ def many_images(path: str) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Measure the store's commands, ours beside the rivals'.")
-    parser.add_argument("--quick", action="store_true", help="few rounds: a minute instead of four")
-    parser.add_argument("--results", help="where the files go; of --quick, .build/benches/results")
-    parser.add_argument("--archives", default=BUILD, help="where debian.tar, .tar.gz and .tar.zst are or go")
+    parser = setting.parser(
+        "Measure the store's commands, ours beside the rivals'.", "few rounds: a minute instead of four"
+    )
+    Archives.add_argument(parser)
     given = parser.parse_args()
     if os.geteuid() != 0:
         say("cannot measure: docker, podman and their storage need root")
         return 0
-    archives = Archives(os.path.abspath(given.archives))
-    try:
-        archives.make()
-    except (OSError, subprocess.CalledProcessError) as error:
-        say(f"cannot measure: no archive of Debian: {error}")
+    archives = Archives.of(given)
+    if archives is None:
         return 0
     report = Report("store", "The store's commands", list(NOTES))
     for program in "docker dockerd podman skopeo".split():
         if (found := version(program)) is not None:
             report.versions[program] = found
-    scratch = tempfile.mkdtemp(prefix="pycontain-bench-", dir=os.environ.get("TMPDIR", "/var/tmp"))
-    try:
+    with setting.scratch_directory() as scratch:
         bench = Bench(report, scratch, archives)
         bench.fill()
         clients = bench.podman()
@@ -275,9 +269,7 @@ def main() -> int:
             clients = docker | clients
             bench.measure_images(clients, rounds=10 if given.quick else 60)
             bench.measure_save(clients, rounds=3 if given.quick else 15)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    report.write(given.results or (f"{BUILD}/results" if given.quick else f"{HERE}/results"))
+    setting.write(report, given)
     return 0
 
 

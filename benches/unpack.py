@@ -11,28 +11,25 @@ DIRECTORY has debian.tar, debian.tar.gz and debian.tar.zst; what it lacks is mad
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import setting
 from harness import Contestant, Report, SampleError, say
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Iterator
 
     from pycontain._core import Launcher
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-BUILD = f"{os.path.dirname(HERE)}/.build/benches"
-INSIDE = "PYCONTAIN_BENCH_INSIDE"  # set in the private mount namespace
 SIZE = 1 << 30
 
 NOTES = [
@@ -48,6 +45,23 @@ class Archives:
     """The same layer three times; what is missing is made."""
 
     directory: str
+
+    @staticmethod
+    def add_argument(parser: argparse.ArgumentParser) -> None:
+        """`--archives`."""
+        where = "where debian.tar, .tar.gz and .tar.zst are or go"
+        parser.add_argument("--archives", default=setting.BUILD, help=where)
+
+    @classmethod
+    def of(cls, given: argparse.Namespace) -> Archives | None:
+        """Those that the arguments name, all of them made; or None, and a line that says why."""
+        archives = cls(os.path.abspath(given.archives))
+        try:
+            archives.make()
+        except (OSError, subprocess.CalledProcessError) as error:
+            say(f"cannot measure: no archive of Debian: {error}")
+            return None
+        return archives
 
     @property
     def tar(self) -> str:
@@ -238,39 +252,27 @@ def umoci(
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description="Measure the extraction of a layer, ours beside the rivals'."
+    parser = setting.parser(
+        "Measure the extraction of a layer, ours beside the rivals'.", "few rounds: a minute instead of six"
     )
-    parser.add_argument("--quick", action="store_true", help="few rounds: a minute instead of six")
-    parser.add_argument("--results", help="where the files go; of --quick, .build/benches/results")
-    parser.add_argument("--archives", default=BUILD, help="where debian.tar, .tar.gz and .tar.zst are or go")
+    Archives.add_argument(parser)
     given = parser.parse_args()
     if os.geteuid() != 0:
         say("cannot measure: mounting a fresh ext4 needs root")
         return 0
-    if INSIDE not in os.environ:
-        os.environ[INSIDE] = "1"
-        isolated = ["unshare", "--mount", "--propagation", "private"]
-        os.execvp("unshare", [*isolated, sys.executable, os.path.abspath(__file__), *sys.argv[1:]])
-
-    archives = Archives(os.path.abspath(given.archives))
-    try:
-        archives.make()
-    except (OSError, subprocess.CalledProcessError) as error:
-        say(f"cannot measure: no archive of Debian: {error}")
+    setting.isolate()
+    archives = Archives.of(given)
+    if archives is None:
         return 0
     from pycontain._core import Launcher
 
     report = Report("unpack", "Extraction of a Debian layer", list(NOTES))
-    scratch = tempfile.mkdtemp(prefix="pycontain-bench-", dir=os.environ.get("TMPDIR", "/var/tmp"))
-    run_directory = f"{scratch}/run"
-    os.mkdir(run_directory, 0o700)
-    try:
+    with setting.scratch_directory() as scratch:
+        run_directory = f"{scratch}/run"
+        os.mkdir(run_directory, 0o700)
         with contextlib.closing(Launcher(run_directory)) as launcher:
             measure(report, archives, launcher, scratch, rounds=3 if given.quick else 20)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    report.write(given.results or (f"{BUILD}/results" if given.quick else f"{HERE}/results"))
+    setting.write(report, given)
     return 0
 
 
