@@ -221,6 +221,18 @@ def own(fresh: Engine, busybox_layer: bytes, tmp_path: Path) -> Iterator[Engine]
         container.remove(force=True)
 
 
+@pytest.fixture
+def default_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """An engine of the test's own, and that of the command line when it is called in this process."""
+    pytest.importorskip("pycontain._core", reason="the Rust core is not built")
+    from pycontain import Engine
+
+    monkeypatch.setenv("PYCONTAIN_ROOT", str(tmp_path / "root"))
+    with Engine(tmp_path / "root") as engine:
+        monkeypatch.setattr("pycontain.engine._default", engine)
+        yield engine
+
+
 @pytest.fixture(scope="module")
 def shop(busybox_layer: bytes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """An engine of the module's own, with an image of busybox."""

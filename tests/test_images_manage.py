@@ -18,7 +18,6 @@ from pycontain.images import use
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from pycontain.images import Image
 
@@ -26,13 +25,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    """An engine of the test's own, and that of the command line."""
-    pytest.importorskip("pycontain._core", reason="the Rust core is not built")
-    monkeypatch.setenv("PYCONTAIN_ROOT", str(tmp_path / "root"))
-    with Engine(tmp_path / "root") as engine:
-        monkeypatch.setattr("pycontain.engine._default", engine)
-        yield engine
+def own(default_engine: Engine) -> Engine:
+    """That of the command line, too."""
+    return default_engine
 
 
 @pytest.fixture

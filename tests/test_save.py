@@ -23,20 +23,15 @@ from image_archives import digest, docker_files, layer, oci_image, oci_manifest,
 from pycontain import Engine, ImageNotFound, InvalidOption, StoreError, Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from pycontain.images import Image
 
 
 @pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    """An engine of the test's own, and that of the command line."""
-    pytest.importorskip("pycontain._core", reason="the Rust core is not built")
-    monkeypatch.setenv("PYCONTAIN_ROOT", str(tmp_path / "root"))
-    with Engine(tmp_path / "root") as engine:
-        monkeypatch.setattr("pycontain.engine._default", engine)
-        yield engine
+def own(default_engine: Engine) -> Engine:
+    """That of the command line, too."""
+    return default_engine
 
 
 def add(engine: Engine, files: dict[str, bytes]) -> Image:
