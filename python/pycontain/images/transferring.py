@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 from pycontain.registry.retries import Stopped
 from pycontain.types import Progress
@@ -45,17 +44,32 @@ class Transfer:
 
     def each(self, layers: Iterable[T], move: Callable[[T], None]) -> None:
         """Move all of them, several at once; raises the failure that stopped the others."""
-        with ThreadPoolExecutor(self._client.settings.parallel) as threads:
-            pending = [threads.submit(move, layer) for layer in layers]
-            try:
-                wait(pending, return_when=FIRST_EXCEPTION)
-                if any(one.done() and one.exception() for one in pending):
+        # not by concurrent.futures: to import that takes as long as to ask a registry for a manifest
+        waiting, lock = iter(layers), threading.Lock()
+        failures: list[BaseException] = []
+
+        def work() -> None:
+            while not self.stop.is_set():
+                with lock:
+                    layer = next(waiting, None)
+                if layer is None:
+                    return
+                try:
+                    move(layer)
+                except BaseException as error:  # noqa: BLE001, RUF100 - raised again by the caller's thread
+                    failures.append(error)
                     self.stop.set()
-            except BaseException:
-                self.stop.set()
-                raise
-            finally:
-                threads.shutdown(cancel_futures=self.stop.is_set())
-        failures = [one.exception() for one in pending if not one.cancelled()]
-        for failure in sorted(filter(None, failures), key=lambda one: isinstance(one, Stopped)):
+
+        threads = [threading.Thread(target=work, daemon=True) for _ in range(self._client.settings.parallel)]
+        for thread in threads:
+            thread.start()
+        try:
+            for thread in threads:
+                thread.join()
+        except BaseException:
+            self.stop.set()
+            for thread in threads:
+                thread.join()
+            raise
+        for failure in sorted(failures, key=lambda one: isinstance(one, Stopped)):
             raise failure
