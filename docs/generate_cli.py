@@ -199,7 +199,8 @@ hint: `pycontain export` writes all of its files
     "events": """\
 By whatever process: what happens is written down below the root. Without `--since` and `--until` it begins
 now; it ends at `--until`, or is interrupted. Actions are `create`, `start`, `die`, `oom`, `kill`, `stop`,
-`pause`, `unpause`, `attach`, `detach`, `rename`, `update`, `destroy` and `prune`; of further processes
+`pause`, `unpause`, `attach`, `detach`, `rename`, `update`, `destroy` and `prune`; of files `archive-path`
+and `extract-to-dir` (by `cp`, out and in), `export` and `commit`; of further processes
 `exec_create: COMMAND`, `exec_start: COMMAND` and `exec_die`; and `health_status: healthy` or `unhealthy`.
 
 Of filters of different kinds all must hold, and all labels; of several values of one kind, one.

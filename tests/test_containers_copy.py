@@ -7,6 +7,7 @@ import io
 import os
 import subprocess
 import tarfile
+import time
 from typing import TYPE_CHECKING
 
 import containers
@@ -88,6 +89,18 @@ def test_tars_go_in_and_out(box: Container, fresh_cli: containers.Cli) -> None:
         content = tar.extractfile("made/by")
         assert content is not None
         assert content.read() == b"tar!"
+
+
+def test_events_tell_of_files_and_not_of_how_they_are_copied(
+    own: Engine, box: Container, tree: Path, tmp_path: Path
+) -> None:
+    box.copy_in(tree / "file", "/named")
+    box.copy_out("/named", tmp_path)
+    box.export(tmp_path / "files.tar")
+    box.commit("copied:1", message="why")
+    told = [event for event in own.events(until=time.time()) if event.action not in {"create", "start"}]
+    assert [event.action for event in told] == ["extract-to-dir", "archive-path", "export", "commit"]
+    assert told[-1].attributes["comment"] == "why"
 
 
 @pytest.mark.parametrize(

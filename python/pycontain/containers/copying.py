@@ -19,7 +19,7 @@ import stat
 from pycontain.containers import keeping
 from pycontain.errors import Conflict, InvalidOption, PathNotFound, PycontainError
 from pycontain.images.feeding import fed
-from pycontain.runtime import confinement, kept
+from pycontain.runtime import confinement, events, kept
 from pycontain.types import Value
 
 TYPE_CHECKING = False
@@ -115,6 +115,7 @@ class Copier:
             raise InvalidOption(f"cannot unpack at `{path}`: it is not a directory")
         with open(os.devnull, "wb") as null:
             self._run(["unpack", directory.path], source, null.fileno())
+        events.of_container(self._paths, "extract-to-dir", self._container.record)
 
     def get(self, path: str, target: str, *, archive: bool = False, follow: bool = False) -> None:
         """The way back; see `Container.copy_out`."""
@@ -123,11 +124,13 @@ class Copier:
         launcher = self._launcher()
         with fed(lambda pipe: self._run(["pack", found.path, place.name], None, pipe)) as reading:
             launcher.unpack(reading, place.directory, whiteouts=False, owners=archive)
+        events.of_container(self._paths, "archive-path", self._container.record)
 
     def get_tar(self, path: str, target: int, *, follow: bool = False) -> None:
         """What is at `path` goes as a tar to an fd."""
         found = self._source(path, follow=follow)
         self._run(["pack", found.path, _name(path)], None, target)
+        events.of_container(self._paths, "archive-path", self._container.record)
 
     def read(self, path: str) -> bytes:
         """The content of a file."""

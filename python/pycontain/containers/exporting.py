@@ -9,6 +9,7 @@ from pycontain.containers.target import writing
 from pycontain.containers.written import layers
 from pycontain.errors import InvalidOption, Unsupported
 from pycontain.images import committing
+from pycontain.runtime import events
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,12 +26,16 @@ __all__ = ["commit", "export"]
 
 
 def export(
-    container: Kept, launcher: Callable[[], Launcher], target: str | os.PathLike[str] | IO[bytes]
+    paths: Paths,
+    container: Kept,
+    launcher: Callable[[], Launcher],
+    target: str | os.PathLike[str] | IO[bytes],
 ) -> None:
     """See `Container.export`."""
     latest = committing.source_date_epoch()
     with writing(target) as descriptor:
         launcher().export(container.config, descriptor, latest=latest)
+    events.of_container(paths, "export", container.record)
 
 
 def commit(
@@ -61,7 +66,7 @@ def commit(
     hint = "commit it as it runs: `pause=False`, `--pause=false` on the command line"
     still = keeping.standing_still(paths, container, launcher, hint=hint)
     with still if pause else contextlib.nullcontext():
-        return images.add(
+        image = images.add(
             lambda store: committing.commit(
                 store,
                 base,
@@ -73,3 +78,5 @@ def commit(
                 changes=changes,
             )
         )
+    events.of_container(paths, "commit", container.record, comment=message, imageID=image.id)
+    return image

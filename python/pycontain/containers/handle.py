@@ -569,7 +569,7 @@ class Container:
         """
         from pycontain.containers.exporting import export
 
-        export(self._kept, self._launcher, target)
+        export(self._paths, self._kept, self._launcher, target)
 
     def save(
         self,

@@ -59,7 +59,7 @@ pub(super) struct Entered {
     pid: i32,
     pidfd: OwnedFd,
     failed: bool,
-    /// What whoever follows is told of it; nothing of probes.
+    /// What whoever follows is told of it; nothing of probes, nor of what copies files.
     told: Option<Told>,
 }
 
@@ -70,17 +70,20 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// Of the process of this plan.
+    /// Of the process of this plan, unless it is this executable.
     pub(super) fn new(plan: &OwnedFd) -> Option<Self> {
         let plan: ExecPlan = channel::read_memfd(plan).ok()?;
         let command = plan.acts.iter().find_map(|act| match act {
-            Act::Execute { arguments, .. } => Some(arguments.join(" ")),
+            Act::Execute { arguments, .. } => Some(arguments),
             _ => None,
         })?;
+        if command.first().is_some_and(|program| program == "/proc/self/exe") {
+            return None;
+        }
         let mut halves = [[0; 16]; 2];
         File::open("/dev/urandom").and_then(|mut file| file.read_exact(halves.as_flattened_mut())).ok()?;
         let [first, second] = halves.map(u128::from_ne_bytes);
-        Some(Self { id: format!("{first:032x}{second:032x}"), command })
+        Some(Self { id: format!("{first:032x}{second:032x}"), command: command.join(" ") })
     }
 
     fn tell(&self, directory: &OwnedFd, action: &str, more: &[(&str, String)]) {
