@@ -142,11 +142,16 @@ def test_diff_and_commit_know_what_was_written_before(own: Engine) -> None:
 def test_running_one_goes_on(own: Engine) -> None:
     first = own.start("busybox", ["sh", "-c", "n=0; while :; do n=$((n+1)); echo $n > /n; sync; done"])
     shell(first, "until [ -s /n ]; do :; done")
+
+    def number(container: Container) -> int:
+        # it may have been about to write: then the file was empty, or became so while it was read
+        return int(container.read_bytes("/n").strip(b"\0") or b"0")
+
     for _ in range(5):
         second = first.fork(start=False)
         assert second.status == "created"
-        number = int(second.read_bytes("/n") or b"0")  # it may have been about to write
-        while int(first.read_bytes("/n") or b"0") <= number:
+        before = number(second)
+        while number(first) <= before:
             pass
     assert first.status == "running"
     first.pause()
