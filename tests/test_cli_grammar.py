@@ -182,6 +182,8 @@ def test_version_is_the_workspaces(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"pycontain {workspace['package']['version']}\n"
     assert main(["version"]) == 0
     assert os.uname().release in capsys.readouterr().out
+    assert main(["version", "--format", "{{.Client.Version}}"]) == 0
+    assert capsys.readouterr().out == f"{workspace['package']['version']}\n"
 
 
 def test_root_is_where_things_are_kept(

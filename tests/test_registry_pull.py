@@ -256,6 +256,9 @@ def test_run_fetches_an_image_that_is_not_here(
     assert f"Downloaded newer image for {name}" in first.stderr.decode()
     second = fresh_cli.run(name, "echo", "hi")
     assert (second.stdout, second.stderr) == (b"hi\n", b"")
+    assert fresh_cli("rmi", name).returncode == 0
+    quiet = fresh_cli.run("--quiet", name, "echo", "hi")
+    assert (quiet.stdout, quiet.stderr) == (b"hi\n", b"")
     registry.put_image("pull/run", "1", [gzipped(busybox_layer), gzipped(layer("new"))])
     always = fresh_cli.run("--pull", "always", name, "cat", "/new")
     assert always.stdout == b"hello\n"

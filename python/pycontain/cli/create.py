@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 OPTIONS_ANYWHERE = False  # what follows the image belongs to the command
 
 
-def command(image: str, args: list[str] | None = None, **flags: Any) -> int:
+def command(image: str, args: list[str] | None = None, *, quiet: bool = False, **flags: Any) -> int:
     """Make a container from an image, and start nothing."""
     from pycontain.engine import default  # type: ignore[import-not-found,unused-ignore]
 
@@ -22,7 +22,7 @@ def command(image: str, args: list[str] | None = None, **flags: Any) -> int:
         print(default().create(image, words, **options).id)
         return 0
 
-    return run.pulling(create, image, given)
+    return run.pulling(create, image, given, quiet=quiet)
 
 
 def signature() -> inspect.Signature:

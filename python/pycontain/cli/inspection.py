@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pycontain.cli.template import Fields
     from pycontain.errors import PycontainError
 
-__all__ = ["show"]
+__all__ = ["renderer", "show"]
 
 _INDENT = 4
 # members that docker's clients know, and give as empty where an image says nothing of them
@@ -35,7 +35,7 @@ def show(names: Iterable[str], find: Callable[[str], Mapping[str, Any]], templat
     Raises:
         TemplateError: `template` is none, or asks for what there is not.
     """
-    render = _renderer(template)
+    render = renderer(template)
     found: list[Mapping[str, Any]] = []
     missing: list[PycontainError] = []
     for name in names:
@@ -56,7 +56,8 @@ def show(names: Iterable[str], find: Callable[[str], Mapping[str, Any]], templat
     return int(bool(missing))
 
 
-def _renderer(template: str) -> Callable[[Mapping[str, Any]], str] | None:
+def renderer(template: str) -> Callable[[Mapping[str, Any]], str] | None:
+    """What makes text of a document by `--format`; None: it is to be shown as usual."""
     if not template:
         return None
     from pycontain.cli.template import Template, TemplateError, as_json

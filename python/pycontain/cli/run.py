@@ -22,6 +22,7 @@ def command(
     explain: bool = False,
     detach: bool = False,
     detach_keys: str | None = None,
+    quiet: bool = False,
     **flags: Any,
 ) -> int:
     """Create a container from an image and run a command in it.
@@ -47,12 +48,12 @@ def command(
         return status
 
     try:
-        return pulling(start, image, given)
+        return pulling(start, image, given, quiet=quiet)
     except PycontainError as error:
         return failed(error, 125)
 
 
-def pulling(start: Callable[..., int], image: str, given: dict[str, Any]) -> int:
+def pulling(start: Callable[..., int], image: str, given: dict[str, Any], *, quiet: bool) -> int:
     """Start what `given` describes; an image that has to be fetched first is, with progress on stderr."""
     from pycontain.errors import ImageNotFound
 
@@ -65,13 +66,15 @@ def pulling(start: Callable[..., int], image: str, given: dict[str, Any]) -> int
         except ImageNotFound:
             if image.startswith("sha256:"):
                 raise
-        from pycontain.images.reference import parse
+        if not quiet:
+            from pycontain.images.reference import parse
 
-        print(f"Unable to find image '{parse(image).with_default_tag().familiar}' locally", file=sys.stderr)
+            name = parse(image).with_default_tag().familiar
+            print(f"Unable to find image '{name}' locally", file=sys.stderr)
     from pycontain.cli.progress import shown
     from pycontain.engine import default  # type: ignore[import-not-found,unused-ignore]
 
-    with shown(sys.stderr) as progress:
+    with shown(sys.stderr, quiet=quiet) as progress:
         default().images.pull(image, platform=given.get("platform"), progress=progress)
     return start(**{**given, "pull": "never"})
 
@@ -97,6 +100,9 @@ def parameters() -> list[inspect.Parameter]:
             "args", list[str] | None, typer.Argument(metavar="[COMMAND] [ARG...]", show_default=False), None
         ),
         *options.parameters(),
+        options.parameter(
+            "quiet", bool, typer.Option("--quiet", "-q", help="Do not show how the image is fetched"), False
+        ),
     ]
 
 
