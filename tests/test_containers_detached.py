@@ -376,6 +376,15 @@ def test_what_is_to_run_is_started_after_a_boot(own: Engine, fresh_cli: containe
         container.remove(force=True)
 
 
+def test_signals_are_not_passed_on_if_so_wished(own: Engine, fresh_cli: containers.Cli) -> None:
+    words = "run --sig-proxy=false --name alone busybox sleep 100".split()
+    shown = subprocess.Popen([fresh_cli.program, *words], env=fresh_cli.environment)
+    wait_until(lambda: [one.status for one in own.containers.list()] == ["running"])
+    shown.terminate()
+    assert shown.wait() == -signal.SIGTERM
+    assert own.containers.get("alone").status == "running"
+
+
 def test_monitors_of_several_commands_share_one_executable(own: Engine, fresh_cli: containers.Cli) -> None:
     """It has megabytes; and what has a launcher's token only is not executed."""
     with open(f"{own._paths.run}/launchers/{os.getpid():x}-0-0", "w", encoding="utf-8") as token:

@@ -189,11 +189,12 @@ class Engine:
         args: Sequence[str] = (),
         *,
         detach_keys: str = "ctrl-p,ctrl-q",
+        pass_signals: bool = True,
         **options: Unpack[ContainerOptions],
     ) -> int:
         """Run a command in a new container with this process's streams and terminal, as `pycontain run` does.
 
-        Signals that this process gets are passed on. Only for the main thread.
+        Only for the main thread.
 
         One that is removed in the end and has no name ends with this process, however that ends. If it has no
         terminal either, it is its caller's alone: no list shows it. Any other one is as if it had been
@@ -203,6 +204,7 @@ class Engine:
             image: its name; `host` stands for this machine's own programs.
             args: the command; empty: the image's.
             detach_keys: leave it when these are typed in its terminal; it goes on.
+            pass_signals: send it the signals that this process gets.
             options: see `ContainerOptions`.
 
         Returns:
@@ -216,11 +218,14 @@ class Engine:
             from pycontain.containers import starting
 
             container = self._make(image, args, options)
-            return starting.in_foreground(container, options, detach_keys=detach_keys)
+            return starting.in_foreground(
+                container, options, detach_keys=detach_keys, pass_signals=pass_signals
+            )
         launcher = self._get_launcher()  # as in `run`
         with self._prepare(image, args, options, keep=False) as made:
             start = functools.partial(made.start, launcher)
-            return foreground.show(start, terminal=False, stdin=stdin, init=bool(options.get("init")))
+            init = bool(options.get("init"))
+            return foreground.show(start, terminal=False, stdin=stdin, init=init, pass_signals=pass_signals)
 
     def warm_up(self, **options: Unpack[ContainerOptions]) -> None:
         """Make ready, beside all else, what the first container with such options can have before it starts.

@@ -193,6 +193,8 @@ GRAMMARS: dict[str, Grammar] = {
             "-d": ("detach", "flag"),
             "--detach-keys": ("detach_keys", "text"),
             "--explain": ("explain", "flag"),
+            "--sig-proxy": ("sig_proxy", "flag"),
+            "--no-sig-proxy": ("sig_proxy", "no"),
         },
         False,
     ),

@@ -23,6 +23,7 @@ def command(
     detach: bool = False,
     detach_keys: str | None = None,
     quiet: bool = False,
+    sig_proxy: bool = True,
     **flags: Any,
 ) -> int:
     """Create a container from an image and run a command in it.
@@ -44,7 +45,7 @@ def command(
             return 0
         if detach_keys is not None:
             options["detach_keys"] = detach_keys
-        status: int = default().run_foreground(image, words, **options)
+        status: int = default().run_foreground(image, words, pass_signals=sig_proxy, **options)
         return status
 
     try:
@@ -114,6 +115,7 @@ def signature() -> inspect.Signature:
 
     detach = typer.Option("--detach", "-d", help="Start it in the background, and print its id")
     explain = typer.Option("--explain", help="Print what would be done, and do nothing")
+    signals = typer.Option("--sig-proxy/--no-sig-proxy", help="Pass signals on to it", show_default=False)
     keys = typer.Option(
         "--detach-keys", metavar="KEYS", help="What is typed in a terminal to leave it: ctrl-p,ctrl-q"
     )
@@ -123,5 +125,6 @@ def signature() -> inspect.Signature:
             options.parameter("detach", bool, detach, False),
             options.parameter("detach_keys", str | None, keys, None),
             options.parameter("explain", bool, explain, False),
+            options.parameter("sig_proxy", bool, signals, True),
         ]
     )

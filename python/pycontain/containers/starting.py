@@ -22,11 +22,16 @@ def in_background(container: Container, options: ContainerOptions) -> None:
         container.start()
 
 
-def in_foreground(container: Container, options: ContainerOptions, *, detach_keys: str) -> int:
+def in_foreground(
+    container: Container, options: ContainerOptions, *, detach_keys: str, pass_signals: bool
+) -> int:
     """See `Engine.run_foreground`."""
     with _removed_if_not_started(container, options):
         tied = bool(options.get("remove")) and not options.get("name")
-        return container.show(start=True, detach_keys=detach_keys, end_by_signals=True, tied=tied) or 0
+        status = container.show(
+            start=True, detach_keys=detach_keys, pass_signals=pass_signals, end_by_signals=True, tied=tied
+        )
+    return status or 0
 
 
 @contextlib.contextmanager

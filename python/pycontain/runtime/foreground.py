@@ -40,7 +40,7 @@ def check_terminal(*, terminal: bool, stdin: bool) -> None:
         )
 
 
-def show(start: Start, *, terminal: bool, stdin: bool, init: bool) -> int:
+def show(start: Start, *, terminal: bool, stdin: bool, init: bool, pass_signals: bool = True) -> int:
     """Start a process in a container and pass its streams, and this process's signals, until it ends.
 
     With `init`, its first process passes every signal on; another that does not handle one would ignore it.
@@ -51,12 +51,19 @@ def show(start: Start, *, terminal: bool, stdin: bool, init: bool) -> int:
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     # until the signals are passed on, they wait: what the container writes first may make somebody send one
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - NOT_PASSED_ON)
+
+    def attend(process: Process, relay: Callable[[Process], Exit]) -> int:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(contextlib.closing(process))
+            ended_by = stack.enter_context(_signals_to(process, init=init)) if pass_signals else []
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            status = relay(process).returncode
+        return 128 + ended_by[-1] if ended_by and status == 128 + signal.SIGKILL else status
+
     try:
         if terminal:
-            process = start((null, null, null))
-            return _attend(
-                process, lambda process: process.relay_terminal(0 if stdin else None, 1), mask, init=init
-            )
+            typed = 0 if stdin else None
+            return attend(start((null, null, null)), lambda process: process.relay_terminal(typed, 1))
         theirs, passages, pipes = _streams(null, stdin=stdin)
         try:
             process = start(theirs)
@@ -66,17 +73,10 @@ def show(start: Start, *, terminal: bool, stdin: bool, init: bool) -> int:
         finally:
             for fd in pipes:
                 os.close(fd)
-        return _attend(process, lambda process: process.relay(passages), mask, init=init)
+        return attend(process, lambda process: process.relay(passages))
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(null)
-
-
-def _attend(process: Process, relay: Callable[[Process], Exit], mask: set[int], *, init: bool) -> int:
-    with contextlib.closing(process), _signals_to(process, init=init) as ended_by:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        status = relay(process).returncode
-    return 128 + ended_by[-1] if ended_by and status == 128 + signal.SIGKILL else status
 
 
 def _streams(null: int, *, stdin: bool) -> tuple[tuple[int, int, int], list[tuple[int, int]], list[int]]:
