@@ -69,6 +69,14 @@ def test_user_is_looked_up_in_the_container(both: BothWays, user: str, expected:
 def test_named_user_is_in_the_groups_of_the_container(both: BothWays) -> None:
     assert both("--user worker", "id -G", user="worker").split() == ["1000", "50"]
     assert both("--group-add 77", "id -G", group_add=[77]).split() == ["0", "77"]
+    named = both("--group-add staff --group-add 77", "id -G", group_add=["staff", 77])
+    assert named.split() == ["0", "50", "77"]
+
+
+def test_further_group_that_is_not_there_is_refused(cli: Cli, busybox: str) -> None:
+    run = cli.run("--group-add", "strangers", busybox, "true")
+    assert (run.returncode, run.stdout) == (125, b"")
+    assert b"no group `strangers` in the container" in run.stderr
 
 
 @pytest.mark.parametrize("user", ["stranger", "root:strangers"])

@@ -17,7 +17,6 @@ from configurations import EVERYTHING, ID, LAYERS, Image, Machine, annotation, d
 from hypothesis import given
 from hypothesis import strategies as st
 from pycontain import ContainerOptions, InvalidOption, RootFilesystem
-from pycontain.errors import Unsupported
 from pycontain.runtime import spec
 from pycontain.runtime.command import DEFAULT_PATH, NoImage
 
@@ -154,8 +153,9 @@ def test_user_and_directory() -> None:
     assert annotation(document(), "user") is None
     with pytest.raises(InvalidOption, match="workdir"):
         prepare(workdir="b")
-    with pytest.raises(Unsupported, match="wheel"):
-        prepare(group_add=["wheel"])
+    assert annotation(document(group_add=["wheel", 10, "audio"]), "groups") == "wheel,audio"
+    with pytest.raises(InvalidOption, match="group_add"):
+        prepare(group_add=["a,b"])
 
 
 def test_how_it_is_stopped() -> None:

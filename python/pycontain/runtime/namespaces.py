@@ -156,16 +156,18 @@ def _identity(value: object, text: str) -> int | None:
     return int(text)
 
 
-def groups(value: Iterable[str | int]) -> list[int]:
-    """`--group-add`, by number."""
+def groups(value: Iterable[str | int]) -> tuple[list[int], list[str]]:
+    """`--group-add`: numbers, and names that have to be looked up in the container."""
     if isinstance(value, str):
         raise invalid("group_add", value, "must be a list")
-    result = []
+    numbers, names = [], []
     for group in value:
-        number = _identity(group, str(group))
+        text = str(group)
+        if isinstance(group, bool) or not text or any(c in text for c in "\0\n :,/"):
+            raise invalid("group_add", group, "must be the name or the number of a group")
+        number = _identity(group, text)
         if number is None:
-            raise Unsupported(
-                f"group `{group}`: groups cannot be added by name yet", hint="give the group's number"
-            )
-        result.append(number)
-    return result
+            names.append(text)
+        else:
+            numbers.append(number)
+    return numbers, names

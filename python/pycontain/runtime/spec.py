@@ -159,7 +159,7 @@ def config(
     )
 
     layout = rootfs.layout(options, image, root, spaces, security, directory, scratch, host)
-    user = _user(options, image)
+    user, names = _identity(options, image)
     made = files(
         hostname,
         options.get("domainname", ""),
@@ -167,7 +167,7 @@ def config(
         covered=layout.covered,
         host=host,
     )
-    annotations = _annotations(options, security, user[0], host)
+    annotations = names | _annotations(options, security, host)
     annotations["files"] = encode(made)
     if layout.volumes:
         annotations["volumes"] = encode(layout.volumes)
@@ -234,19 +234,21 @@ def _stop_timeout(options: Mapping[str, Any]) -> float:
     return sizes.seconds("stop_timeout", value)
 
 
-def _user(options: Mapping[str, Any], image: ImageConfig) -> tuple[str, int, int]:
+def _identity(options: Mapping[str, Any], image: ImageConfig) -> tuple[dict[str, object], dict[str, str]]:
+    """`process.user`, and annotations with what has to be looked up in the container."""
     value = options.get("user", "")
     text, uid, gid = namespaces.user(image.user if value == "" else value)
-    return text, uid or 0, gid or 0
+    identity: dict[str, object] = {"uid": uid or 0, "gid": gid or 0}
+    names = {"user": text}
+    if "group_add" in options:
+        identity["additionalGids"], groups = namespaces.groups(options["group_add"])
+        names["groups"] = ",".join(groups)
+    return identity, {key: name for key, name in names.items() if name}
 
 
-def _annotations(
-    options: Mapping[str, Any], security: confinement.Security, user: str, host: Host
-) -> dict[str, str]:
+def _annotations(options: Mapping[str, Any], security: confinement.Security, host: Host) -> dict[str, str]:
     privileged = bool(options.get("privileged"))
     result = {}
-    if user:
-        result["user"] = user
     if options.get("init"):
         result["init"] = "true"
     if not options.get("workdir"):
@@ -278,18 +280,14 @@ def _process(
     arguments: list[str],
     options: Mapping[str, Any],
     image: ImageConfig,
-    user: tuple[str, int, int],
+    user: dict[str, object],
     security: confinement.Security,
     hostname: str,
     host: Host,
 ) -> str:
-    _, uid, gid = user
-    identity: dict[str, object] = {"uid": uid, "gid": gid}
-    if "group_add" in options:
-        identity["additionalGids"] = namespaces.groups(options["group_add"])
     process: dict[str, object] = {
         "terminal": bool(options.get("tty")),
-        "user": identity,
+        "user": user,
         "args": arguments,
         "env": command.variables(options, image, hostname, host),
         "cwd": command.working_directory(options, image),
@@ -300,7 +298,7 @@ def _process(
     if "oom_score_adj" in options:
         process["oomScoreAdj"] = sizes.whole("oom_score_adj", options["oom_score_adj"], -1000, 1000)
     # execve(2) leaves a user other than root no capability beyond the bounding set
-    return f'{encode(process)[:-1]},"capabilities":{_capabilities(options, as_root=uid == 0)}}}'
+    return f'{encode(process)[:-1]},"capabilities":{_capabilities(options, as_root=user["uid"] == 0)}}}'
 
 
 def _capabilities(options: Mapping[str, Any], *, as_root: bool) -> str:

@@ -14,6 +14,7 @@ use crate::{Error, Spec, confinement};
 const FILES: &str = "io.pycontain.files";
 const VOLUMES: &str = "io.pycontain.volumes";
 const USER: &str = "io.pycontain.user";
+const GROUPS: &str = "io.pycontain.groups";
 /// The working directory comes from the image: it is made when it is missing, as docker does.
 const MAKE_DIRECTORY: &str = "io.pycontain.make-workdir";
 const INIT: &str = "io.pycontain.init";
@@ -128,7 +129,11 @@ fn mounts(tree: &mut Tree<'_>, spec: &Spec) -> Result<(), Error> {
 
 pub(crate) fn identity(spec: &Spec, facts: &HostFacts) -> Result<Vec<Act>, Error> {
     let process = &spec.process;
-    if facts.privilege == Privilege::SingleId && !process.user.additional_gids.is_empty() {
+    let named =
+        spec.annotations.get(GROUPS).map_or("", String::as_str).split(',').filter(|name| !name.is_empty());
+    let numbered = process.user.additional_gids.iter().map(u32::to_string);
+    let groups: Vec<_> = numbered.chain(named.map(str::to_owned)).collect();
+    if facts.privilege == Privilege::SingleId && !groups.is_empty() {
         return Err(Error::Unsupported {
             what: "cannot add groups: an ordinary user has one id for a container".to_owned(),
             hint: "lines for the user in /etc/subuid and /etc/subgid, and newuidmap, give it more".to_owned(),
@@ -139,7 +144,7 @@ pub(crate) fn identity(spec: &Spec, facts: &HostFacts) -> Result<Vec<Act>, Error
     let numbers = || format!("{}:{}", process.user.uid, process.user.gid);
     acts.push(Act::Identity {
         user: spec.annotations.get(USER).cloned().unwrap_or_else(numbers),
-        groups: process.user.additional_gids.clone(),
+        groups,
         umask: process.user.umask.unwrap_or(0o022),
     });
     Ok(acts)

@@ -216,7 +216,8 @@ pub enum Act {
     OomScore(i32),
     Identity {
         user: String,
-        groups: Vec<u32>,
+        /// Further ones, each a name or a number.
+        groups: Vec<String>,
         umask: u32,
     },
     Become {

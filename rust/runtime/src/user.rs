@@ -16,7 +16,9 @@ pub(crate) struct User {
 }
 
 /// Finds `user[:group]`, each a name or a number, as docker does: a number need not be listed, a name must be.
-pub(crate) fn find(wanted: &str, additional: &[u32]) -> Result<User, Failure> {
+///
+/// `additional`: groups that the user is to be in besides.
+pub(crate) fn find(wanted: &str, additional: &[String]) -> Result<User, Failure> {
     let read = |path: &str| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     look_up(
         wanted,
@@ -26,10 +28,16 @@ pub(crate) fn find(wanted: &str, additional: &[u32]) -> Result<User, Failure> {
     )
 }
 
-fn look_up(wanted: &str, additional: &[u32], passwd: &str, groups: &str) -> Result<User, Failure> {
+fn look_up(wanted: &str, additional: &[String], passwd: &str, groups: &str) -> Result<User, Failure> {
     let (name, group) = wanted.split_once(':').map_or((wanted, None), |(name, group)| (name, Some(group)));
     let unknown = |kind: &str, name: &str| {
         failure(format!("look up user `{wanted}`: no {kind} `{name}` in the container"), Reason::UnknownUser)
+    };
+    let listed: Vec<Vec<&str>> = groups.lines().map(|line| line.split(':').collect()).collect();
+    let gid_of = |group: &str| {
+        let found = listed.iter().find(|fields| fields.len() >= 3 && fields[0] == group);
+        let gid = found.and_then(|fields| fields[2].parse().ok()).or_else(|| group.parse().ok());
+        gid.ok_or_else(|| unknown("group", group))
     };
     let name = if name.is_empty() { "0" } else { name };
     let number = name.parse::<u32>().ok();
@@ -46,13 +54,8 @@ fn look_up(wanted: &str, additional: &[u32], passwd: &str, groups: &str) -> Resu
         (None, Some(uid)) => User { uid, ..User::default() },
         (None, None) => return Err(unknown("user", name)),
     };
-    let listed: Vec<Vec<&str>> = groups.lines().map(|line| line.split(':').collect()).collect();
     match group {
-        Some(group) => {
-            let found = listed.iter().find(|fields| fields.len() >= 3 && fields[0] == group);
-            let gid = found.and_then(|fields| fields[2].parse().ok()).or_else(|| group.parse().ok());
-            user.gid = gid.ok_or_else(|| unknown("group", group))?;
-        }
+        Some(group) => user.gid = gid_of(group)?,
         // The groups that name the user apply only when no group was asked for.
         None => {
             if let Some(fields) = &entry {
@@ -65,10 +68,11 @@ fn look_up(wanted: &str, additional: &[u32], passwd: &str, groups: &str) -> Resu
         }
     }
     // The primary group is one of them, too: without it, a file's "others" could have more rights than its group.
+    let additional: Vec<u32> = additional.iter().map(|group| gid_of(group)).collect::<Result<_, _>>()?;
     let mut groups = vec![user.gid];
-    for group in user.groups.iter().chain(additional) {
-        if !groups.contains(group) {
-            groups.push(*group);
+    for group in user.groups.into_iter().chain(additional) {
+        if !groups.contains(&group) {
+            groups.push(group);
         }
     }
     user.groups = groups;
