@@ -10,7 +10,7 @@ use pycontain_sys::bpf;
 
 use crate::directory::Directory;
 use crate::error::{Error, Result};
-use crate::layout::Layout;
+use crate::layout::{Layout, Version};
 use crate::parent::{Parent, Places, check};
 use crate::plan::Write;
 use crate::program;
@@ -80,6 +80,12 @@ impl Group {
     /// The fds of its directories: what a fork must keep open to go on using it.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.directories.iter().flatten().map(AsFd::as_fd)
+    }
+
+    /// The fds of its directories on version 1, in the layout's order.
+    pub fn version_1_fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let directories = self.directories.iter().flatten();
+        directories.filter(|directory| directory.version == Version::V1).map(AsFd::as_fd)
     }
 
     /// Moves a process, with all its threads, into the group; pid 0 is the caller itself.

@@ -28,16 +28,26 @@ pub(crate) struct FileTree {
     /// Lies somewhere in the host's file tree, and goes with that.
     stage: Option<OwnedFd>,
     devices: Option<OwnedFd>,
+    /// Mounts of the container's directories in the hierarchies of cgroups v1, if they were made outside.
+    hierarchies: Vec<OwnedFd>,
     pub mounts: Vec<OwnedFd>,
     /// An empty read-only directory, which masks others.
     empty: Option<OwnedFd>,
 }
 
 impl FileTree {
-    /// `devices`: the device tree that was made outside, if any.
-    pub(crate) fn new(devices: Option<OwnedFd>) -> nix::Result<Self> {
+    /// `devices`: the device tree that was made outside, if any; `hierarchies`: the mounts of control groups.
+    pub(crate) fn new(devices: Option<OwnedFd>, hierarchies: Vec<OwnedFd>) -> nix::Result<Self> {
         let root = || tree::open_path(Path::new("/"), OFlag::O_DIRECTORY);
-        Ok(Self { root: root()?, host: Some(root()?), stage: None, devices, mounts: Vec::new(), empty: None })
+        Ok(Self {
+            root: root()?,
+            host: Some(root()?),
+            stage: None,
+            devices,
+            hierarchies,
+            mounts: Vec::new(),
+            empty: None,
+        })
     }
 
     /// Does what can be done before anything of the container is known but its shape; over the directory `place`, which
@@ -126,15 +136,19 @@ impl FileTree {
         self.attach(&devices, target, Kind::Directory)
     }
 
-    fn mount_cgroups(&self, hierarchies: &[Hierarchy], target: &Path, flags: u64) -> nix::Result<()> {
+    fn mount_cgroups(&mut self, hierarchies: &[Hierarchy], target: &Path, flags: u64) -> nix::Result<()> {
         let mode = [("mode".to_owned(), Some("755".to_owned()))];
         let directory =
             mount::new_filesystem("tmpfs", Some("cgroup"), &mode, flags & !attributes::READ_ONLY)?;
         self.attach(&directory, target, Kind::Directory)?;
+        let mut clones = std::mem::take(&mut self.hierarchies).into_iter();
         for Hierarchy { name, options } in hierarchies {
             mkdirat(&directory, name.as_str(), Mode::from_bits_truncate(0o755))?;
             let place = open_inside(directory.as_fd(), Path::new(name), OFlag::O_DIRECTORY)?;
-            let hierarchy = mount::new_filesystem("cgroup", Some("cgroup"), options, flags)?;
+            let hierarchy = match clones.next() {
+                Some(hierarchy) => hierarchy,
+                None => mount::new_filesystem("cgroup", Some("cgroup"), options, flags)?,
+            };
             mount::attach(hierarchy.as_fd(), place.as_fd())?;
         }
         mount::set_attributes(directory.as_fd(), attributes::READ_ONLY, 0, false)

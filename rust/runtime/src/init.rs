@@ -26,8 +26,8 @@ pub(crate) fn run(order: &Order<'_>, channel: OwnedFd, control: &OwnedFd) -> ! {
     // The launcher sees the end of `outside` by its pidfd, not by this copy.
     let _ = nix::unistd::close(std::os::fd::AsRawFd::as_raw_fd(control));
     let mut buffer = [0; 16];
-    let Ok((1.., devices)) = socket::receive(channel.as_fd(), &mut buffer, true) else { process::exit(1) };
-    let prepared = prepare(order, devices.into_iter().next());
+    let Ok((1.., mounts)) = socket::receive(channel.as_fd(), &mut buffer, true) else { process::exit(1) };
+    let prepared = prepare(order, mounts.into_iter());
     let told = prepared.as_ref().map(drop);
     if channel::send(channel.as_fd(), &told, &[]).is_err() {
         process::exit(1);
@@ -51,8 +51,8 @@ pub(crate) fn run(order: &Order<'_>, channel: OwnedFd, control: &OwnedFd) -> ! {
     process::exit(status)
 }
 
-/// What a container's shape alone decides.
-fn prepare(order: &Order<'_>, devices: Option<OwnedFd>) -> Result<FileTree, Failure> {
+/// What a container's shape alone decides; `mounts` were made for it outside.
+fn prepare(order: &Order<'_>, mut mounts: impl Iterator<Item = OwnedFd>) -> Result<FileTree, Failure> {
     let shape = order.shape;
     // While it is still the launcher's user, who alone may look there.
     let place = order.run_directory.join(LAYERS);
@@ -79,7 +79,8 @@ fn prepare(order: &Order<'_>, devices: Option<OwnedFd>) -> Result<FileTree, Fail
         network::loopback_up().during(|| "set lo up".to_owned())?;
     }
     setsid().during(|| "make a session".to_owned())?;
-    let mut files = FileTree::new(devices).during(|| "open /".to_owned())?;
+    let devices = shape.devices.as_ref().and_then(|_| mounts.next());
+    let mut files = FileTree::new(devices, mounts.collect()).during(|| "open /".to_owned())?;
     files.set_stage(&place, &shape.ahead)?;
     Ok(files)
 }

@@ -34,11 +34,11 @@ use nix::sys::statfs::{FsType, fstatfs};
 use nix::unistd::{Pid, chdir, dup2_stderr, getppid, setsid};
 use pycontain_cgroup::{Group, Write};
 use pycontain_plan::spec::IdMapping;
-use pycontain_plan::step::{Ids, Namespace, Overlay, Shape};
+use pycontain_plan::step::{Act, Ids, Namespace, Overlay, Shape};
 use pycontain_plan::{Plan, Process};
 use pycontain_runtime::protocol::{Event, Failure, Reason};
 use pycontain_sys::process::{self, Side};
-use pycontain_sys::socket;
+use pycontain_sys::{mount, socket};
 
 use crate::acts::Maker;
 use crate::channel::{self, Report};
@@ -131,7 +131,8 @@ fn prepare(order: &Order<'_>, control: &OwnedFd) -> Result<(Inside, OwnedFd), Fa
     channel::send(control.as_fd(), &Report::Mounts, &[inside.mount_namespace.as_fd()])
         .during(|| "report to the launcher".to_owned())?;
     let devices = make_devices(order.shape, inside.root)?;
-    let fds: Vec<_> = devices.iter().map(AsFd::as_fd).collect();
+    let hierarchies = clone_hierarchies(order).unwrap_or_default();
+    let fds: Vec<_> = devices.iter().chain(&hierarchies).map(AsFd::as_fd).collect();
     socket::send(ours.as_fd(), b"m", &fds).during(|| "wake the first process inside".to_owned())?;
     let ready = channel::receive::<Result<(), Failure>>(ours.as_fd(), true);
     match ready.during(|| "wait for the first process inside".to_owned())? {
@@ -150,6 +151,23 @@ pub(crate) fn apply_limits(order: &Order<'_>, limits: &[Write]) -> Result<(), Fa
 fn make_devices(shape: &Shape, root: u32) -> Result<Option<OwnedFd>, Failure> {
     let make = |tree| devices::make(tree, root).during(|| tree.to_string());
     shape.devices.as_ref().map(make).transpose()
+}
+
+/// The container's own directory of each hierarchy of v1, as its cgroup namespace would show it: for a mount that init makes
+/// the kernel looks at every cgroup of the machine. None where they cannot be had; then init makes them.
+fn clone_hierarchies(order: &Order<'_>) -> Option<Vec<OwnedFd>> {
+    let (hierarchies, attributes) = order.shape.ahead.iter().find_map(|act| match act {
+        Act::CgroupTree { hierarchies, attributes, .. } => Some((hierarchies, *attributes)),
+        _ => None,
+    })?;
+    let clone = |directory| -> nix::Result<OwnedFd> {
+        let clone = mount::clone_tree(directory, Path::new(""), false)?;
+        mount::set_propagation(clone.as_fd(), libc::MS_PRIVATE, false)?;
+        mount::set_attributes(clone.as_fd(), attributes, 0, false)?;
+        Ok(clone)
+    };
+    let clones: nix::Result<Vec<_>> = order.group?.version_1_fds().map(clone).collect();
+    clones.ok().filter(|clones| clones.len() == hierarchies.len())
 }
 
 /// Waits for the plan, passes it on, and does this process's part of it.
