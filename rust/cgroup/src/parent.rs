@@ -50,10 +50,13 @@ pub struct Parent {
     branches: Vec<Option<Branch>>,
 }
 
+/// Where this is `1` the kernel copies them itself; writing them has it look at every group of the hierarchy.
+const COPIES_CPUSET: &str = "cgroup.clone_children";
+
 #[derive(Debug)]
 struct Branch {
     directory: Directory,
-    /// The values of `CPUSET_FILES`, where that is needed.
+    /// The values of `CPUSET_FILES`, where they have to be written.
     cpuset: Option<[String; 2]>,
 }
 
@@ -145,9 +148,14 @@ impl Branch {
             hand_down(&next, &hierarchy.controllers);
             if let Some(inherited) = &cpuset {
                 cpuset = Some(fill_cpuset(&next, inherited)?);
+                if is_new {
+                    let _ = next.try_write(COPIES_CPUSET, "1");
+                }
             }
             directory = next;
         }
+        let is_copied = || directory.try_read(COPIES_CPUSET).is_ok_and(|value| value.trim() == "1");
+        let cpuset = cpuset.filter(|_| !is_copied());
         Ok(Branch { directory, cpuset })
     }
 
