@@ -15,9 +15,9 @@ from containers import seconds
 from pycontain.paths import find
 
 CGROUP_ROOTS = Path("/sys/fs/cgroup")
-SPARE_PROCESSES = (
-    2 + 3
-)  # what a live launcher keeps ready for its next starts: one of a detached container has a monitor
+# what a live launcher keeps ready for its next starts: one of a detached container has a monitor, a fork of
+# the nursery
+SPARE_PROCESSES = 2 + 3 + 1
 SPARE_CGROUPS = 1
 
 

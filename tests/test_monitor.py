@@ -87,6 +87,28 @@ sys.stdin.read()
         engine.run(busybox, "true")
 
 
+def test_killed_nursery_is_replaced(own: Engine, busybox: str) -> None:
+    first = start(own, busybox, ["sleep", "1000"])
+    below = [process.pid for process in leftovers.descendants(os.getpid(), leftovers.processes())]
+    nurseries = [pid for pid in below if command_name(pid) == "pycontain-nurse"]
+    assert nurseries
+    for pid in nurseries:
+        os.kill(pid, signal.SIGKILL)
+    # the first has the spare that is there already
+    others = [start(own, busybox, ["sleep", "1000"]) for _ in range(2)]
+    assert all(container.is_locked() for container in (first, *others))
+    for container in (first, *others):
+        assert container.monitor.stop().wait() is not None
+    wait_for(lambda: not set(nurseries) & set(leftovers.processes()))
+
+
+def command_name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
 def test_command_that_is_not_there_is_told(own: Engine, busybox: str, engine_root: str) -> None:
     with pytest.raises(CommandNotFound, match="execute `nonsense`"):
         start(own, busybox, ["nonsense"], {"restart": "always"})

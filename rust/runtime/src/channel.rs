@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use pycontain_plan::step::Overlay;
-use pycontain_runtime::protocol::{Event, Failure, LONGEST_MESSAGE};
+use pycontain_runtime::protocol::{Event, Exited, Failure, LONGEST_MESSAGE};
 use pycontain_sys::socket;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -66,6 +66,12 @@ pub(crate) fn send<T: Serialize>(
 /// Tells the engine; one that is gone has no use for it.
 pub(crate) fn tell(handle: &OwnedFd, event: &Event, fds: &[BorrowedFd<'_>]) {
     let _ = send(handle.as_fd(), event, fds);
+}
+
+/// Tells the engine that what it wanted started was not.
+pub(crate) fn refuse(handle: &OwnedFd, failure: Failure) {
+    tell(handle, &Event::Failed(failure), &[]);
+    tell(handle, &Event::Exited(Exited { status: 125, ..Exited::default() }), &[]);
 }
 
 /// A message of any length in a memfd; reading does not move the offset, which all who have it share.

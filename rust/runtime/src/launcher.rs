@@ -11,7 +11,7 @@ use nix::unistd::{Pid, getpid};
 use pycontain_cgroup::{Group, Parent};
 use pycontain_plan::HostFacts;
 use pycontain_plan::step::{Cgroup, Ids, Overlay, Shape};
-use pycontain_runtime::protocol::{Command, Event, Exited, Failure, Reason, Request, Start};
+use pycontain_runtime::protocol::{Command, Event, Failure, Reason, Request, Start};
 use pycontain_sys::process;
 use pycontain_sys::socket;
 
@@ -27,6 +27,9 @@ use crate::{probe, sweeper, unpack};
 
 mod detached;
 mod errands;
+mod nursery;
+
+use nursery::Nursery;
 
 /// What an event of the loop is about: an fd of a container, or of the launcher.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,7 +44,7 @@ enum Source {
     Errand,
     Removals,
     Abandoned,
-    Monitor,
+    Nursery,
     Detaching,
 }
 
@@ -55,7 +58,7 @@ const SOURCES: [Source; 11] = [
     Source::Errand,
     Source::Removals,
     Source::Abandoned,
-    Source::Monitor,
+    Source::Nursery,
     Source::Detaching,
 ];
 
@@ -78,12 +81,12 @@ struct Launcher {
     containers: BTreeMap<Number, Container>,
     /// Forks that remove something for the engine, and the handles to tell.
     errands: BTreeMap<Number, errands::Errand>,
-    /// Of detached containers, which outlive the launcher.
-    monitors: BTreeMap<Number, OwnedFd>,
-    /// The other ends of those that start one, and of which shape it is.
+    /// Forks the monitors of detached containers, which outlive the launcher.
+    nursery: Option<(Number, Nursery)>,
+    /// The other ends of monitors that start a container, and of which shape it is.
     detaching: BTreeMap<Number, (Shape, OwnedFd)>,
-    /// One that waits for a container to be started.
-    monitor: Option<(Number, Shape, OwnedFd)>,
+    /// Of one that waits for a container to be started.
+    monitor: Option<(Shape, OwnedFd)>,
     parents: BTreeMap<String, Parent>,
     scratches: Pool,
     removals: Removals,
@@ -138,7 +141,7 @@ impl Launcher {
             run_directory,
             containers: BTreeMap::new(),
             errands: BTreeMap::new(),
-            monitors: BTreeMap::new(),
+            nursery: None,
             detaching: BTreeMap::new(),
             monitor: None,
             parents: BTreeMap::new(),
@@ -181,7 +184,7 @@ impl Launcher {
                     Source::Errand => self.on_errand_end(number),
                     Source::Removals => self.on_removal(),
                     Source::Abandoned => self.on_abandoned(number),
-                    Source::Monitor => self.on_monitor_end(number),
+                    Source::Nursery => self.on_nursery_end(number),
                     Source::Detaching => self.on_detached(number),
                 }
             }
@@ -248,15 +251,10 @@ impl Launcher {
         let number = match made {
             Ok(number) => number,
             Err(failure) => {
-                channel::tell(&handle, &Event::Failed(failure), &[]);
                 if let Some(directory) = &start.ephemeral {
                     let _ = sweeper::remove_tree(directory);
                 }
-                return channel::tell(
-                    &handle,
-                    &Event::Exited(Exited { status: 125, ..Exited::default() }),
-                    &[],
-                );
+                return channel::refuse(&handle, failure);
             }
         };
         let alone = self.containers.values().all(|other| other.handle.is_none());

@@ -8,7 +8,8 @@
 //!   the host's privileges the mounts that only the host can make, and ends;
 //! * `init` (and `file_tree`, `execute`): the first process inside, cloned by `outside` as a child of the launcher; ends in
 //!   the container's command;
-//! * monitors (`monitor`): forks that outlive the launcher, each the parent of one detached container's init;
+//! * the nursery (`launcher::nursery`): a fork that forks monitors;
+//! * monitors (`monitor`): they outlive the launcher, each the parent of one detached container's init;
 //! * `files`: this executable once more, as a process in a container: looks at its files, and packs and unpacks them there;
 //! * errands (`sweeper`, `unpack`, `pack`, `view`): forks that remove what is large or was left behind, and that unpack,
 //!   pack and compare layers.

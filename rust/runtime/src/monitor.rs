@@ -1,4 +1,4 @@
-//! Runs in: a monitor, a fork of the launcher for one detached container, in a session of its own.
+//! Runs in: a monitor, a fork of the launcher's nursery for one detached container, in a session of its own.
 //!
 //! It begins as a spare: it makes what the container's shape decides, and ends with the launcher. From the moment it has
 //! its plan it depends on nobody: it holds the lock on the container's directory, the range of ids, and a token of its
@@ -77,9 +77,9 @@ impl<'a> Interests<'a> {
     }
 }
 
-/// As a fork of the launcher, which has the other end of `control`.
+/// As a fork of the nursery; the launcher has the other end of `control`.
 pub(crate) fn run(ground: &Ground<'_>, shape: pycontain_plan::step::Shape, control: OwnedFd) -> ! {
-    // The owners of these fds are the launcher's, which this copy of it never drops.
+    // The owners of these fds are the nursery's, which this copy of it never drops.
     let _ = close_others(std::iter::once(control.as_raw_fd()));
     let place = leave_launcher(c"pycontain-watch").and_then(|()| Place::new(ground, shape));
     let made = place.and_then(|mut place| match place.make() {
@@ -111,20 +111,16 @@ fn begin(
 ) {
     let mut fds = fds.into_iter();
     let (Some(starter), Some(plan), Some(directory)) = (fds.next(), fds.next(), fds.next()) else { return };
-    let refuse = |failure| {
-        channel::tell(&starter, &Event::Failed(failure), &[]);
-        channel::tell(&starter, &Event::Exited(Exited { status: 125, ..Exited::default() }), &[]);
-    };
     let (place, container) = match made {
         Ok(made) => made,
-        Err(failure) => return refuse(failure),
+        Err(failure) => return channel::refuse(&starter, failure),
     };
     let listener = match listen(&directory) {
         Ok(listener) => listener,
         Err(failure) => {
             run::discard(container);
             place.end();
-            return refuse(failure);
+            return channel::refuse(&starter, failure);
         }
     };
     let health_plan = detached.health.as_ref().and_then(|_| fds.next());
@@ -224,6 +220,7 @@ impl Monitor<'_> {
         self.streams.rest();
         self.log.iter_mut().for_each(log::Writer::rest);
         memory::trim();
+        memory::trim_stack();
         state::reserve(&self.directory);
         self.awake = false;
     }

@@ -20,7 +20,7 @@
 //! When the engine closes its end, or dies, the launcher kills that container. When the channel closes, the launcher
 //! kills all, cleans up and exits.
 //!
-//! A detached container has a monitor, a fork of the launcher that outlives it:
+//! A detached container has a monitor, which the launcher's nursery forks, and which outlives both:
 //!
 //! ```text
 //!  engine                     launcher                monitor                        outside, init

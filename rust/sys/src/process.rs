@@ -147,6 +147,12 @@ pub fn default_signal(signal: Signal) -> Result<()> {
     unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigDfl) }.map(drop)
 }
 
+/// Ignores `SIGCHLD`: the kernel reaps what this process forks. A fork inherits that.
+pub fn ignore_children() -> Result<()> {
+    // SAFETY: no code of ours is run.
+    unsafe { nix::sys::signal::signal(Signal::SIGCHLD, nix::sys::signal::SigHandler::SigIgn) }.map(drop)
+}
+
 /// Back to the default action for the two signals that glibc keeps to itself, and that its posix_spawn ignores.
 pub fn default_internal_signals() -> Result<()> {
     const SIZE: usize = 8;

@@ -1,16 +1,16 @@
-//! Runs in: the launcher. Its part in detached containers: it forks monitors, one of them ahead, and reaps them.
+//! Runs in: the launcher. Its part in detached containers: it has monitors forked, one of them ahead.
 
 use std::os::fd::{AsFd, OwnedFd};
 
 use pycontain_plan::step::Shape;
-use pycontain_runtime::protocol::{Detached, Ends, Event, Exited, Failure};
-use pycontain_sys::process::{self, Side};
+use pycontain_runtime::protocol::{Detached, Ends, Failure};
 use pycontain_sys::socket;
 
+use super::nursery::Nursery;
 use super::{Launcher, Number, Source};
 use crate::channel;
 use crate::failure::During;
-use crate::monitor::{self, Ground};
+use crate::monitor::Ground;
 
 impl Launcher {
     pub(super) fn detach(
@@ -22,43 +22,55 @@ impl Launcher {
     ) {
         fds.insert(0, handle);
         // One that has ended, or is of another shape, is dropped: it sees that by its control, and ends.
-        let spare = self.monitor.take().filter(|(_, made, _)| made == shape);
+        let spare = self.monitor.take().filter(|(made, _)| made == shape);
         let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-        let sent = spare.and_then(|(number, _, control)| {
-            channel::send(control.as_fd(), order, &borrowed).ok().map(|()| (number, control))
-        });
+        let sent = spare
+            .and_then(|(_, control)| channel::send(control.as_fd(), order, &borrowed).ok().map(|()| control));
         let begun = sent.map_or_else(
             || {
-                let (number, control) = self.fork_monitor(shape)?;
+                let control = self.fork_monitor(shape)?;
                 channel::send(control.as_fd(), order, &borrowed).during(|| "tell the monitor".to_owned())?;
-                Ok((number, control))
+                Ok(control)
             },
             Ok,
         );
         match begun {
-            Ok((number, control)) => {
-                let _ = self.watch(&control, Source::Detaching, number);
-                self.detaching.insert(number, (shape.clone(), control));
+            Ok(control) => {
+                self.last += 1;
+                let _ = self.watch(&control, Source::Detaching, self.last);
+                self.detaching.insert(self.last, (shape.clone(), control));
             }
-            Err(failure) => {
-                channel::tell(&fds[0], &Event::Failed(failure), &[]);
-                let exited = Exited { status: 125, ..Exited::default() };
-                channel::tell(&fds[0], &Event::Exited(exited), &[]);
-            }
+            Err(failure) => channel::refuse(&fds[0], failure),
         }
     }
 
-    fn fork_monitor(&mut self, shape: &Shape) -> Result<(Number, OwnedFd), Failure> {
-        self.last += 1;
+    /// The other end of the new monitor's control.
+    fn fork_monitor(&mut self, shape: &Shape) -> Result<OwnedFd, Failure> {
         let (control, theirs) = socket::pair().during(|| "make a socket pair".to_owned())?;
-        let side = process::clone3(0, None).during(|| "fork".to_owned())?;
-        let Side::Parent { pidfd, .. } = side else {
+        if self.nursery.as_ref().is_none_or(|(_, nursery)| nursery.ask(shape, &theirs).is_err()) {
+            self.end_nursery();
             let ground = Ground { facts: &self.facts, run_directory: &self.run_directory };
-            monitor::run(&ground, shape.clone(), theirs)
-        };
-        self.watch(&pidfd, Source::Monitor, self.last).during(|| "watch a process".to_owned())?;
-        self.monitors.insert(self.last, pidfd);
-        Ok((self.last, control))
+            let nursery = Nursery::fork(&ground)?;
+            self.last += 1;
+            let _ = self.watch(nursery.pidfd(), Source::Nursery, self.last);
+            let (_, nursery) = self.nursery.insert((self.last, nursery));
+            nursery.ask(shape, &theirs).during(|| "ask for a monitor".to_owned())?;
+        }
+        Ok(control)
+    }
+
+    /// It has been killed, unless another is there already: the next monitor is another's.
+    pub(super) fn on_nursery_end(&mut self, number: Number) {
+        if self.nursery.as_ref().is_some_and(|(present, _)| *present == number) {
+            self.end_nursery();
+        }
+    }
+
+    fn end_nursery(&mut self) {
+        if let Some((_, nursery)) = self.nursery.take() {
+            let _ = self.epoll.delete(nursery.pidfd());
+            nursery.end();
+        }
     }
 
     /// A start is over, well or not: now a spare is in nobody's way.
@@ -67,16 +79,7 @@ impl Launcher {
         let _ = self.epoll.delete(&control);
         if self.spares && self.monitor.is_none() && !self.ending {
             // A start that finds none makes its own, and tells what is wrong.
-            self.monitor = self.fork_monitor(&shape).ok().map(|(number, control)| (number, shape, control));
-        }
-    }
-
-    pub(super) fn on_monitor_end(&mut self, number: Number) {
-        let Some(pidfd) = self.monitors.remove(&number) else { return };
-        let _ = self.epoll.delete(&pidfd);
-        let _ = process::reap(pidfd.as_fd());
-        if self.monitor.as_ref().is_some_and(|(spare, ..)| *spare == number) {
-            self.monitor = None;
+            self.monitor = self.fork_monitor(&shape).ok().map(|control| (shape, control));
         }
     }
 }

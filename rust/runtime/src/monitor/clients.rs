@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use pycontain_plan::{Plan, Write};
-use pycontain_runtime::protocol::{Event, Exited, Failure, Instruction, Reason, Timeout};
+use pycontain_runtime::protocol::{Event, Failure, Instruction, Reason, Timeout};
 use pycontain_sys::{memfd, socket};
 
 use super::exec::{Door, Entered, Told};
@@ -125,11 +125,7 @@ impl Monitor<'_> {
                 self.entries += 1;
                 self.entered.insert(self.entries, entered);
             }
-            Err(failure) => {
-                channel::tell(&client.socket, &Event::Failed(failure), &[]);
-                let exited = Exited { status: 125, ..Exited::default() };
-                channel::tell(&client.socket, &Event::Exited(exited), &[]);
-            }
+            Err(failure) => channel::refuse(&client.socket, failure),
         }
     }
 
