@@ -15,9 +15,6 @@ use crate::channel;
 use crate::scratch::{Pool, Scratch};
 use crate::sweeper;
 
-/// The launcher removes no more entries itself: about a millisecond.
-const SMALL: u32 = 100;
-
 /// A container, or a spare that may become one.
 pub(crate) struct Container {
     pub shape: Shape,
@@ -144,7 +141,7 @@ impl Container {
         });
         let directories = [self.ephemeral.take(), used.as_ref().map(|scratch| scratch.path().to_owned())];
         for directory in directories.into_iter().flatten() {
-            match sweeper::remove_small(&directory, &mut { SMALL }) {
+            match sweeper::remove_small(&directory) {
                 Ok(()) | Err(Errno::ENOENT) => {}
                 Err(_) => match sweeper::beside(|| sweeper::remove_tree(&directory)) {
                     Ok(pidfd) => self.sweeper = Some(pidfd),

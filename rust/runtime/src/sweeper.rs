@@ -14,11 +14,14 @@ use nix::unistd::{ForkResult, UnlinkatFlags, unlinkat};
 use pycontain_plan::HostFacts;
 use pycontain_sys::process;
 
-/// Removes a tree of at most `budget` entries: what a short container leaves, mount points mostly. `EFBIG`: there is
-/// more, and some of it is gone already.
-pub(crate) fn remove_small(directory: &Path, budget: &mut u32) -> nix::Result<()> {
+/// The launcher removes no more entries itself: about a millisecond.
+const SMALL: u32 = 100;
+
+/// Removes a small tree: what a short container leaves, mount points mostly. `EFBIG`: there is more, and some of it is
+/// gone already.
+pub(crate) fn remove_small(directory: &Path) -> nix::Result<()> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    empty_small(&nix::fcntl::open(directory, flags, Mode::empty())?, budget)?;
+    empty_small(&nix::fcntl::open(directory, flags, Mode::empty())?, &mut { SMALL })?;
     unlinkat(crate::tree::here(), directory, UnlinkatFlags::RemoveDir)
 }
 
