@@ -120,9 +120,7 @@ class Stats(Value):
 
 def stats(containers: Sequence[Kept]) -> tuple[Stats, ...]:
     """Of all of them at about the same moment; zeros for those that do not run."""
-    groups = [
-        _Group.of(one.state.pid, one.state.cgroup) if one.state.is_alive else None for one in containers
-    ]
+    groups = list(_groups(containers))
     began = time.monotonic()
     before = [(0.0, 0.0) if group is None else (group.cpu(), time.monotonic()) for group in groups]
     total = _total_memory()
@@ -133,6 +131,19 @@ def stats(containers: Sequence[Kept]) -> tuple[Stats, ...]:
     if any(groups):
         time.sleep(max(0.0, began + _INTERVAL - time.monotonic()))
     return tuple(_stats(*each) for each in zip(containers, groups, before, read, strict=True))
+
+
+def _groups(containers: Sequence[Kept]) -> Iterator[_Group | None]:
+    """Of each container: most are beside the one before, which takes a tenth of a look into /proc."""
+    last = None
+    for one in containers:
+        name = one.state.cgroup
+        if not one.state.is_alive or not name:
+            yield None
+            continue
+        group = (last and last.beside(name)) or _Group.of(one.state.pid, name)
+        last = group or last
+        yield group
 
 
 def _stats(
@@ -160,12 +171,21 @@ def _stats(
 class _Group:
     """A container's control group: where each controller's files are."""
 
-    def __init__(self, directories: Mapping[str, str], *, unified: bool) -> None:
+    def __init__(self, name: str, directories: Mapping[str, str], *, unified: bool) -> None:
+        self._name = name
         self._directories = directories
         self._unified = unified
 
+    def beside(self, name: str) -> _Group | None:
+        """The group `name`, if it is where this one is; names begin with a token that nobody else has."""
+        length = len(self._name)
+        directories = {key: path[:-length] + name for key, path in self._directories.items()}
+        if not os.access(next(iter(directories.values()), ""), os.F_OK):
+            return None
+        return _Group(name, directories, unified=self._unified)
+
     @staticmethod
-    def of(pid: int, name: str | None) -> _Group | None:
+    def of(pid: int, name: str) -> _Group | None:
         """None: the process has ended, or has no group of its own, whose path ends with `name`."""
         try:
             with open(f"/proc/{pid}/cgroup") as file:
@@ -176,13 +196,14 @@ class _Group:
             controller: path
             for _, controllers, path in lines
             for controller in controllers.split(",")
-            if name and path.endswith(f"/{name}")
+            if path.endswith(f"/{name}")
         }
         if not paths:
             return None
         if not any(number != "0" for number, *_ in lines):
-            return _Group(dict.fromkeys(_CONTROLLERS, _ROOT + paths[""]), unified=True)
-        return _Group({name: f"{_ROOT}/{name}{path}" for name, path in paths.items()}, unified=False)
+            return _Group(name, dict.fromkeys(_CONTROLLERS, _ROOT + paths[""]), unified=True)
+        directories = {key: f"{_ROOT}/{key}{paths[key]}" for key in _CONTROLLERS_1 if key in paths}
+        return _Group(name, directories, unified=False)
 
     def cpu(self) -> float:
         """Seconds of processor time."""
@@ -243,6 +264,7 @@ class _Group:
 
 
 _CONTROLLERS = ("cpu", "memory", "io", "pids")
+_CONTROLLERS_1 = ("cpu", "cpuacct", "memory", "blkio", "pids")
 
 
 def _read(path: str) -> str:
