@@ -32,7 +32,8 @@ def parse(*words: str) -> tuple[str, list[str], dict[str, Any]]:
         assert command is not None
         params = command.make_context("run", list(words), parent=parent).params
     image, args, explain = params.pop("image"), params.pop("args"), params.pop("explain")
-    assert params.pop("detach") is False
+    of_run = {name: params.pop(name) for name in ("detach", "detach_keys", "quiet", "sig_proxy")}
+    assert of_run == {"detach": False, "detach_keys": None, "quiet": False, "sig_proxy": True}
     assert explain is ("--explain" in words)
     return request(image, args, params)
 
