@@ -48,28 +48,33 @@ class Transfer:
         waiting, lock = iter(layers), threading.Lock()
         failures: list[BaseException] = []
 
-        def work() -> None:
-            while not self.stop.is_set():
-                with lock:
-                    layer = next(waiting, None)
-                if layer is None:
-                    return
-                try:
+        def work(ended: threading.Event) -> None:
+            try:
+                while not self.stop.is_set():
+                    with lock:
+                        layer = next(waiting, None)
+                    if layer is None:
+                        return
                     move(layer)
-                except BaseException as error:  # noqa: BLE001, RUF100 - raised again by the caller's thread
-                    failures.append(error)
-                    self.stop.set()
+            except BaseException as error:  # noqa: BLE001, RUF100 - raised again by the caller's thread
+                failures.append(error)
+                self.stop.set()
+            finally:
+                ended.set()
 
-        threads = [threading.Thread(target=work, daemon=True) for _ in range(self._client.settings.parallel)]
-        for thread in threads:
-            thread.start()
+        # not `join`: one that Ctrl-C interrupts takes the thread for ended (bpo-45274)
+        ends = [threading.Event() for _ in range(self._client.settings.parallel)]
+        threads = [threading.Thread(target=work, args=(ended,), daemon=True) for ended in ends]
         try:
             for thread in threads:
-                thread.join()
+                thread.start()
+            for ended in ends:
+                ended.wait()
         except BaseException:
             self.stop.set()
-            for thread in threads:
-                thread.join()
+            for thread, ended in zip(threads, ends, strict=True):
+                if thread.ident is not None:  # else it ends as soon as it begins, if it ever does
+                    ended.wait()
             raise
         for failure in sorted(failures, key=lambda one: isinstance(one, Stopped)):
             raise failure
