@@ -77,9 +77,13 @@ impl Container {
         }
     }
 
-    /// Its first process too, should that be made at this moment: see [`Self::comes_to_life`].
+    /// Not before its first process is there: killed while it clones that, `outside` could tell nobody of it, and it would
+    /// never be reaped. The word comes soon, and then [`Self::comes_to_life`] kills both.
     pub(crate) fn kill(&self) {
         self.doomed.set(true);
+        if self.init_pid == 0 {
+            return;
+        }
         let processes = [&self.outside, &self.init];
         for pidfd in processes.into_iter().flatten() {
             // ESRCH: it has just ended by itself.

@@ -164,14 +164,15 @@ impl Run {
 /// Ends a container that has no plan.
 pub(super) fn discard(mut container: Container) {
     container.kill();
-    if let Some(outside) = container.outside.take() {
-        let _ = process::reap(outside.as_fd());
-    }
-    while let Ok(Some((report, mut fds))) = channel::receive::<Report>(container.control.as_fd(), false) {
-        if let (Report::Cloned { .. }, Some(init)) = (report, fds.pop()) {
-            let _ = process::send_signal(init.as_fd(), Signal::SIGKILL as i32);
-            let _ = process::reap(init.as_fd());
+    while container.init_pid == 0
+        && let Ok(Some((report, mut fds))) = channel::receive::<Report>(container.control.as_fd(), true)
+    {
+        if let Report::Cloned { pid } = report {
+            container.comes_to_life(pid, fds.pop());
         }
+    }
+    for pidfd in [container.outside.take(), container.init.take()].into_iter().flatten() {
+        let _ = process::reap(pidfd.as_fd());
     }
     container.clean_up(&mut Pool::default());
 }
