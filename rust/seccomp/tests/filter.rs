@@ -94,9 +94,13 @@ fn means(profile: &Profile, arch: Arch, call: &Call) -> u32 {
         }
     }
     let named = profile.syscalls.iter().flat_map(|entry| &entry.names).filter_map(|name| number(abi, name));
-    let largest = named.filter(|number| abi != Abi::Arm || *number < 0xf_0000).max();
+    let named: Vec<u32> = named.collect();
+    let largest = named.iter().copied().filter(|number| abi != Abi::Arm || *number < 0xf_0000).max();
     match (profile.default_action, largest) {
-        (Action::Errno, Some(largest)) if call.number > largest => ERRNO + 38,
+        // One of Arm's own is not beyond what the profile's author knew, if it names it.
+        (Action::Errno, Some(largest)) if call.number > largest && !named.contains(&call.number) => {
+            ERRNO + 38
+        }
         _ => default,
     }
 }
