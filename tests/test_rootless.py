@@ -81,8 +81,9 @@ def test_user_without_subordinate_ids_has_one(cli: Cli, nothing_left: Watch) -> 
     run = cli("run", "--rm", "--pid", "host", "host", "cat", f"/proc/{os.getpid()}/comm", env=alone)
     assert run.stdout == Path("/proc/self/comm").read_bytes()
     run = cli("run", "--rm", "-u", "1", "host", "true", env=alone)
-    assert (run.returncode, run.stderr.count(b"\n")) == (125, 1)
+    assert (run.returncode, run.stderr.count(b"\n")) == (125, 2)
     assert b"no such id" in run.stderr
+    assert b"hint: lines for the user in /etc/subuid" in run.stderr
     run = cli("run", "--rm", "--group-add", "5", "host", "true", env=alone)
     assert run.returncode == 125
     assert b"/etc/subuid" in run.stderr

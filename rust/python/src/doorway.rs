@@ -122,10 +122,14 @@ pub(crate) fn failed(python: Python<'_>, failure: &Failure) -> PyErr {
 
 /// What to do about a step that failed, where its words tell what it was about.
 fn hint(failure: &Failure) -> Option<&'static str> {
-    if matches!(failure.reason, Reason::UnknownUser) {
-        return Some("users are those of the container's /etc/passwd; a number needs no entry there");
-    }
     let begins = |words: &str| failure.step.starts_with(words);
+    if matches!(failure.reason, Reason::UnknownUser) {
+        return Some(if begins("become user") {
+            "lines for the user in /etc/subuid and /etc/subgid, and newuidmap, give it more ids"
+        } else {
+            "users are those of the container's /etc/passwd; a number needs no entry there"
+        });
+    }
     match Errno::from_raw(failure.errno) {
         Errno::EPERM if begins("limit ") => Some("only CAP_SYS_RESOURCE raises a hard limit: `ulimit -H -a`"),
         Errno::ENOENT if begins("enter the working directory") => {
