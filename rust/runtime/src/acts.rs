@@ -30,8 +30,15 @@ pub(crate) struct Maker<'a> {
     made: Vec<OwnedFd>,
     /// Mounts that an overlay was made of: closing one takes 0.1 to 0.3 ms, which can wait until init goes on.
     used: Vec<OwnedFd>,
-    /// The root made before it was asked for, and the identity of its layers.
-    guess: Option<(OwnedFd, Vec<Inode>)>,
+    /// The root made before it was asked for.
+    guess: Option<Made>,
+}
+
+/// An overlay, and the identity of the layers that it is made of, whatever is at their paths by now. As long as it
+/// lives, nothing else gets their inodes.
+struct Made {
+    mount: OwnedFd,
+    layers: Vec<Inode>,
 }
 
 impl<'a> Maker<'a> {
@@ -47,7 +54,9 @@ impl<'a> Maker<'a> {
     pub(crate) fn act(&mut self, act: &Act) -> Result<(), Failure> {
         let made = match act {
             Act::Limits(writes) => return outside::apply_limits(self.order, writes),
-            Act::Overlay(overlay) => self.guessed(overlay).map_or_else(|| self.overlay(overlay), Ok),
+            Act::Overlay(overlay) => {
+                self.guessed(overlay).map_or_else(|| self.overlay(overlay), Ok).map(|made| made.mount)
+            }
             Act::Clone { source, recursive, idmap, attributes, propagation } => {
                 self.clone(source, *recursive, *idmap, *attributes, *propagation)
             }
@@ -98,39 +107,40 @@ impl<'a> Maker<'a> {
     /// Makes the overlay that is likely to be asked for.
     pub(crate) fn guess_root(&mut self) {
         let Some(root) = self.order.root else { return };
-        if let (Ok(made), Ok(layers)) = (self.overlay(root), scratch::inodes(&root.lower)) {
-            self.guess = Some((made, layers));
-        }
+        self.guess = self.overlay(root).ok();
         self.used.clear();
     }
 
     /// That, if it is what is asked for: of the same layers, which may have been removed and made anew meanwhile.
-    fn guessed(&mut self, overlay: &Overlay) -> Option<OwnedFd> {
-        let (made, layers) = self.guess.take()?;
-        (self.order.root == Some(overlay) && scratch::inodes(&overlay.lower) == Ok(layers)).then_some(made)
+    fn guessed(&mut self, overlay: &Overlay) -> Option<Made> {
+        let made = self.guess.take()?;
+        let fits = self.order.root == Some(overlay) && scratch::are_at(&made.layers, &overlay.lower);
+        fits.then_some(made)
     }
 
-    fn overlay(&mut self, overlay: &Overlay) -> nix::Result<OwnedFd> {
+    fn overlay(&mut self, overlay: &Overlay) -> nix::Result<Made> {
         if !overlay.by_fd {
             return self.overlay_of_attached(overlay);
         }
         let kept = self.order.scratch.and_then(|scratch| scratch.root.as_ref());
         match kept.filter(|root| root.is(overlay)) {
-            Some(root) => mount::clone_tree(root.mount.as_fd(), Path::new(""), false),
+            Some(root) => {
+                let mount = mount::clone_tree(root.mount.as_fd(), Path::new(""), false)?;
+                Ok(Made { mount, layers: root.layers.clone() })
+            }
             None if overlay.immutable && self.order.root == Some(overlay) => self.shared_overlay(overlay),
             None => self.overlay_of_detached(overlay),
         }
     }
 
     /// A clone of an overlay, and that itself for the launcher to keep.
-    fn shared_overlay(&mut self, overlay: &Overlay) -> nix::Result<OwnedFd> {
-        let layers = scratch::inodes(&overlay.lower)?;
+    fn shared_overlay(&mut self, overlay: &Overlay) -> nix::Result<Made> {
         let made = self.overlay_of_detached(overlay)?;
-        let clone = mount::clone_tree(made.as_fd(), Path::new(""), false)?;
-        let report = Report::Root { overlay: overlay.clone(), layers };
+        let clone = mount::clone_tree(made.mount.as_fd(), Path::new(""), false)?;
+        let report = Report::Root { overlay: overlay.clone(), layers: made.layers.clone() };
         // A launcher that has gone has no use for it.
-        let _ = channel::send(self.control, &report, &[made.as_fd()]);
-        Ok(clone)
+        let _ = channel::send(self.control, &report, &[made.mount.as_fd()]);
+        Ok(Made { mount: clone, ..made })
     }
 
     /// The directory that holds the writable layer.
@@ -142,10 +152,12 @@ impl<'a> Maker<'a> {
     }
 
     /// The layers' mounts must live until the overlay has its own private copies of them.
-    fn overlay_of_detached(&mut self, overlay: &Overlay) -> nix::Result<OwnedFd> {
+    fn overlay_of_detached(&mut self, overlay: &Overlay) -> nix::Result<Made> {
         let context = mount::fsopen(c"overlay")?;
+        let mut layers = Vec::new();
         for path in &overlay.lower {
             let layer = self.layer(path, overlay.idmap)?;
+            layers.push(scratch::inode(&layer)?);
             mount::set_fd(context.as_fd(), c"lowerdir+", layer.as_fd())?;
             self.used.push(layer);
         }
@@ -161,27 +173,28 @@ impl<'a> Maker<'a> {
             }
             self.used.push(directory);
         }
-        self.finish(context.as_fd(), overlay)
+        Ok(Made { mount: self.finish(context.as_fd(), overlay)?, layers })
     }
 
     /// Before Linux 6.15 overlayfs takes no detached mounts: the layers are attached on a tmpfs in the container's own
     /// mount namespace, which this process enters for the rest of its life, and named by short relative paths.
-    fn overlay_of_attached(&self, overlay: &Overlay) -> nix::Result<OwnedFd> {
+    fn overlay_of_attached(&self, overlay: &Overlay) -> nix::Result<Made> {
         setns(&self.inside.mount_namespace, CloneFlags::CLONE_NEWNS)?;
         let place = self.order.run_directory.join(LAYERS);
         let stage = mount::new_filesystem("tmpfs", None, &[], 0)?;
         mount::attach(stage.as_fd(), tree::open_path(&place, OFlag::O_DIRECTORY)?.as_fd())?;
         nix::unistd::chdir(&place)?;
-        let attach = |name: &str, path: &Path| -> nix::Result<()> {
+        let attach = |name: &str, path: &Path| -> nix::Result<Inode> {
             nix::unistd::mkdir(name, Mode::from_bits_truncate(0o700))?;
             let layer = self.layer(path, overlay.idmap)?;
-            mount::attach(layer.as_fd(), tree::open_path(Path::new(name), OFlag::O_DIRECTORY)?.as_fd())
+            mount::attach(layer.as_fd(), tree::open_path(Path::new(name), OFlag::O_DIRECTORY)?.as_fd())?;
+            scratch::inode(&layer)
         };
         let context = mount::fsopen(c"overlay")?;
-        let mut names = Vec::new();
+        let (mut names, mut layers) = (Vec::new(), Vec::new());
         for (number, path) in overlay.lower.iter().enumerate() {
             let name = number.to_string();
-            attach(&name, path)?;
+            layers.push(attach(&name, path)?);
             names.push(name);
         }
         set_lower(context.as_fd(), &names)?;
@@ -195,10 +208,10 @@ impl<'a> Maker<'a> {
                 mount::set_string(context.as_fd(), key, &c_path(&Path::new("u").join(path))?)?;
             }
         }
-        let made = self.finish(context.as_fd(), overlay)?;
+        let mount = self.finish(context.as_fd(), overlay)?;
         nix::unistd::chdir("/")?;
         mount::detach(&place)?;
-        Ok(made)
+        Ok(Made { mount, layers })
     }
 
     /// Overlayfs writes as whoever creates it. In an idmapped upper layer that is nobody when it is the host's root,

@@ -60,9 +60,14 @@ pub(crate) struct Root {
 
 pub(crate) type Inode = (u64, u64);
 
-pub(crate) fn inodes(paths: &[PathBuf]) -> nix::Result<Vec<Inode>> {
-    let inode = |path: &PathBuf| stat(path).map(|status| (status.st_dev, status.st_ino));
-    paths.iter().map(inode).collect()
+pub(crate) fn inode(layer: &OwnedFd) -> nix::Result<Inode> {
+    fstat(layer).map(|status| (status.st_dev, status.st_ino))
+}
+
+/// Whether these, of which somebody has an overlay, and not others made anew, are the layers at the paths.
+pub(crate) fn are_at(layers: &[Inode], paths: &[PathBuf]) -> bool {
+    let found = paths.iter().map(|path| stat(path).map(|status| (status.st_dev, status.st_ino)));
+    found.eq(layers.iter().map(|layer| Ok(*layer)))
 }
 
 impl Root {
@@ -71,7 +76,7 @@ impl Root {
     }
 
     fn has_its_layers(&self) -> bool {
-        inodes(&self.overlay.lower).as_ref() == Ok(&self.layers)
+        are_at(&self.layers, &self.overlay.lower)
     }
 }
 
