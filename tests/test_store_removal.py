@@ -106,6 +106,26 @@ def test_start_that_waits_for_a_removal_finds_the_image_gone(paths: Paths, launc
     store.close()
 
 
+def test_removal_that_waits_for_another_excludes_who_comes_after_it(
+    store: Store, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = add(store, HELLO)
+    first = use.exclude(paths, image.id)
+    assert first is not None
+    left = [first]
+
+    def pause(_: float) -> None:  # the other one ends while this one waits for it
+        use.forget(paths, image.id)
+        os.close(left.pop())
+
+    monkeypatch.setattr("time.sleep", pause)
+    second = use.exclude(paths, image.id)
+    assert second is not None
+    assert left == []
+    assert list(use.held(paths)) == [image.id]
+    os.close(second)
+
+
 def test_id_removes_the_names_of_one_repository(store: Store, paths: Paths) -> None:
     name = "docker.io/library/hello@sha256:" + "0" * 64
     image = add(store, HELLO, name)

@@ -61,16 +61,17 @@ def confirm(descriptor: int) -> None:
 
 def exclude(paths: Paths, image: str) -> int | None:
     """While the fd is open nobody holds the image; whoever begins to, waits. None: somebody does."""
-    descriptor = _open(paths, image)
     for pause in (0.001, 0.004, None):  # whoever asks whether it is held, has it for a moment
+        descriptor = _open(paths, image)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(descriptor).st_nlink > 0:
+                return descriptor  # else removed between open and flock: what others lock is another file
         except BlockingIOError:
-            if pause is not None:
-                time.sleep(pause)
-        else:
-            return descriptor
-    os.close(descriptor)
+            pass
+        os.close(descriptor)
+        if pause is not None:
+            time.sleep(pause)
     return None
 
 
