@@ -25,6 +25,19 @@ def main(args: Sequence[str] | None = None) -> int:
         from pycontain.cli import ahead
 
         ahead.begin(a_container=words[0] == "run")
+    try:
+        status = _execute(words)
+        if sys.stdout is not None:  # it was closed before Python started
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        _forget_stdout()
+        return 1
+    return status if isinstance(status, int) else 0
+
+
+def _execute(words: list[str]) -> object:
     from pycontain.cli import plain
 
     try:
@@ -35,14 +48,7 @@ def main(args: Sequence[str] | None = None) -> int:
             from pycontain.cli.commands import group
 
             command = functools.partial(group().execute, words)
-        status = command()
-        if sys.stdout is not None:  # it was closed before Python started
-            sys.stdout.flush()
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        _forget_stdout()
-        return 1
+        return command()
     except Exception as error:
         from pycontain.cli.each import failed
         from pycontain.errors import PycontainError
@@ -50,7 +56,6 @@ def main(args: Sequence[str] | None = None) -> int:
         if not isinstance(error, PycontainError):
             raise
         return failed(error)
-    return status if isinstance(status, int) else 0
 
 
 def _forget_stdout() -> None:
