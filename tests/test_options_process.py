@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from containers import BothWays, Cli
+    from leftovers import Watch
     from pycontain import Engine
 
 
@@ -118,6 +120,20 @@ def test_ulimits_are_the_commands(both: BothWays) -> None:
     flags = "--ulimit nofile=100:200 --ulimit core=0"
     script = "ulimit -n; ulimit -Hn; ulimit -c"
     assert both(flags, script, ulimits={"nofile": (100, 200), "core": 0}).split() == ["100", "200", "0"]
+
+
+def test_as_few_open_files_as_the_command_needs(both: BothWays) -> None:
+    flags = "--ulimit nofile=4 --workdir /etc --user daemon"
+    written = both(flags, "pwd; ulimit -n", ulimits={"nofile": 4}, workdir="/etc", user="daemon")
+    assert written.split() == ["/etc", "4"]
+
+
+def test_what_is_not_text_is_named(cli: Cli, engine: Engine, busybox: str, nothing_left: Watch) -> None:
+    run = cli.run("-e", os.fsdecode(b"A=1\xff"), busybox, "true")
+    assert run.returncode == 125
+    assert b"pycontain: `A=1\\udcff` is not UTF-8 text" in run.stderr
+    with pytest.raises(errors.InvalidOption, match=r"`x\\udcff` is not UTF-8 text"):
+        engine.run(busybox, ["echo", "x\udcff"])
 
 
 def test_init_is_process_1_and_reaps_orphans(both: BothWays) -> None:

@@ -34,6 +34,9 @@ def utf8(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        start = max(error.start - 20, 0)
-        excerpt = text[start : error.end].encode("utf-8", "backslashreplace").decode()
-        raise InvalidOption(f"not UTF-8 text: `{excerpt}`") from None
+        start, end = text.rfind('"', 0, error.start) + 1, text.find('"', error.end)
+        word = text[start:end].encode("utf-8", "backslashreplace").decode()
+        raise InvalidOption(
+            f"`{word}` is not UTF-8 text, which all of a container's configuration has to be",
+            hint="other bytes can come in by a file, or by what the command reads",
+        ) from None

@@ -139,8 +139,7 @@ pub(crate) fn identity(spec: &Spec, facts: &HostFacts) -> Result<Vec<Act>, Error
             hint: "lines for the user in /etc/subuid and /etc/subgid, and newuidmap, give it more".to_owned(),
         });
     }
-    let mut acts = confinement::limits(process)?;
-    acts.extend(process.oom_score_adj.map(Act::OomScore));
+    let mut acts: Vec<_> = process.oom_score_adj.map(Act::OomScore).into_iter().collect();
     let numbers = || format!("{}:{}", process.user.uid, process.user.gid);
     acts.push(Act::Identity {
         user: spec.annotations.get(USER).cloned().unwrap_or_else(numbers),
@@ -188,6 +187,8 @@ pub(crate) fn become_user(
     if spec.root.as_ref().is_some_and(|root| root.readonly) {
         acts.push(Act::ReadOnlyMount(PathBuf::from("/")));
     }
+    // Last, for a few open files are enough for most programs, and would not be for what comes before.
+    acts.extend(confinement::limits(process)?);
     acts.push(become_that);
     Ok(acts)
 }
