@@ -166,6 +166,23 @@ def test_signals_are_passed_on(cli: Cli, busybox: str, name: str, nothing_left: 
         assert (process.returncode, out) == (9, f"caught {name}\n".encode())
 
 
+@pytest.mark.parametrize("flags", [[], ["--init"], ["--name", "stubborn"]])
+def test_third_request_to_end_is_not_passed_on(
+    cli: Cli, busybox: str, flags: list[str], nothing_left: Watch
+) -> None:
+    script = "trap 'echo caught' INT TERM; echo ready; while :; do sleep 0.1; done"
+    with cli.start(*flags, busybox, "sh", "-c", script) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        for number in (signal.SIGINT, signal.SIGTERM):
+            process.send_signal(number)
+            assert process.stdout.readline() == b"caught\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(seconds(8)) == 130
+    if "--name" in flags:  # it was left, and goes on
+        assert cli("rm", "--force", "stubborn").returncode == 0
+
+
 @pytest.mark.parametrize("name", ["TERM", "INT", "QUIT", "USR1"])
 def test_process_1_without_a_handler_dies_at_once(
     cli: Cli, busybox: str, name: str, nothing_left: Watch

@@ -28,6 +28,9 @@ NOT_PASSED_ON = {
     *(signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGPROF, signal.SIGVTALRM),
     signal.SIGALRM,
 }
+# who sends this many of them has waited long enough
+_ASKING = {signal.SIGINT, signal.SIGTERM}
+_MOST_ASKED = 3
 # what ends a process that does not handle it; PID 1 of a container alone would not even notice
 _ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2}
 
@@ -138,11 +141,20 @@ def _signals_to(process: Process, *, init: bool) -> Iterator[list[int]]:
 
 @contextlib.contextmanager
 def passed_to(send: Callable[[int], None]) -> Iterator[None]:
-    """Signals that this process gets go elsewhere."""
+    """Signals that this process gets go elsewhere, until the third, as with docker, that asks it to end."""
     before = {}
+    asked = 0
+
+    def handle(number: int, _: object) -> None:
+        nonlocal asked
+        asked += number in _ASKING
+        if asked == _MOST_ASKED:
+            raise KeyboardInterrupt
+        send(number)
+
     for number in signal.valid_signals() - NOT_PASSED_ON:
         with contextlib.suppress(OSError, ValueError):  # the C library keeps some for itself
-            before[number] = signal.signal(number, lambda number, _: send(number))
+            before[number] = signal.signal(number, handle)
     try:
         yield
     finally:
