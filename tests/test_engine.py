@@ -20,6 +20,7 @@ from pycontain import errors
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from containers import Cli
     from leftovers import Watch
     from pycontain import Engine
 
@@ -235,6 +236,16 @@ def test_module_has_a_default_engine_at_the_root_of_the_environment(engine_root:
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "b'hi\\n'\n", "")
+
+
+def test_root_must_be_a_directory(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "root"
+    file.touch()
+    with pytest.raises(errors.StoreError, match="is not a directory"):
+        pycontain.Engine(file)
+    refused = cli("--root", file, "run", "host", "true")
+    assert refused.returncode == 125
+    assert refused.stderr.startswith(f"pycontain: `{file}` is not a directory\nhint: ".encode())
 
 
 def test_end_of_the_caller_without_a_word_kills_what_runs(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,6 +113,18 @@ def test_what_only_root_could_do_is_refused(engine: Engine, busybox: str, nothin
         engine.run(busybox, ["cat", "/host/etc/shadow"], volumes=["/:/host"])
     made = engine.run(busybox, ["mknod", "/tmp/disk", "b", "254", "0"], check=False)
     assert made.returncode != 0
+
+
+def test_device_nodes_of_an_image_are_refused(cli: Cli, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "devices.tar", "w") as archive:
+        node = tarfile.TarInfo("dev/console")
+        node.type, node.devmajor, node.devminor = tarfile.CHRTYPE, 5, 1
+        archive.addfile(node)
+    refused = cli("import", tmp_path / "devices.tar", "devices")
+    assert refused.returncode == 1
+    message, hint = refused.stderr.decode().splitlines()
+    assert message.endswith("layer entry `dev/console` is a device node, which needs root")
+    assert hint.startswith("hint: make the archive without it")
 
 
 def test_writes_do_not_reach_the_image(engine: Engine, busybox: str) -> None:

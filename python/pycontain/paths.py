@@ -96,7 +96,7 @@ def find(root: str | os.PathLike[str] | None = None) -> Paths:
     """The paths of this user; `root` or `$PYCONTAIN_ROOT` replaces the usual one. The run directory is made.
 
     Raises:
-        StoreError: the run directory cannot be made, or belongs to somebody else.
+        StoreError: the root is no directory; the run directory cannot be made, or belongs to somebody else.
     """
     return Paths(_root(root), _run())
 
@@ -104,6 +104,12 @@ def find(root: str | os.PathLike[str] | None = None) -> Paths:
 def _root(given: str | os.PathLike[str] | None) -> str:
     chosen = os.fspath(given) if given is not None else os.environ.get("PYCONTAIN_ROOT", "")
     if chosen:
+        if os.path.exists(chosen) and not os.path.isdir(chosen):
+            raise StoreError(
+                f"`{chosen}` is not a directory",
+                filename=chosen,
+                hint="`--root` or $PYCONTAIN_ROOT names the one for images and containers",
+            )
         return os.path.abspath(chosen)
     if os.geteuid() == 0:
         return "/var/lib/pycontain"

@@ -88,9 +88,10 @@ def host_image(paths: Paths) -> HostImage:
             _make(paths, skeleton)
         except OSError as error:
             raise StoreError(
-                f"cannot make the image `host` in `{skeleton}`: {error}",
+                f"cannot make the image `host` in `{paths.host}`: {(error.strerror or str(error)).lower()}",
                 errno=error.errno,
                 filename=error.filename,
+                hint="`--root` or $PYCONTAIN_ROOT names another place for images and containers",
             ) from error
     shell = "bash" if os.path.exists("/bin/bash") or os.path.exists("/usr/bin/bash") else "sh"
     own = [f"/{name}" for name in ("usr", *_PROGRAMS) if _is_directory(f"/{name}")]

@@ -106,6 +106,10 @@ pub(crate) fn failed(python: Python<'_>, failure: &Failure) -> PyErr {
     let error = match failure.reason {
         Reason::CommandNotFound => python::CommandNotFound::new_err(message),
         Reason::CommandNotExecutable => python::CommandNotExecutable::new_err(message),
+        Reason::Archive if failure.step.ends_with("which needs root") => {
+            let hint = "make the archive without it, if it may be: containers have a /dev of their own";
+            return with_hint(python, python::ImageInvalid::new_err(message), Some(hint));
+        }
         Reason::Archive if failure.errno == 0 => return python::ImageInvalid::new_err(message),
         Reason::Pack if failure.errno == 0 => return python::Unsupported::new_err(message),
         Reason::Archive | Reason::Pack => python::StoreError::new_err(message),
@@ -134,6 +138,9 @@ fn hint(failure: &Failure) -> Option<&'static str> {
         Errno::EPERM if begins("limit ") => Some("only CAP_SYS_RESOURCE raises a hard limit: `ulimit -H -a`"),
         Errno::ENOENT if begins("enter the working directory") => {
             Some("it has to be in the image, or mounted there")
+        }
+        Errno::EACCES if begins("enter the working directory") => {
+            Some("the command's user may not enter it: `--workdir` names another")
         }
         _ => None,
     }

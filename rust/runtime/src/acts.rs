@@ -218,6 +218,7 @@ impl<'a> Maker<'a> {
     /// whose id no container has, and the overlay comes out read-only without a word: so it is the container's root,
     /// as far as files are concerned.
     fn finish(&self, context: BorrowedFd<'_>, overlay: &Overlay) -> nix::Result<OwnedFd> {
+        mount::set_string(context, c"source", c"overlay")?;
         if overlay.upper.is_some() && overlay.volatile {
             mount::set_flag(context, c"volatile")?;
         }
