@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from containers import seconds
 from leftovers import descendants, processes
-from pycontain import Engine
+from pycontain import Engine, StartError
 from root_filesystems import with_file
 
 if TYPE_CHECKING:
@@ -55,6 +55,15 @@ def test_engine_without_spares_makes_none(engine_root: str, busybox: str, before
         time.sleep(0.2)
         assert waiting(before) == 0
         assert engine.run(busybox, ["echo", "again"]).stdout == b"again\n"
+
+
+@pytest.mark.parametrize("detached", [False, True])
+def test_spare_that_cannot_be_made_tells_why(engine: Engine, busybox: str, *, detached: bool) -> None:
+    begin = engine.start if detached else engine.run
+    sysctls = {"net.ipv4.ip_forward": "banana"}
+    for _ in range(40):
+        with pytest.raises(StartError, match="to `banana`: invalid argument"):
+            begin(busybox, "true", sysctls=sysctls, remove=True)
 
 
 @pytest.mark.parametrize(

@@ -285,7 +285,7 @@ pub(crate) fn receive<T: DeserializeOwned>(
 ) -> Result<Option<(T, Vec<OwnedFd>)>, Error> {
     let mut buffer = vec![0; LONGEST_MESSAGE];
     match socket::receive(socket, &mut buffer, true) {
-        Ok((0, _)) | Err(nix::errno::Errno::ECONNRESET) => Ok(None),
+        Ok((0, _)) => Ok(None),
         Ok((length, fds)) => {
             let message = postcard::from_bytes(&buffer[..length]).map_err(|_| Error::LauncherDied)?;
             Ok(Some((message, fds)))

@@ -144,7 +144,7 @@ impl Process {
                 return Ok(());
             }
             match socket::receive(self.handle.as_fd(), &mut buffer, false) {
-                Ok((0, _)) | Err(Errno::ECONNRESET) => return Err((self.lost)()),
+                Ok((0, _)) => return Err((self.lost)()),
                 Ok((length, fds)) => known.learn(&buffer[..length], fds)?,
                 Err(Errno::EAGAIN) => return Ok(()),
                 Err(Errno::EINTR) => {}

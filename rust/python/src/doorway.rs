@@ -135,6 +135,15 @@ fn hint(failure: &Failure) -> Option<&'static str> {
         });
     }
     match Errno::from_raw(failure.errno) {
+        Errno::ENOSYS if begins("fork") => {
+            Some("a container in which containers are started needs `--security-opt seccomp=unconfined`")
+        }
+        Errno::EPERM if begins("mount proc at ") => {
+            Some("a container in which containers are started needs `--security-opt systempaths=unconfined`")
+        }
+        Errno::EINVAL if begins("make an overlay ") => Some(
+            "no layer may lie on an overlay, as a container's own files do: `--root` names another place",
+        ),
         Errno::EPERM if begins("limit ") => Some("only CAP_SYS_RESOURCE raises a hard limit: `ulimit -H -a`"),
         Errno::ENOENT if begins("enter the working directory") => {
             Some("it has to be in the image, or mounted there")

@@ -38,8 +38,7 @@ pub(crate) fn receive<T: DeserializeOwned>(
     BUFFER.with_borrow_mut(|buffer| {
         buffer.resize(LONGEST_MESSAGE, 0);
         match socket::receive(socket, buffer, wait) {
-            // The other process died with unread messages of ours: as good as closed.
-            Ok((0, _)) | Err(Errno::ECONNRESET) => Ok(None),
+            Ok((0, _)) => Ok(None),
             Ok((length, fds)) => {
                 let message = postcard::from_bytes(&buffer[..length]).map_err(|_| Errno::EBADMSG)?;
                 Ok(Some((message, fds)))

@@ -22,9 +22,11 @@ use crate::outside::Order;
 use crate::user::{self, User};
 use crate::{channel, execute, tree};
 
-pub(crate) fn run(order: &Order<'_>, channel: OwnedFd, control: &OwnedFd) -> ! {
-    // The launcher sees the end of `outside` by its pidfd, not by this copy.
-    let _ = nix::unistd::close(std::os::fd::AsRawFd::as_raw_fd(control));
+/// `others` are ends of `outside` alone.
+pub(crate) fn run(order: &Order<'_>, channel: OwnedFd, others: [&OwnedFd; 2]) -> ! {
+    for fd in others {
+        let _ = nix::unistd::close(std::os::fd::AsRawFd::as_raw_fd(fd));
+    }
     let mut buffer = [0; 16];
     let Ok((1.., mounts)) = socket::receive(channel.as_fd(), &mut buffer, true) else { process::exit(1) };
     let prepared = prepare(order, mounts.into_iter());
@@ -32,7 +34,11 @@ pub(crate) fn run(order: &Order<'_>, channel: OwnedFd, control: &OwnedFd) -> ! {
     if channel::send(channel.as_fd(), &told, &[]).is_err() {
         process::exit(1);
     }
-    let Ok(tree) = prepared else { process::exit(1) };
+    let Ok(tree) = prepared else {
+        // Until the launcher has been told: with our end, it would end `outside`.
+        let _ = socket::receive(channel.as_fd(), &mut buffer, true);
+        process::exit(1)
+    };
     let Ok((1.., fds)) = socket::receive(channel.as_fd(), &mut buffer, true) else { process::exit(0) };
     let Ok([plan, handle, stdin, stdout, stderr]) = <[OwnedFd; 5]>::try_from(fds) else { process::exit(1) };
     let mut init = Init {

@@ -452,6 +452,8 @@ impl Launcher {
     }
 
     fn on_init_end(&mut self, number: Number) {
+        // As for `outside`, which may have told why init ends.
+        self.on_report(number);
         let Some(container) = self.containers.get_mut(&number) else { return };
         let Some(pidfd) = container.init.take() else { return };
         container.status = process::reap(pidfd.as_fd()).unwrap_or(125);

@@ -79,17 +79,21 @@ pub(crate) fn fork(order: &Order<'_>) -> Result<(OwnedFd, OwnedFd), Failure> {
 }
 
 fn run(order: &Order<'_>, control: &OwnedFd) -> ! {
-    let status = match prepare(order, control) {
-        Ok((inside, channel)) => start(order, inside, control, &channel),
-        Err(failure) => {
-            let _ = channel::send(control.as_fd(), &Report::Failed(failure), &[]);
-            1
-        }
-    };
-    process::exit(status)
+    let made =
+        isolate(order, control).and_then(|()| socket::pair().during(|| "make a socket pair".to_owned()));
+    let (ours, theirs) = made.unwrap_or_else(|failure| fail(control, failure));
+    // Init ends when our end is closed: not before the launcher has been told why.
+    let inside = prepare(order, control, &ours, theirs).unwrap_or_else(|failure| fail(control, failure));
+    process::exit(start(order, inside, control, &ours))
 }
 
-fn prepare(order: &Order<'_>, control: &OwnedFd) -> Result<(Inside, OwnedFd), Failure> {
+fn fail(control: &OwnedFd, failure: Failure) -> ! {
+    let _ = channel::send(control.as_fd(), &Report::Failed(failure), &[]);
+    process::exit(1)
+}
+
+/// From the launcher: its fds, and its end.
+fn isolate(order: &Order<'_>, control: &OwnedFd) -> Result<(), Failure> {
     let group = order.group.into_iter().flat_map(Group::fds).map(|fd| fd.as_raw_fd());
     let root = order.scratch.and_then(|scratch| scratch.root.as_ref()).map(|root| root.mount.as_raw_fd());
     close_others(group.chain(root).chain([control.as_raw_fd()]))
@@ -98,6 +102,10 @@ fn prepare(order: &Order<'_>, control: &OwnedFd) -> Result<(Inside, OwnedFd), Fa
     if getppid() != order.launcher {
         process::exit(1);
     }
+    Ok(())
+}
+
+fn prepare(order: &Order<'_>, control: &OwnedFd, ours: &OwnedFd, theirs: OwnedFd) -> Result<Inside, Failure> {
     for (kind, path) in &order.shape.joined {
         let joined = tree::open_file(path).and_then(|fd| setns(fd, clone_flag(*kind)));
         joined.during(|| format!("join the namespace {}", path.display()))?;
@@ -107,7 +115,6 @@ fn prepare(order: &Order<'_>, control: &OwnedFd) -> Result<(Inside, OwnedFd), Fa
             .attach(Pid::from_raw(0))
             .map_err(|error| failure(format!("enter the cgroup: {error}"), Reason::Step))?;
     }
-    let (ours, theirs) = socket::pair().during(|| "make a socket pair".to_owned())?;
     let mut flags = u64::from(libc::CLONE_PARENT.cast_unsigned());
     for kind in &order.shape.new {
         // Init makes two itself: a cgroup namespace is rooted in the cgroup of who makes it, and the message queues of
@@ -118,10 +125,7 @@ fn prepare(order: &Order<'_>, control: &OwnedFd) -> Result<(Inside, OwnedFd), Fa
     }
     let unified = order.group.filter(|_| order.born_in_cgroup).and_then(Group::unified_fd);
     let side = process::clone3(flags, unified).during(|| "clone the first process inside".to_owned())?;
-    let Side::Parent { child, pidfd } = side else {
-        drop(ours);
-        init::run(order, theirs, control)
-    };
+    let Side::Parent { child, pidfd } = side else { init::run(order, theirs, [control, ours]) };
     drop(theirs);
     // At once: whatever happens from here on, its parent has to wait for it.
     channel::send(control.as_fd(), &Report::Cloned { pid: child.as_raw() }, &[pidfd.as_fd()])
@@ -140,7 +144,7 @@ fn prepare(order: &Order<'_>, control: &OwnedFd) -> Result<(Inside, OwnedFd), Fa
         None => process::exit(1),
     }
     apply_limits(order, &order.shape.limits)?;
-    Ok((inside, ours))
+    Ok(inside)
 }
 
 pub(crate) fn apply_limits(order: &Order<'_>, limits: &[Write]) -> Result<(), Failure> {

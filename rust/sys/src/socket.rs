@@ -75,7 +75,7 @@ pub fn send(socket: BorrowedFd<'_>, message: &[u8], fds: &[BorrowedFd<'_>]) -> R
     }
 }
 
-/// Receives one message into `buffer`: its length and fds. Length 0: the other end is closed.
+/// Receives one message into `buffer`: its length and fds. Length 0: the other end is closed, and has said no more.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], wait: bool) -> Result<(usize, Vec<OwnedFd>)> {
     let mut control = cmsg_space!([RawFd; MOST_FDS]);
     let mut flags = MsgFlags::MSG_CMSG_CLOEXEC;
@@ -86,6 +86,8 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], wait: bool) -> Result<
     let received = loop {
         match recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut control), flags) {
             Err(Errno::EINTR) if wait => {}
+            // Said once, before its last words are to be had, of one that closed with unread messages of ours.
+            Err(Errno::ECONNRESET) => {}
             other => break other?,
         }
     };
@@ -100,4 +102,23 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], wait: bool) -> Result<
         return Err(Errno::EMSGSIZE);
     }
     Ok((received.bytes, fds))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::{pair, receive, send};
+
+    #[test]
+    fn last_words_of_one_that_left_messages_unread_are_heard() {
+        let (ours, theirs) = pair().unwrap();
+        send(ours.as_fd(), b"do this", &[]).unwrap();
+        send(theirs.as_fd(), b"it is done already", &[]).unwrap();
+        drop(theirs);
+        let mut buffer = [0; 64];
+        let (length, fds) = receive(ours.as_fd(), &mut buffer, false).unwrap();
+        assert_eq!((&buffer[..length], fds.len()), (&b"it is done already"[..], 0));
+        assert_eq!(receive(ours.as_fd(), &mut buffer, false).unwrap().0, 0);
+    }
 }

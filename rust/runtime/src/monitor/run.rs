@@ -139,6 +139,7 @@ impl Run {
 
     /// Init has ended: its status.
     pub(super) fn init_ended(&mut self) -> i32 {
+        self.take_reports();
         if let Some(outside) = self.container.outside.take() {
             // It has nothing left to do, and would keep the cgroup busy.
             let _ = process::send_signal(outside.as_fd(), Signal::SIGKILL as i32);
