@@ -58,12 +58,13 @@ def test_engine_without_spares_makes_none(engine_root: str, busybox: str, before
 
 
 @pytest.mark.parametrize("detached", [False, True])
-def test_spare_that_cannot_be_made_tells_why(engine: Engine, busybox: str, *, detached: bool) -> None:
-    begin = engine.start if detached else engine.run
+def test_spare_that_cannot_be_made_tells_why(engine_root: str, busybox: str, *, detached: bool) -> None:
     sysctls = {"net.ipv4.ip_forward": "banana"}
-    for _ in range(40):
-        with pytest.raises(StartError, match="to `banana`: invalid argument"):
-            begin(busybox, "true", sysctls=sysctls, remove=True)
+    with Engine(engine_root) as engine:
+        begin = engine.start if detached else engine.run
+        for _ in range(40):
+            with pytest.raises(StartError, match="to `banana`: invalid argument"):
+                begin(busybox, "true", sysctls=sysctls, remove=True)
 
 
 @pytest.mark.parametrize(

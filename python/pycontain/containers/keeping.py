@@ -240,7 +240,7 @@ def kill(paths: Paths, container: Kept, number: int) -> None:
         raise _does_not_run("kill", container)
     try:
         keeper.signal(number)
-    except ConnectionError:
+    except (ConnectionError, Conflict):
         raise _does_not_run("kill", container) from None
     events.of_container(paths, "kill", container.record, signal=str(int(number)))
 

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 mod python {
     pyo3::import_exception!(pycontain.errors, CommandNotExecutable);
     pyo3::import_exception!(pycontain.errors, CommandNotFound);
+    pyo3::import_exception!(pycontain.errors, Conflict);
     pyo3::import_exception!(pycontain.errors, ImageInvalid);
     pyo3::import_exception!(pycontain.errors, InvalidOption);
     pyo3::import_exception!(pycontain.errors, PycontainError);
@@ -114,7 +115,7 @@ pub(crate) fn failed(python: Python<'_>, failure: &Failure) -> PyErr {
         Reason::Pack if failure.errno == 0 => return python::Unsupported::new_err(message),
         Reason::Archive | Reason::Pack => python::StoreError::new_err(message),
         Reason::Step | Reason::UnknownUser => python::StartError::new_err(message),
-        Reason::State => python::PycontainError::new_err(message),
+        Reason::State => python::Conflict::new_err(message),
     };
     let number = (failure.errno != 0).then_some(failure.errno);
     let _ = error.value(python).setattr("errno", number);

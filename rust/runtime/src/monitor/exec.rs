@@ -182,7 +182,11 @@ fn enter(run: &Run, monitor: Pid, born_in_cgroup: bool) -> Result<(), Failure> {
     let kinds = shape.new.iter().chain(shape.joined.iter().map(|(kind, _)| kind));
     let flags = kinds.map(|kind| clone_flag(*kind)).collect();
     let init = run.init().ok_or_else(gone)?;
-    setns(init, flags).during(|| "enter the container's namespaces".to_owned())
+    match setns(init, flags) {
+        // It has ended, and the monitor has not heard of it yet.
+        Err(nix::errno::Errno::ESRCH) => Err(failure("the container is not running", Reason::State)),
+        entered => entered.during(|| "enter the container's namespaces".to_owned()),
+    }
 }
 
 /// In the door: for each message a process, until the monitor closes its end.
