@@ -226,6 +226,17 @@ def test_a_reader_that_goes_away_is_not_an_error_message() -> None:
     assert (result.returncode, result.stderr) == (1, "")
 
 
+@pytest.mark.parametrize("words", ["images", "version", "run --help"])
+def test_output_that_cannot_be_written_is_told_in_a_line(words: str) -> None:
+    command = [sys.executable, "-m", "pycontain", *words.split()]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (
+        1,
+        b"pycontain: cannot write the output: no space left on device\n",
+    )
+
+
 def test_public_names_are_loaded_when_they_are_used() -> None:
     program = (
         "import sys; old = set(sys.modules); import pycontain; new = set(sys.modules) - old; "

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import io
 import os
 import subprocess
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,8 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from containers import Cli
     from pycontain.images.store import Store
     from pycontain.paths import Paths
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
 
 
 @pytest.mark.parametrize("source", ["path", "pipe", "bytes"])
@@ -83,3 +92,20 @@ def test_import_of_what_is_no_tar_leaves_nothing(store: Store, paths: Paths) -> 
 def test_import_of_a_missing_file_is_not_found(store: Store, tmp_path: Path) -> None:
     with pytest.raises(ImageNotFound):
         import_file_system(store, tmp_path / "missing")
+
+
+def test_command_imports_from_a_web_server(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "root.tar.gz").write_bytes(gzip.compress(layer()))
+    handler = functools.partial(QuietHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        imported = cli("import", f"{address}/root.tar.gz", "from-the-web")
+        missing = cli("import", f"{address}/missing.tar", "missing")
+        server.shutdown()
+    assert imported.returncode == 0, imported.stderr
+    history = cli("history", "--format", "{{.Comment}}", "from-the-web").stdout.decode()
+    assert history == f"Imported from {address}/root.tar.gz\n"
+    assert cli("rmi", "from-the-web").returncode == 0
+    words = f"pycontain: cannot download `{address}/missing.tar`: file not found\n"
+    assert (missing.returncode, missing.stderr.decode()) == (1, words)

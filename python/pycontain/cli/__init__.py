@@ -5,6 +5,7 @@ A command's module is imported when the command is used, and typer when a line i
 
 from __future__ import annotations
 
+import errno
 import functools
 import gc
 import sys
@@ -12,6 +13,9 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -33,6 +37,12 @@ def main(args: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         _forget_stdout()
+        return 1
+    except OSError as error:
+        if error.filename is not None or error.errno not in _FULL:
+            raise
+        _forget_stdout()
+        print(f"pycontain: cannot write the output: {str(error.strerror).lower()}", file=sys.stderr)
         return 1
     return status if isinstance(status, int) else 0
 

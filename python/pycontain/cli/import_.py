@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Annotated
+    from collections.abc import Iterator
+    from typing import IO, Annotated
 
     import typer
 
     from pycontain.images import Images
 
+_PATIENCE = 60.0  # seconds in which nothing comes
+
 
 def command(
-    file: Annotated[str, typer.Argument(metavar="FILE|-", show_default=False, help="A tar, or `-`: stdin")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE|URL|-", show_default=False, help="A tar, or `-`: stdin")
+    ],
     name: Annotated[
         str | None, typer.Argument(metavar="[REPOSITORY[:TAG]]", show_default=False, help="The image's name")
     ] = None,
@@ -26,15 +32,32 @@ def command(
 ) -> None:
     """Make an image of a tar archive of files."""
     from pycontain.engine import default  # type: ignore[import-not-found,unused-ignore]
-    from pycontain.errors import InvalidOption, Unsupported
+    from pycontain.errors import InvalidOption
 
-    if file.startswith(("http://", "https://")):
-        raise Unsupported(
-            f"cannot import `{file}`: downloading is not supported",
-            hint=f"pipe it: `curl -L {file} | pycontain import -`",
-        )
     if file == "-" and sys.stdin.isatty():
         raise InvalidOption("there is no archive: stdin is a terminal", hint="name a file in place of `-`")
     images: Images = default().images
-    source = sys.stdin.buffer if file == "-" else file
-    print(images.import_(source, name, changes=change or (), message=message).id)
+    message = message or f"Imported from {file}"
+    with _opened(file) as source:
+        print(images.import_(source, name, changes=change or (), message=message).id)
+
+
+@contextlib.contextmanager
+def _opened(file: str) -> Iterator[str | IO[bytes]]:
+    if file == "-":
+        yield sys.stdin.buffer
+    elif file.startswith(("http://", "https://")):
+        import urllib.request
+
+        from pycontain.errors import RegistryUnreachable
+
+        try:
+            answer = urllib.request.urlopen(file, timeout=_PATIENCE)  # noqa: S310 - http or https
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            words = str(getattr(reason, "strerror", None) or reason).lower()
+            raise RegistryUnreachable(f"cannot download `{file}`: {words}") from error
+        with answer:
+            yield answer
+    else:
+        yield file
