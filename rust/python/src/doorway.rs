@@ -136,6 +136,9 @@ fn hint(failure: &Failure) -> Option<&'static str> {
         });
     }
     match Errno::from_raw(failure.errno) {
+        Errno::ENOSPC | Errno::EDQUOT if matches!(failure.reason, Reason::Archive | Reason::Pack) => Some(
+            "`pycontain system df` shows what is kept, `pycontain system prune` removes what is not used",
+        ),
         Errno::ENOSYS if begins("fork") => {
             Some("a container in which containers are started needs `--security-opt seccomp=unconfined`")
         }
