@@ -205,6 +205,12 @@ def test_proxy_of_the_environment_is_used_but_not_to_this_machine(
         assert proxy.requests == []
 
 
+def test_proxy_that_is_not_there_is_named(fresh: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    with pytest.raises(pycontain.RegistryUnreachable, match=r"by the proxy: cannot reach `127\.0\.0\.1:9`: "):
+        fresh.images.pull("registry.invalid/x")
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -304,9 +304,7 @@ class Pool:
             shown["Proxy-Authorization"] = _basic(proxy.user)
         with contextlib.ExitStack() as failed:
             try:
-                first = proxy or url
-                # as bytes: it is ASCII by now, and the codec for what is not takes milliseconds to import
-                sock = socket.create_connection((first.host.encode(), first.port), within)  # type: ignore[arg-type]
+                sock = _socket(url, proxy, within)
                 failed.callback(lambda: sock.close())  # noqa: PLW0108 - TLS is another socket
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if proxy is not None and proxy.scheme == "https":
@@ -396,6 +394,17 @@ def _tunnel(sock: socket.socket, url: Url, shown: Mapping[str, str]) -> None:
         response.close()
     if not 200 <= response.status < 300:
         raise ProxyError(f"{response.status} {response.reason}".strip())
+
+
+def _socket(url: Url, proxy: Url | None, within: float) -> socket.socket:
+    first = proxy or url
+    try:
+        # as bytes: it is ASCII by now, and the codec for what is not takes milliseconds to import
+        return socket.create_connection((first.host.encode(), first.port), within)  # type: ignore[arg-type]
+    except OSError as error:
+        if proxy is None:
+            raise
+        raise ProxyError(f"cannot reach `{proxy.place}`: {words(error)}") from error
 
 
 def _proxy(url: Url) -> Url | None:

@@ -320,7 +320,10 @@ def _told(url: Url | str, settings: Settings) -> Iterator[None]:
         raise Passing(_unreachable(host, str(url), cause or error)) from error
     except ProxyError as error:
         raise Passing(
-            RegistryUnreachable(f"the proxy refuses to reach registry `{host}`: {error}")
+            RegistryUnreachable(
+                f"cannot reach registry `{host}` by the proxy: {error}",
+                hint="HTTPS_PROXY, HTTP_PROXY or ALL_PROXY in the environment names it",
+            )
         ) from error
     except (BadAddress, http.client.InvalidURL) as error:
         raise RegistryError(f"registry `{host}` sent or has an address that is not valid: {error}") from error
