@@ -165,6 +165,15 @@ def test_messages_speak_of_flags() -> None:
     assert "`--volume`" in options.in_flags(str(error.value))
 
 
+def test_names_that_are_those_of_options_stay_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", "memory"]) == main(["rm", "memory"]) == main(["rmi", "rootfs"]) == 1
+    told = capsys.readouterr().err
+    assert "`memory`" in told
+    assert "`rootfs`" in told
+    assert "--memory" not in told
+    assert "--rootfs" not in told
+
+
 def _request(**given: Any) -> dict[str, Any]:
     root = RootFilesystem(["/layer"])
     return {

@@ -155,8 +155,9 @@ def given(values: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def in_flags(message: str) -> str:
+def in_flags(told: object) -> str:
     """An engine's message in the words of the command line: `memory_swap` becomes `--memory-swap`."""
+    message = str(told)
     for flag in FLAGS:
         spelling = next(name for name in flag.names.split() if name.startswith("--"))
         message = message.replace(f"`{flag.option}`", f"`{spelling}`")
