@@ -77,6 +77,15 @@ def test_committed_image_has_what_the_container_had(shop: Shop) -> None:
     assert str(seen).splitlines() == ["other", "new", "more", "new", "1", "4755 1000 50", "deep"]
 
 
+def test_file_with_a_large_hole_is_committed_and_stays_one(shop: Shop) -> None:
+    # from a registry, a layer that expands so much is taken for a bomb
+    image = shop.run("holes", "truncate -s 1100M /hole; echo end >> /hole").commit()
+    seen = shop.engine.run(
+        image.id, ["sh", "-c", "stat -c %s /hole; du -m /hole; tail -c 4 /hole"], text=True
+    )
+    assert str(seen.stdout).split() == [str((1100 << 20) + 4), "1", "/hole", "end"]
+
+
 def test_layer_has_whiteouts_and_nothing_of_overlayfs(shop: Shop) -> None:
     image = shop.run("whiteouts", CHANGES).commit()
     with shop.layer(image) as archive:

@@ -178,6 +178,7 @@ class Launcher:
         whiteouts: bool = True,
         flush: bool = False,
         owners: bool = True,
+        own: bool = False,
         copy: int | None = None,
         lock: int | None = None,
     ) -> Unpacked: ...

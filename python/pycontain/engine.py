@@ -370,10 +370,12 @@ class _Unpacker:
         self._engine = engine
 
     def unpack(
-        self, source: int, directory: str, *, whiteouts: bool, flush: bool, copy: int, lock: int
+        self, source: int, directory: str, *, whiteouts: bool, flush: bool, own: bool, copy: int, lock: int
     ) -> Unpacked:
         launcher = self._engine._get_launcher()
-        return launcher.unpack(source, directory, whiteouts=whiteouts, flush=flush, copy=copy, lock=lock)
+        return launcher.unpack(
+            source, directory, whiteouts=whiteouts, flush=flush, own=own, copy=copy, lock=lock
+        )
 
     def sync(self, file_system: int, directory: str, name: str) -> None:
         self._engine._get_launcher().sync(file_system, directory, name)

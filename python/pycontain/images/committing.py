@@ -97,7 +97,7 @@ def _layer(stage: Stage, pack: Callable[[int], Packed]) -> str:
     """Pack into a pipe, and unpack out of it, at once: the diff id."""
     outcome: list[Packed] = []
     with fed(lambda pipe: outcome.append(pack(pipe))) as reading:
-        unpacked = stage.unpack(reading, "the container's files")
+        unpacked = stage.unpack(reading, "the container's files", own=True)
     (packed,) = outcome
     if (packed.digest, packed.diff_id) != (unpacked.digest, unpacked.diff_id):
         raise ImageInvalid(f"the layer was packed as {packed.digest} and arrived as {unpacked.digest}")

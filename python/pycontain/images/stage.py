@@ -40,7 +40,15 @@ if TYPE_CHECKING:
         """What the store needs of the launcher."""
 
         def unpack(
-            self, source: int, directory: str, *, whiteouts: bool, flush: bool, copy: int, lock: int
+            self,
+            source: int,
+            directory: str,
+            *,
+            whiteouts: bool,
+            flush: bool,
+            own: bool,
+            copy: int,
+            lock: int,
         ) -> Unpacked: ...
         def sync(self, file_system: int, directory: str, name: str) -> None: ...
         def remove_tree(self, directory: str) -> None: ...
@@ -121,6 +129,7 @@ class Stage:
         diff_id: str | None = None,
         digest: str | None = None,
         media_type: str | None = None,
+        own: bool = False,
     ) -> Unpacked:
         """Make the layer that is read from the fd `source`, a tar as it is or compressed; keep its bytes.
 
@@ -130,6 +139,7 @@ class Stage:
             diff_id: what the digest of the tar must be; None: anything.
             digest: what the digest of the bytes as given must be; None: anything.
             media_type: what the image calls it; None: as its compression is called by the OCI.
+            own: it was packed here, and may be nearly all zeros, as the files of a container may be.
 
         Raises:
             ImageInvalid: it is not a valid layer, or not the one that was promised.
@@ -147,6 +157,7 @@ class Stage:
                 directory,
                 whiteouts=True,
                 flush=self._synced,
+                own=own,
                 copy=copy,
                 lock=self._held.descriptor,
             )

@@ -64,6 +64,8 @@ pub struct Unpacking<'a> {
     pub flush: bool,
     /// Files belong to whom the archive says, if the launcher can give them away.
     pub owners: bool,
+    /// It was packed here: nothing is too much for its size.
+    pub own: bool,
     /// A file on the same file system that gets the archive's bytes.
     pub copy: Option<BorrowedFd<'a>>,
     /// Held until nothing is written any more, even when this process is killed.
@@ -192,11 +194,11 @@ impl Launcher {
 
     /// Unpacks an archive with the ids that the launcher can give; not synced.
     pub fn unpack(&self, unpacking: &Unpacking<'_>, interrupted: Interrupted<'_>) -> Result<Unpacked, Error> {
-        let Unpacking { archive, directory, layer, flush, owners, copy, lock } = *unpacking;
+        let Unpacking { archive, directory, layer, flush, owners, own, copy, lock } = *unpacking;
         let directory = self::directory(directory)?;
         let mut fds = vec![archive, directory.as_fd()];
         fds.extend(copy.into_iter().chain(lock));
-        let request = Request::Unpack { layer, copy: copy.is_some(), flush, owners };
+        let request = Request::Unpack { layer, copy: copy.is_some(), flush, owners, own };
         match self.wait(&request, &fds, interrupted)? {
             Event::Unpacked(unpacked) => Ok(unpacked),
             Event::Done(Some(failure)) => Err(Error::Failed(failure)),

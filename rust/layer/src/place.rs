@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 
@@ -15,7 +15,7 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat, futimens, makedev, mkdirat, mknodat};
 use nix::unistd::{linkat, symlinkat};
 
-use crate::archive::{Archive, Entry, Kind, Piece};
+use crate::archive::{Archive, Entry, Kind, Piece, is_zero};
 use crate::describe::{describe, describe_by_name};
 use crate::error::Error;
 use crate::name::{EntryName, NameError, relative, split};
@@ -32,6 +32,8 @@ const OWNER_ALL: u32 = 0o700;
 const RESTRICTED: usize = 4096;
 /// Bytes of files after which the disk begins to write them.
 const FLUSHED: u64 = 32 << 20;
+/// As many zeros are left out: a hole, as it may have been where the layer was made.
+const HOLE: usize = 16 << 10;
 
 #[derive(Default)]
 pub(crate) struct Totals {
@@ -167,7 +169,7 @@ impl<'r> Placer<'r> {
         let file = replacing(parent, name, || openat(parent, name, flags, Mode::from_bits_truncate(mode)))
             .during("create the file")
             .map_err(fault)?;
-        let mut file = File::from(file);
+        let file = File::from(file);
         let created = fstat(&file).during("look at the file").map_err(fault)?;
         let failed = |error: io::Error| fault(Fault::Call("write the file", errno_of(&error)));
         if let Kind::Sparse { .. } = entry.kind {
@@ -182,7 +184,19 @@ impl<'r> Placer<'r> {
             }
             file.set_len(size).map_err(failed)?;
         } else {
-            archive.contents(size, |bytes| file.write_all(bytes).map_err(failed))?;
+            let (mut offset, mut written) = (0, 0);
+            archive.contents(size, |bytes| {
+                let start = offset;
+                offset += bytes.len() as u64;
+                if bytes.len() < HOLE || !is_zero(bytes) {
+                    file.write_all_at(bytes, start).map_err(failed)?;
+                    written = offset;
+                }
+                Ok(())
+            })?;
+            if written < size {
+                file.set_len(size).map_err(failed)?;
+            }
             self.totals.size += size;
         }
         self.totals.skipped_xattrs +=

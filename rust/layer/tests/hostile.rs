@@ -320,6 +320,20 @@ fn a_sparse_file_of_a_terabyte_takes_no_room() {
     assert!(file.blocks() <= 16);
 }
 
+#[test]
+fn zeros_become_holes() {
+    use std::os::unix::fs::MetadataExt;
+    let sandbox = Sandbox::new();
+    let mut contents = vec![0; 9 << 20];
+    contents[5 << 20] = 1;
+    let zeros = vec![0; 3 << 20];
+    sandbox.accepted(Archive::new().file("x", &contents).file("zeros", &zeros));
+    assert_eq!(fs::read(sandbox.path("x")).unwrap(), contents);
+    assert_eq!(fs::read(sandbox.path("zeros")).unwrap(), zeros);
+    assert!(fs::metadata(sandbox.path("x")).unwrap().blocks() * 512 < 5 << 20);
+    assert!(fs::metadata(sandbox.path("zeros")).unwrap().blocks() * 512 < 1 << 20);
+}
+
 fn any_entry() -> impl Strategy<Value = (u8, String, String)> {
     let name = prop::sample::select(vec![
         "a",

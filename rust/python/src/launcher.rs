@@ -131,7 +131,7 @@ impl Launcher {
     }
 
     #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
-    #[pyo3(signature = (source, directory, *, whiteouts=true, flush=false, owners=true, copy=None, lock=None))]
+    #[pyo3(signature = (source, directory, *, whiteouts=true, flush=false, owners=true, own=false, copy=None, lock=None))]
     fn unpack(
         &self,
         python: Python<'_>,
@@ -140,6 +140,7 @@ impl Launcher {
         whiteouts: bool,
         flush: bool,
         owners: bool,
+        own: bool,
         copy: Option<i32>,
         lock: Option<i32>,
     ) -> PyResult<Unpacked> {
@@ -153,6 +154,7 @@ impl Launcher {
             layer: whiteouts,
             flush,
             owners,
+            own,
             copy: copy.as_ref().map(AsFd::as_fd),
             lock: lock.as_ref().map(AsFd::as_fd),
         };

@@ -214,8 +214,11 @@ impl Launcher {
                 let answer = fds.first().is_some_and(|path| probe::idmap(path, self.user_namespace.as_ref()));
                 channel::tell(&handle, &Event::Idmap(answer), &[]);
             }
-            Request::Unpack { layer, copy, flush, owners } => {
-                let options = unpack::options(self.facts.privilege, layer, flush, owners);
+            Request::Unpack { layer, copy, flush, owners, own } => {
+                let mut options = unpack::options(self.facts.privilege, layer, flush, owners);
+                if own {
+                    options.limits.expansion = u64::MAX;
+                }
                 self.unpack(options, copy, handle, fds);
             }
             Request::Sync { name } => self.sync(&name, handle, fds),

@@ -73,9 +73,10 @@ pub enum Request {
     ProbeIdmap,
     /// fds: handle, the archive (a file or pipe), the directory; with `copy` a file on the same file system to keep the
     /// archive's bytes in; and what is held open until the errand ends, such as a lock on what it writes to. `flush`:
-    /// the disk begins to write meanwhile. Without `owners` everything is the launcher's. Answered by [`Event::Unpacked`] or [`Event::Done`]; given up when the engine
-    /// closes its end, or dies, as all that pack.
-    Unpack { layer: bool, copy: bool, flush: bool, owners: bool },
+    /// the disk begins to write meanwhile. Without `owners` everything is the launcher's. `own`: it was packed here, and may be
+    /// nearly all zeros. Answered by [`Event::Unpacked`] or [`Event::Done`]; given up when the engine closes its end, or
+    /// dies, as all that pack.
+    Unpack { layer: bool, copy: bool, flush: bool, owners: bool, own: bool },
     /// fds: handle, something open on the file system to be synced, the directory that then gets an empty file of this
     /// name. Answered by [`Event::Done`] at once; it is done although the engine and the launcher end.
     Sync { name: String },
