@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 import pytest
 from containers import moments, seconds
 from image_archives import digest, docker_files, layer, tar
+from pycontain.errors import ImageNotFound
 from pycontain.images.archive import load
-from stored_images import add, blobs, left_over, write_all
+from pycontain.images.store import Store
+from stored_images import HELLO, add, blobs, left_over, write_all
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pycontain.images.store import Store
+    from pycontain._core import Launcher
     from pycontain.paths import Paths
 
 
@@ -158,3 +160,16 @@ def test_killed_loading_leaves_nothing_that_the_next_does_not_collect(
     assert all(os.path.isdir(path) for path in image.layers)
     assert blobs(paths) == {digest(data): data for data in layers}
     assert os.listdir(paths.staging) == []
+
+
+def test_what_is_read_together_is_of_one_moment(store: Store, paths: Paths, launcher: Launcher) -> None:
+    image = add(store, HELLO)
+    other = Store(paths, launcher)
+    layers = "SELECT diff_id FROM image_layers WHERE image = ?"
+    with store.database.snapshot() as connection:
+        before = connection.execute(layers, (image.id,)).fetchall()
+        other.remove("hello")
+        assert connection.execute(layers, (image.id,)).fetchall() == before != []
+    with pytest.raises(ImageNotFound):
+        store.layers(image.id)
+    other.close()

@@ -92,6 +92,16 @@ class Database:
                 yield self._reader
 
     @contextlib.contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """The same for several SELECTs, which see one state, whatever others write meanwhile."""
+        with self.reading() as connection:
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                connection.execute("COMMIT")
+
+    @contextlib.contextmanager
     def writing(self, *, synced: bool = False) -> Iterator[sqlite3.Connection]:
         """A transaction, alone among all processes; committed after the block, undone by an exception.
 

@@ -193,7 +193,7 @@ class Store:
 
     def list(self) -> list[StoredImage]:
         """All images, the newest first."""
-        with self.database.reading() as connection:
+        with self.database.snapshot() as connection:
             rows = connection.execute(_IMAGES).fetchall()
             images = [self._image(connection, row) for row in rows]
         return sorted(images, key=lambda image: (image.created, image.added), reverse=True)
@@ -207,7 +207,7 @@ class Store:
         """
         from pycontain.images import listing
 
-        with self.database.reading() as connection:
+        with self.database.snapshot() as connection:
             found = listing.summaries(connection)
         return listing.select(found, filters) if filters else found
 
@@ -218,7 +218,7 @@ class Store:
 
     def manifest(self, id: str) -> bytes | None:
         """The manifest that the image `id` came with, to the byte; None where it came without."""
-        with self.database.reading() as connection:
+        with self.database.snapshot() as connection:
             image = self._find(connection, id)[0]
             row = connection.execute("SELECT manifest FROM images WHERE id = ?", (image,)).fetchone()
             return None if row[0] is None else bytes(row[0])
@@ -228,7 +228,7 @@ class Store:
 
         They stay for as long as the image does: whoever reads a blob meanwhile opens it, or claims the layer.
         """
-        with self.database.reading() as connection:
+        with self.database.snapshot() as connection:
             return stored_layers(connection, self.paths, self._find(connection, id)[0])
 
     def repositories(self, diff_id: str) -> tuple[Reference, ...]:

@@ -58,7 +58,7 @@ class StoreUsage(Value):
 def usage(store: Store) -> StoreUsage:
     """What the images of `store` take; read at one moment."""
     users = store.users()
-    with store.database.reading() as connection:
+    with store.database.snapshot() as connection:
         images = listing.summaries(connection)
         sizes: dict[str, tuple[int, int]] = {
             diff_id: (size, compressed_size if media_type else 0)
