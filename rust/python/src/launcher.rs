@@ -130,7 +130,7 @@ impl Launcher {
         enter(python, |_| launcher.plan(config).map(|plan| plan.to_string()))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
+    #[expect(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "keywords in Python")]
     #[pyo3(signature = (source, directory, *, whiteouts=true, flush=false, owners=true, own=false, copy=None, lock=None))]
     fn unpack(
         &self,
