@@ -137,7 +137,7 @@ def test_any_text_survives_in_the_environment(env: dict[str, str]) -> None:
 
 
 def test_what_is_not_utf8_is_refused_by_name() -> None:
-    with pytest.raises(InvalidOption, match=r"UTF-8.*BAD"):
+    with pytest.raises(InvalidOption, match=r"`BAD=.*UTF-8"):
         prepare(env={"BAD": "\udcff"})
 
 
