@@ -199,6 +199,18 @@ def test_what_cannot_be_forked_is_told_and_leaves_nothing(
         first.fork()
 
 
+def test_layer_of_a_fork_that_was_not_finished_is_collected(own: Engine) -> None:
+    first = own.start("busybox", IDLE)
+    shell(first, "echo 1 > /written")
+    first.stop()
+    fork = first.fork()
+    first.remove()
+    assert len(shared(own)) == 1
+    os.unlink(f"{own._paths.containers}/{fork.id}/container.json")  # as a kill before the last step leaves it
+    own.prune()
+    assert os.listdir(own._paths.containers) == shared(own) == []
+
+
 def test_killed_fork_loses_nothing(own: Engine, fresh_cli: containers.Cli) -> None:
     first = own.start("busybox", IDLE, name="first")
     shell(first, "mkdir /srv; for n in $(seq 300); do echo $n > /srv/$n; done")

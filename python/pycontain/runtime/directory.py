@@ -163,3 +163,4 @@ def collect_unfinished(paths: Paths, launcher: Launcher) -> None:
             launcher.remove_tree(path)
         held.release()
     names.collect(paths)
+    shared.collect(paths, launcher)  # of a fork that was made, too
