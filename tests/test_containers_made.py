@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import containers
@@ -117,6 +118,22 @@ def test_failed_creation_leaves_nothing(own: Engine) -> None:
         own.create("busybox", "true", memory="much")
     assert directories(own) == []
     assert staging.names(own._paths.names) == []
+
+
+def test_name_of_one_that_is_finished_at_this_moment_is_not_free(
+    own: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = own.create("busybox", "true", name="made")
+    record = f"{own._paths.containers}/{made.id}/container.json"
+    os.rename(record, record + ".later")
+
+    def is_held(path: str) -> bool:  # its maker writes it down, and lets go, just before
+        os.rename(record + ".later", record)
+        return staging.is_held(path)
+
+    monkeypatch.setattr(names, "staging", SimpleNamespace(is_held=is_held, locked=staging.locked))
+    with pytest.raises(NameInUse, match=made.id):
+        names.take(own._paths, "made", f"{own._paths.containers}/{'0' * 64}")
 
 
 def test_rename(own: Engine, fresh_cli: containers.Cli) -> None:

@@ -149,7 +149,9 @@ def take_locked(paths: Paths, name: str, path: str) -> None:
 def _has_name(path: str, name: str) -> bool:
     from pycontain.runtime import records
 
-    try:
-        return records.read_record(path).name == name
-    except FileNotFoundError:
-        return staging.is_held(path)  # it goes with its command, or is being made
+    for _ in range(2):  # whoever made it may write it down and let go of it between the two looks
+        with contextlib.suppress(FileNotFoundError):
+            return records.read_record(path).name == name
+        if staging.is_held(path):  # it goes with its command, or is being made
+            return True
+    return False
