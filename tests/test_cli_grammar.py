@@ -165,6 +165,40 @@ def test_messages_speak_of_flags() -> None:
     assert "`--volume`" in options.in_flags(str(error.value))
 
 
+def test_two_that_exclude_each_other_are_told_as_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    for given, told in (
+        (["--cpus", "1", "--cpu-quota", "5000"], "`--cpus` and `--cpu-quota` exclude each other"),
+        (["--rm", "--restart", "always"], "`--restart` and `--rm` exclude each other"),
+        (["--pid", "host", "--userns", "auto"], "`--userns=auto` and `--pid=host` exclude each other: it"),
+        (["--uts", "host", "-h", "x"], "`--hostname` and `--uts=host` exclude each other: the name would"),
+        (
+            ["--no-healthcheck", "--health-cmd", "x"],
+            "`--no-healthcheck` and `--health-cmd` exclude each other",
+        ),
+        (["--memory-swap", "1g"], "give a value for `--memory` as well"),
+    ):
+        assert main(["run", *given, "host", "true"]) == 125, given
+        assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["host", "memory"], "execute `memory`: not found"),
+        (["-u", "user", "host", "true"], "no user `user`"),
+        (["--network", "volumes", "host", "true"], "network `volumes`: there are no networks yet"),
+        (["--env-file", "labels", "host", "true"], "cannot read `labels` for `--env-file`"),
+        (["--memory", "pid=1", "host", "true"], "invalid value `pid=1` for `--memory`"),
+        (["--rootfs", "/rootfs", "", "true"], "no such directory: `/rootfs`"),
+    ],
+)
+def test_values_that_are_names_of_options_stay_as_they_are(
+    arguments: list[str], told: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "--rm", *arguments]) != 0
+    assert told in capfd.readouterr().err
+
+
 def test_names_that_are_those_of_options_stay_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", "memory"]) == main(["rm", "memory"]) == main(["rmi", "rootfs"]) == 1
     told = capsys.readouterr().err

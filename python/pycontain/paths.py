@@ -7,7 +7,9 @@ import os
 from pycontain.errors import StoreError
 from pycontain.types import Value
 
-__all__ = ["Paths", "find"]
+__all__ = ["ANOTHER_ROOT", "Paths", "find", "unusable"]
+
+ANOTHER_ROOT = "`--root` or $PYCONTAIN_ROOT names another place for images and containers"  # a hint
 
 
 class Paths(Value):
@@ -101,6 +103,16 @@ def find(root: str | os.PathLike[str] | None = None) -> Paths:
     return Paths(_root(root), _run())
 
 
+def unusable(what: str, error: OSError) -> StoreError:
+    """The error for a directory of the store's that cannot be made; `what` says which of them, and where."""
+    return StoreError(
+        f"cannot make {what}: {(error.strerror or str(error)).lower()}",
+        errno=error.errno,
+        filename=error.filename,
+        hint=ANOTHER_ROOT,
+    )
+
+
 def _root(given: str | os.PathLike[str] | None) -> str:
     chosen = os.fspath(given) if given is not None else os.environ.get("PYCONTAIN_ROOT", "")
     if chosen:
@@ -108,7 +120,7 @@ def _root(given: str | os.PathLike[str] | None) -> str:
             raise StoreError(
                 f"`{chosen}` is not a directory",
                 filename=chosen,
-                hint="`--root` or $PYCONTAIN_ROOT names the one for images and containers",
+                hint=ANOTHER_ROOT,
             )
         return os.path.abspath(chosen)
     if os.geteuid() == 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from pycontain.cli.options import in_flags
-from pycontain.errors import InvalidOption, NotFound, PycontainError, StartError, Unsupported
+from pycontain.errors import InvalidOption, NotFound, PycontainError, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,8 +45,7 @@ def failed(error: PycontainError, otherwise: int = 1) -> int:
     """Tell of a failure; returns the exit status that it stands for, or else `otherwise`."""
     if sys.stdout is not None:
         sys.stdout.flush()  # what went well comes first
-    # of the others, a name in the message is that of an image, a container, a member of a document
-    told = in_flags if isinstance(error, InvalidOption | Unsupported | StartError) else str
+    told = in_flags if isinstance(error, InvalidOption | Unsupported) else str
     print(f"pycontain: {told(error)}", file=sys.stderr)
     if error.hint:
         print(f"hint: {told(error.hint)}", file=sys.stderr)

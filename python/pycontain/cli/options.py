@@ -112,6 +112,14 @@ FLAGS = tuple(
 )
 
 
+_NAMED = (
+    r"(?<=\bfor `)[a-z_]+(?=`)"
+    r"|(?<=`)(?<!value `)[a-z_]+(?==)"
+    r"|(?<=`)[a-z_]+(?=` and `[^`]*` exclude)"
+    r"|(?<=` and `)[a-z_]+(?=` exclude)"
+)
+
+
 def parameter(name: str, kind: Any, described: Any, *default: Any) -> inspect.Parameter:
     """One of a command's parameters: its type, what typer is to know of it, and its default if it has one."""
     import inspect
@@ -156,10 +164,16 @@ def given(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def in_flags(told: object) -> str:
-    """An engine's message in the words of the command line: `memory_swap` becomes `--memory-swap`."""
-    message = str(told)
-    for flag in FLAGS:
-        spelling = next(name for name in flag.names.split() if name.startswith("--"))
-        message = message.replace(f"`{flag.option}`", f"`{spelling}`")
-        message = message.replace(f"`{flag.option}=", f"`{spelling}=")
-    return message
+    """An engine's message in the words of the command line: for `memory_swap` becomes for `--memory-swap`.
+
+    A message names an option after "for", before or after "and" where two exclude each other, or with its
+    value: `pid=host`. Any other word in such quotes is a user's own, and may be that of an option.
+    """
+    import re
+
+    flags = {flag.option: _long(flag) for flag in FLAGS}
+    return re.sub(_NAMED, lambda found: flags.get(found[0], found[0]), str(told))
+
+
+def _long(flag: Flag) -> str:
+    return next(name for name in flag.names.split() if name.startswith("--"))

@@ -13,8 +13,8 @@ from __future__ import annotations
 import os
 import stat
 
-from pycontain.errors import StoreError
 from pycontain.images.config import ImageConfig
+from pycontain.paths import unusable
 from pycontain.types import RootFilesystem, Value
 
 TYPE_CHECKING = False
@@ -87,12 +87,7 @@ def host_image(paths: Paths) -> HostImage:
         try:
             _make(paths, skeleton)
         except OSError as error:
-            raise StoreError(
-                f"cannot make the image `host` in `{paths.host}`: {(error.strerror or str(error)).lower()}",
-                errno=error.errno,
-                filename=error.filename,
-                hint="`--root` or $PYCONTAIN_ROOT names another place for images and containers",
-            ) from error
+            raise unusable(f"the image `host` in `{paths.host}`", error) from error
     shell = "bash" if os.path.exists("/bin/bash") or os.path.exists("/usr/bin/bash") else "sh"
     own = [f"/{name}" for name in ("usr", *_PROGRAMS) if _is_directory(f"/{name}")]
     return HostImage(

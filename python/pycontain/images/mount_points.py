@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from pycontain.errors import StoreError
+from pycontain.paths import unusable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,13 +33,7 @@ def mount_points(paths: Paths) -> str:
         try:
             _make(paths, layer)
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise StoreError(
-                f"cannot make `{layer}`: {reason}",
-                errno=error.errno,
-                filename=layer,
-                hint="set PYCONTAIN_ROOT to a directory that you may write",
-            ) from error
+            raise unusable(f"`{layer}`", error) from error
     return layer
 
 

@@ -69,14 +69,14 @@ def parse(text: str) -> Platform:
     """
     parts = text.lower().split("/")
     if not all(part.replace("-", "").replace("_", "").replace(".", "").isalnum() for part in parts):
-        raise InvalidOption(f"`platform` is `{text}`, not `OS/ARCHITECTURE[/VARIANT]`")
+        raise InvalidOption(f"invalid value `{text}` for `platform`: must be OS/ARCHITECTURE[/VARIANT]")
     system, native = machine_platform()
     if len(parts) == 1:
         if parts[0] in {"linux", "windows", "darwin", "freebsd"}:
             return Platform(parts[0], native)
         return Platform(system, *_normal(parts[0], ""))
     if len(parts) > 3:
-        raise InvalidOption(f"`platform` is `{text}`, not `OS/ARCHITECTURE[/VARIANT]`")
+        raise InvalidOption(f"invalid value `{text}` for `platform`: must be OS/ARCHITECTURE[/VARIANT]")
     return Platform(parts[0], *_normal(parts[1], parts[2] if len(parts) == 3 else ""))
 
 

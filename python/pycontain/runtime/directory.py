@@ -12,11 +12,11 @@ the next launcher's engine collects it.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 
 from pycontain.errors import StoreError
 from pycontain.images import staging
+from pycontain.paths import unusable
 from pycontain.runtime import shared
 
 TYPE_CHECKING = False
@@ -57,15 +57,7 @@ def make(path: str) -> Directory:
     try:
         return Directory(id, staging.hold(parent, id))
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise StoreError(
-            f"cannot make a container's directory in `{parent}`: {reason}",
-            errno=error.errno,
-            filename=parent,
-            hint=None
-            if error.errno == errno.ENOSPC
-            else "set PYCONTAIN_ROOT to a directory that you may write",
-        ) from error
+        raise unusable(f"a container's directory in `{parent}`", error) from error
 
 
 def not_filled(error: OSError) -> StoreError:

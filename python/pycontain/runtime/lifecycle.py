@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pycontain.errors import InvalidOption, Unsupported
+from pycontain.errors import Unsupported
 from pycontain.runtime.environment import strings
-from pycontain.runtime.sizes import invalid, seconds, size, whole
+from pycontain.runtime.sizes import exclude, invalid, seconds, size, whole
 from pycontain.types import Value
 
 TYPE_CHECKING = False
@@ -82,7 +82,7 @@ def check(options: Mapping[str, Any]) -> None:
     log(options)
     health(options, None)
     if restart(options).policy != "no" and options.get("remove"):
-        raise InvalidOption("`restart` and `remove` exclude each other", hint="leave one of them out")
+        raise exclude("restart", "remove")
 
 
 def restart(options: Mapping[str, Any]) -> Restart:
@@ -116,15 +116,17 @@ def log(options: Mapping[str, Any]) -> Log:
         else:
             raise invalid("log_opt", f"{key}={value}", "must be max-size=SIZE or max-file=N")
     if max_files > 1 and max_size is None:
-        raise InvalidOption("`log_opt` has max-file without max-size", hint="give both: one file never ends")
+        raise invalid(
+            "log_opt", f"max-file={max_files}", "goes with max-size: without it, one file never ends"
+        )
     return Log(driver, max_size, max_files, given)
 
 
 def health(options: Mapping[str, Any], image: Healthcheck | None) -> dict[str, Any] | None:
     """How to ask it how it is: docker's `test`, `retries`, and times in milliseconds; None: not at all."""
     if options.get("no_healthcheck"):
-        if options.keys() & _HEALTH:
-            raise InvalidOption("`no_healthcheck` and `health_cmd` and its kin exclude each other")
+        for option in sorted(options.keys() & _HEALTH):
+            raise exclude("no_healthcheck", option)
         return None
     retries = whole("health_retries", options.get("health_retries", 0), 0, _MOST)
     times = {

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pycontain.errors import InvalidOption
 from pycontain.runtime import devices
 from pycontain.runtime.environment import strings
-from pycontain.runtime.sizes import cpus, invalid, ranges, size, whole
+from pycontain.runtime.sizes import cpus, exclude, invalid, ranges, size, whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,16 +57,22 @@ def _memory(options: Mapping[str, Any]) -> dict[str, object]:
         # -1 alone asks for what there is anyway
         if swap > 0:
             raise invalid(
-                "memory_swap", swap_option, "it is memory and swap together: `memory` has to be given as well"
+                "memory_swap",
+                swap_option,
+                "it is memory and swap together: give a value for `memory` as well",
             )
         swap = 0
     if 0 < swap < memory:
         raise invalid(
-            "memory_swap", swap_option, f"it is memory and swap together: at least `memory`, {memory} bytes"
+            "memory_swap",
+            swap_option,
+            f"it is memory and swap together: at least that for `memory`, {memory} bytes",
         )
     if memory and reservation > memory:
         raise invalid(
-            "memory_reservation", options["memory_reservation"], f"must not be above `memory`, {memory} bytes"
+            "memory_reservation",
+            options["memory_reservation"],
+            f"must not be above that for `memory`, {memory} bytes",
         )
     result: dict[str, object] = {}
     if memory:
@@ -98,7 +103,7 @@ def _cpu(options: Mapping[str, Any], host: Host) -> dict[str, object]:
     if "cpus" in options and (billionths := cpus(options["cpus"])):
         for name, value in (("cpu_period", period), ("cpu_quota", quota)):
             if value:
-                raise InvalidOption(f"`cpus` and `{name}` exclude each other", hint="leave one of them out")
+                raise exclude("cpus", name)
         if not 10_000_000 <= billionths <= host.processors * 10**9:
             raise invalid(
                 "cpus", options["cpus"], f"must be from 0.01 to {host.processors}.00, for there are as many"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pycontain.errors import InvalidOption, Unsupported
-from pycontain.runtime.sizes import invalid
+from pycontain.errors import Unsupported
+from pycontain.runtime.sizes import exclude, invalid
 from pycontain.types import Value
 
 TYPE_CHECKING = False
@@ -84,18 +84,12 @@ def namespaces(options: Mapping[str, object]) -> Namespaces:
         reasons.append("privileged")
     if reasons and modes["userns"] == "auto":
         if options.get("userns"):
-            raise InvalidOption(
-                f"`userns={options['userns']}` and `{reasons[0]}` exclude each other: it needs the "
-                f"host's user namespace",
-                hint="leave one of them out",
-            )
+            raise exclude(f"userns={options['userns']}", reasons[0], "it needs the host's user namespace")
         modes["userns"] = "host"
     if modes["uts"] == "host":
         for name in ("hostname", "domainname"):
             if options.get(name):
-                raise InvalidOption(
-                    f"`{name}` and `uts=host` exclude each other: the name would be the host's"
-                )
+                raise exclude(name, "uts=host", "the name would be the host's")
     return Namespaces(
         modes["network"], modes["pid"], modes["ipc"], modes["uts"], modes["cgroupns"], modes["userns"]
     )

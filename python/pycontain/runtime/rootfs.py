@@ -88,15 +88,14 @@ def layout(
 
     writable = bool(options.get("privileged")), security.writable_cgroups
     shm = size("shm_size", options.get("shm_size", 0)) or _SHM_SIZE
-    shares_queues = spaces.ipc == "host" and not host.exists("/dev/mqueue")
-    hidden = (
-        frozenset(("/dev/mqueue",)) if shares_queues else frozenset()
-    )  # the host has them mounted nowhere
+    missing = frozenset[str]()  # what the host has mounted nowhere
+    if spaces.ipc == "host" and not host.exists("/dev/mqueue"):
+        missing = frozenset(("/dev/mqueue",))
     if not asked and shm == _SHM_SIZE:
-        key = f"mounts {writable} {spaces.ipc}"
-        standard = once(key, lambda: _standard(spaces.ipc, *writable, shm, hidden))[1:-1]
+        key = f"mounts {writable} {spaces.ipc} {len(missing)}"
+        standard = once(key, lambda: _standard(spaces.ipc, *writable, shm, missing))[1:-1]
     else:
-        standard = encode(_standard(spaces.ipc, *writable, shm, covered | hidden))[1:-1]
+        standard = encode(_standard(spaces.ipc, *writable, shm, covered | missing))[1:-1]
 
     volumes: dict[str, str] = {}
     missing: list[str] = []
@@ -136,7 +135,7 @@ def _asked(options: Mapping[str, Any]) -> dict[str, Mount]:
     given += [("tmpfs", mounts.tmpfs(text)) for text in _colon_pairs("tmpfs", options.get("tmpfs", ()))]
     for option, mount in given:
         if mount.target in result:
-            raise InvalidOption(f"duplicate mount point `{mount.target}` in `{option}`")
+            raise InvalidOption(f"duplicate mount point `{mount.target}` for `{option}`")
         result[mount.target] = mount
     return result
 

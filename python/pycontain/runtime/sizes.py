@@ -18,6 +18,12 @@ def invalid(option: str, value: object, allowed: str, *, hint: str | None = None
     return InvalidOption(f"invalid value `{value}` for `{option}`: {allowed}", hint=hint)
 
 
+def exclude(one: str, other: str, why: str = "") -> InvalidOption:
+    """The error for two options that cannot be given together; each may be with its value: `pid=host`."""
+    told = f"`{one}` and `{other}` exclude each other"
+    return InvalidOption(f"{told}: {why}" if why else told, hint="leave one of them out")
+
+
 def whole(option: str, value: object, low: int, high: int, allowed: str | None = None) -> int:
     """An int between `low` and `high`, given as int or in decimal digits."""
     number = value
