@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pycontain import InvalidOption, Mount, RootFilesystem, Unsupported, bind, tmpfs_mount
 from pycontain.runtime import devices, mounts
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # --- mounts
 
@@ -163,9 +168,10 @@ def test_the_makers_of_mounts() -> None:
         bind("/a", "b")
 
 
-def test_a_root_directory_is_read_or_written() -> None:
-    assert mounts.rootfs("tree", "/home") == RootFilesystem(lower=["/home/tree"])
-    assert mounts.rootfs("/srv/tree:rw", "/home") == RootFilesystem(directory="/srv/tree")
+def test_a_root_directory_is_read_or_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert mounts.rootfs("tree") == RootFilesystem(lower=[f"{tmp_path}/tree"])
+    assert mounts.rootfs("/srv/tree:rw") == RootFilesystem(directory="/srv/tree")
 
 
 # --- devices

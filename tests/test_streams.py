@@ -87,9 +87,31 @@ def test_reader_that_goes_away_ends_the_writer(cli: Cli, busybox: str, nothing_l
         assert process.wait(seconds(20)) in {0, 141}
 
 
-def test_closed_streams_are_no_obstacle(cli: Cli, busybox: str) -> None:
-    command = f"exec '{cli.program}' run --rm {busybox} sh -c 'exit 5' <&- >&- 2>&-"
-    assert subprocess.run(["sh", "-c", command], env=cli.environment, check=False).returncode == 5
+@pytest.mark.parametrize("closed", ["012", "0", "1", "2", "01"])
+def test_closed_streams_are_the_null_device(cli: Cli, busybox: str, closed: str, tmp_path: Path) -> None:
+    script = "cat && found=$(stat -L -c %t:%T /proc/1/fd/[012]); echo $found >/out/devices; exit 5"
+    words = f"run --rm -i --userns host -v {tmp_path}:/out {busybox} sh -c '{script}'"
+    closing = " ".join(f"{number}>&-" for number in closed)
+    done = subprocess.run(
+        ["sh", "-c", f"exec '{cli.program}' {words} {closing}"],
+        env=cli.environment,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    assert done.returncode == 5
+    devices = (tmp_path / "devices").read_text().split()
+    assert [devices[int(number)] for number in closed] == ["1:3"] * len(closed)
+
+
+def test_a_directory_that_was_removed_is_no_obstacle(cli: Cli, busybox: str, tmp_path: Path) -> None:
+    start = f"mkdir '{tmp_path}/gone'; cd '{tmp_path}/gone'; rmdir ../gone; exec '{cli.program}' run --rm"
+    words = ["sh", "-c", f'{start} -v /usr:/usr/host "$@"', "-", busybox, "echo", "here"]
+    assert subprocess.check_output(words, env=cli.environment) == b"here\n"
+    for given in ("-v ./x:/x", "--rootfs x"):
+        words[2] = f'{start} {given} "$@"'
+        done = subprocess.run(words, env=cli.environment, capture_output=True, check=False)
+        assert done.returncode == 125
+        assert done.stderr.startswith(b"pycontain: the current directory was removed\nhint: ")
 
 
 def test_streams_may_be_files(cli: Cli, busybox: str, tmp_path: Path) -> None:

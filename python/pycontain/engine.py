@@ -11,6 +11,7 @@ from pycontain.images import Images
 from pycontain.paths import Paths, find
 from pycontain.runtime import directory as directories
 from pycontain.runtime.completing import completed, expired, given
+from pycontain.streams import fill_closed
 from pycontain.types import RootFilesystem
 
 TYPE_CHECKING = False
@@ -45,6 +46,7 @@ class Engine:
     """
 
     def __init__(self, root: str | os.PathLike[str] | None = None, *, spares: bool = True) -> None:
+        fill_closed()
         self._paths: Paths = find(root)
         self._spares = spares
         self._lock = threading.Lock()

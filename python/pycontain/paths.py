@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from pycontain.errors import StoreError
+from pycontain.errors import PathNotFound, StoreError
 from pycontain.types import Value
 
-__all__ = ["ANOTHER_ROOT", "Paths", "find", "unusable"]
+__all__ = ["ANOTHER_ROOT", "Paths", "absolute", "find", "unusable"]
 
 ANOTHER_ROOT = "`--root` or $PYCONTAIN_ROOT names another place for images and containers"  # a hint
 
@@ -103,6 +103,20 @@ def find(root: str | os.PathLike[str] | None = None) -> Paths:
     return Paths(_root(root), _run())
 
 
+def absolute(path: str | os.PathLike[str]) -> str:
+    """A path of the host's as one that begins with `/`.
+
+    Raises:
+        PathNotFound: it is relative, and this process's current directory was removed.
+    """
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError as error:
+        raise PathNotFound(
+            "the current directory was removed", hint="paths that begin with / need none"
+        ) from error
+
+
 def unusable(what: str, error: OSError) -> StoreError:
     """The error for a directory of the store's that cannot be made; `what` says which of them, and where."""
     return StoreError(
@@ -122,7 +136,7 @@ def _root(given: str | os.PathLike[str] | None) -> str:
                 filename=chosen,
                 hint=ANOTHER_ROOT,
             )
-        return os.path.abspath(chosen)
+        return absolute(chosen)
     if os.geteuid() == 0:
         return "/var/lib/pycontain"
     data = os.environ.get("XDG_DATA_HOME", "")

@@ -24,6 +24,10 @@ def main(args: Sequence[str] | None = None) -> int:
     gc.set_threshold(50_000)
     # msgspec would ask it for what typing has as well, and to import it takes a fifth of a short command
     sys.modules.setdefault("typing_extensions", None)  # type: ignore[arg-type]
+    if None in {sys.stdin, sys.stdout, sys.stderr}:  # it was closed before Python started
+        from pycontain.streams import fill_closed
+
+        fill_closed()
     words = sys.argv[1:] if args is None else list(args)
     if words and words[0] in {"run", "pull"}:
         from pycontain.cli import ahead
@@ -31,7 +35,7 @@ def main(args: Sequence[str] | None = None) -> int:
         ahead.begin(a_container=words[0] == "run")
     try:
         status = _execute(words)
-        if sys.stdout is not None:  # it was closed before Python started
+        if sys.stdout is not None:
             sys.stdout.flush()
     except KeyboardInterrupt:
         return 130

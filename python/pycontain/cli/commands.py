@@ -284,7 +284,9 @@ def _before_any_command(
 ) -> None:
     """Containers without a daemon."""
     if root is not None:
-        os.environ["PYCONTAIN_ROOT"] = os.path.abspath(root)
+        from pycontain.paths import absolute
+
+        os.environ["PYCONTAIN_ROOT"] = absolute(root)
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 

@@ -19,6 +19,7 @@ import stat
 from pycontain.containers import keeping
 from pycontain.errors import Conflict, InvalidOption, PathNotFound, PycontainError
 from pycontain.images.feeding import fed
+from pycontain.paths import absolute
 from pycontain.runtime import confinement, events, kept
 from pycontain.types import Value
 
@@ -102,7 +103,7 @@ class Copier:
             status = os.stat(source) if follow or source.endswith("/") or not is_whole else os.lstat(source)
         except OSError as error:
             raise PathNotFound(f"cannot copy `{source}`: {(error.strerror or str(error)).lower()}") from error
-        name = os.path.basename(os.path.abspath(source)) if is_whole else ""
+        name = os.path.basename(absolute(source)) if is_whole else ""
         place = _place(name, path, _Inside(self, path), is_dir=stat.S_ISDIR(status.st_mode))
         real = os.path.realpath(source) if follow else source.rstrip("/") or "/"
         with fed(lambda pipe: _write_tar(real, place.name, pipe, archive=archive)) as reading:

@@ -21,6 +21,7 @@ import stat
 from pycontain.errors import ImageNotFound, InvalidOption, StoreError, Unsupported
 from pycontain.images.reference import parse
 from pycontain.images.tape import Tape
+from pycontain.paths import absolute
 from pycontain.types import Value
 
 TYPE_CHECKING = False
@@ -280,7 +281,7 @@ def _opened(target: str | os.PathLike[str] | IO[bytes]) -> Iterator[IO[bytes]]:
 @contextlib.contextmanager
 def _appearing(path: str) -> Iterator[IO[bytes]]:
     """A new file that gets its name when it is whole; nothing is left otherwise."""
-    directory, name = os.path.split(os.path.abspath(path))
+    directory, name = os.path.split(absolute(path))
     making = f"{directory}/.{name[:200]}.{os.urandom(6).hex()}"
     descriptor, named = _nameless(directory), False
     if descriptor is None:

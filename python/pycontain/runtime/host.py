@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from pycontain.errors import InvalidOption
+from pycontain.paths import absolute
 from pycontain.types import Value
 
 TYPE_CHECKING = False
@@ -39,7 +40,7 @@ class Host:
     @property
     def directory(self) -> str:
         """The caller's current directory."""
-        return os.getcwd()
+        return absolute(".")
 
     @property
     def hostname(self) -> str:

@@ -5,9 +5,10 @@ Nothing here looks at the disk: whether a source exists is found out later.
 
 from __future__ import annotations
 
-from posixpath import join, normpath
+from posixpath import normpath
 
 from pycontain.errors import InvalidOption, Unsupported
+from pycontain.paths import absolute
 from pycontain.runtime.sizes import invalid, size
 from pycontain.types import Mount, RootFilesystem
 
@@ -262,10 +263,14 @@ def _tmpfs_mount(value: str, fields: dict[str, str], read_only: bool) -> Mount:
         raise invalid("mounts", value, str(error)) from None
 
 
-def rootfs(value: str, cwd: str) -> RootFilesystem:
-    """`--rootfs`: `DIR` is read below a writable layer; `DIR:rw` is the root itself."""
+def rootfs(value: str) -> RootFilesystem:
+    """`--rootfs`: `DIR` is read below a writable layer; `DIR:rw` is the root itself.
+
+    Raises:
+        PathNotFound: it is relative, and this process's current directory was removed.
+    """
     directory = value.removesuffix(":rw").removesuffix(":O")
     if not directory or "\0" in directory:
         raise invalid("rootfs", value, "must be a directory, or a directory and `:rw`")
-    path = normpath(join(cwd, directory))
+    path = absolute(directory)
     return RootFilesystem(directory=path) if value.endswith(":rw") else RootFilesystem(lower=[path])

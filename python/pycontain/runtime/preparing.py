@@ -114,7 +114,7 @@ class Preparer:
             from pycontain.runtime.command import NoImage
             from pycontain.runtime.mounts import rootfs
 
-            root = rootfs(os.fspath(options["rootfs"]), os.getcwd())
+            root = rootfs(os.fspath(options["rootfs"]))
             if not os.path.isdir(root.directory or root.lower[0]):
                 raise InvalidOption(f"no such directory: `{root.directory or root.lower[0]}`")
             if root.lower:

@@ -88,14 +88,14 @@ def layout(
 
     writable = bool(options.get("privileged")), security.writable_cgroups
     shm = size("shm_size", options.get("shm_size", 0)) or _SHM_SIZE
-    missing = frozenset[str]()  # what the host has mounted nowhere
+    nowhere = frozenset[str]()  # what the host has mounted nowhere
     if spaces.ipc == "host" and not host.exists("/dev/mqueue"):
-        missing = frozenset(("/dev/mqueue",))
+        nowhere = frozenset(("/dev/mqueue",))
     if not asked and shm == _SHM_SIZE:
-        key = f"mounts {writable} {spaces.ipc} {len(missing)}"
-        standard = once(key, lambda: _standard(spaces.ipc, *writable, shm, missing))[1:-1]
+        key = f"mounts {writable} {spaces.ipc} {len(nowhere)}"
+        standard = once(key, lambda: _standard(spaces.ipc, *writable, shm, nowhere))[1:-1]
     else:
-        standard = encode(_standard(spaces.ipc, *writable, shm, covered | missing))[1:-1]
+        standard = encode(_standard(spaces.ipc, *writable, shm, covered | nowhere))[1:-1]
 
     volumes: dict[str, str] = {}
     missing: list[str] = []
