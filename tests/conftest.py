@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,6 +119,16 @@ def busybox(engine: Engine, busybox_layer: bytes, tmp_path_factory: pytest.TempP
     archive.write_bytes(busybox_layer)
     engine.images.import_(archive, "busybox", changes=['CMD ["sh"]'])
     return "busybox"
+
+
+@pytest.fixture
+def rootfs(tmp_path: Path, busybox_layer: bytes) -> Path:
+    """A directory with busybox as a root file system, for one test."""
+    made = tmp_path / "rootfs"
+    made.mkdir(mode=0o755)
+    with tarfile.open(fileobj=io.BytesIO(busybox_layer)) as archive:
+        archive.extractall(made, filter="fully_trusted")
+    return made
 
 
 @pytest.fixture(scope="session")

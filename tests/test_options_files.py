@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tarfile
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,15 +22,6 @@ def directory(tmp_path: Path) -> Path:
     made = tmp_path / "shared"
     made.mkdir(mode=0o755)
     (made / "file").write_text("on the host\n")
-    return made
-
-
-@pytest.fixture
-def rootfs(tmp_path: Path, busybox_layer: bytes) -> Path:
-    made = tmp_path / "rootfs"
-    made.mkdir(mode=0o755)
-    with tarfile.open(fileobj=BytesIO(busybox_layer)) as archive:
-        archive.extractall(made, filter="fully_trusted")
     return made
 
 

@@ -326,6 +326,8 @@ class Container:
     ) -> Process:
         """Start a command in it, and go on: a `Process`, which is shaped like `subprocess.Popen`.
 
+        That it could not be started is told by `Process.wait`.
+
         Args:
             args: the command; a str is split as a shell would split words.
             stdin: there is something for it to read: `process.stdin`.
@@ -334,7 +336,6 @@ class Container:
         Raises:
             Conflict: the container does not run.
             InvalidOption: an option's value is not one it takes.
-            StartError: it could not be started; `CommandNotFound` when there is no such command.
         """
         from pycontain.containers import executing
 

@@ -98,6 +98,7 @@ class Process:
 
         Raises:
             Conflict: its container ended, and nobody saw how it did.
+            StartError: it could not be started; `CommandNotFound` when there is no such command.
             TimeoutExpired: it runs still.
         """
         if self._ended is None:

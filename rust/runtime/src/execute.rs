@@ -1,20 +1,23 @@
 //! Runs in: init, and whatever else becomes a command inside. The last steps: from the container's root to its user, and from init to its command.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::unistd::fchdir;
 use pycontain_plan::step::{Act, CapabilitySets, Filter};
 use pycontain_runtime::protocol::{Failure, Reason};
 use pycontain_sys::{capabilities, process, seccomp, terminal};
 
 use crate::failure::{During, failure};
 use crate::init::Never;
-use crate::reaper;
+use crate::outside::close_others;
 use crate::user::User;
+use crate::{reaper, tree};
 
 const LAST_CAPABILITY: u32 = 63;
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -28,11 +31,15 @@ pub(crate) struct Subject {
 
 /// The order matters: the streams while they may be opened, seccomp before capabilities when nothing but them allows it,
 /// the ids between bounding set and permitted set.
-pub(crate) fn become_user(subject: &Subject, act: &Act) -> Result<(), Failure> {
+///
+/// Of all fds, only the streams and `handle` stay, to which a failure is told: a directory of the host among the others
+/// would be a way out of the container for a working directory or a command below `/proc/self/fd` (CVE-2024-21626).
+pub(crate) fn become_user(subject: &Subject, act: &Act, handle: BorrowedFd<'_>) -> Result<(), Failure> {
     let Act::Become { capabilities, no_new_privileges, directory, seccomp, .. } = act else {
         return Err(failure(format!("{act}: not an end"), Reason::Step));
     };
     connect_streams(subject).during(|| "connect the streams".to_owned())?;
+    close_others([handle.as_raw_fd()].into_iter()).during(|| "close the launcher's fds".to_owned())?;
     if *no_new_privileges {
         process::no_new_privileges().during(|| "forbid new privileges".to_owned())?;
     }
@@ -45,7 +52,7 @@ pub(crate) fn become_user(subject: &Subject, act: &Act) -> Result<(), Failure> {
     // A change of ids clears it.
     process::die_with_parent(Signal::SIGKILL).during(|| "tie the process to the launcher".to_owned())?;
     set_capabilities(capabilities, subject.user.uid).during(|| "set capabilities".to_owned())?;
-    enter(directory)?;
+    enter(directory).during(|| format!("enter the working directory `{}`", directory.display()))?;
     if let (true, Some(filter)) = (*no_new_privileges, seccomp) {
         install(filter)?;
     }
@@ -68,8 +75,9 @@ fn become_ids(user: &User) -> Result<(), Failure> {
     }
 }
 
-fn enter(directory: &Path) -> Result<(), Failure> {
-    nix::unistd::chdir(directory).during(|| format!("enter the working directory `{}`", directory.display()))
+fn enter(directory: &Path) -> nix::Result<()> {
+    let root = tree::open_path(Path::new("/"), OFlag::O_DIRECTORY)?;
+    fchdir(tree::open_inside(root.as_fd(), directory, OFlag::O_DIRECTORY)?)
 }
 
 fn connect_streams(subject: &Subject) -> nix::Result<()> {

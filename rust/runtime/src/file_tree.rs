@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
+use nix::libc::{S_IFDIR, S_IFMT};
 use nix::sys::stat::{Mode, fstat, mkdirat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::fchdir;
@@ -20,12 +21,17 @@ use crate::tree::{self, Kind, open_device, open_inside, open_or_make, open_to_wr
 /// The mode of a volume that nothing has been copied to yet: one that nobody would give a directory.
 const FRESH: u32 = 0o3000;
 
+/// On the stage, beside what was made ahead: the container's root directory, and files of its own.
+const ROOT: &str = ".root";
+const FILES: &str = ".files";
+
 pub(crate) struct FileTree {
-    /// Where the paths of acts begin: the host's root directory, the stage, the container's.
+    /// Where the paths of acts begin: the stage, then the container's root directory.
     root: OwnedFd,
     /// The host's root directory, until it is detached.
     host: Option<OwnedFd>,
-    /// Lies somewhere in the host's file tree, and goes with that.
+    /// Lies somewhere in the host's file tree, and goes with that. Nothing of it is in the way of a path in the
+    /// container: while the host's root directory lay on the container's, `..` in a link of an image led there.
     stage: Option<OwnedFd>,
     devices: Option<OwnedFd>,
     /// Mounts of the container's directories in the hierarchies of cgroups v1, if they were made outside.
@@ -53,13 +59,11 @@ impl FileTree {
     /// Does what can be done before anything of the container is known but its shape; over the directory `place`, which
     /// nobody misses in this mount namespace.
     pub(crate) fn set_stage(&mut self, place: &OwnedFd, acts: &[Act]) -> Result<(), Failure> {
-        if acts.is_empty() {
-            return Ok(());
-        }
         let stage = || -> nix::Result<OwnedFd> {
             let mode = [("mode".to_owned(), Some("755".to_owned()))];
             let stage = mount::new_filesystem("tmpfs", Some("stage"), &mode, 0)?;
             mount::attach(stage.as_fd(), place.as_fd())?;
+            mkdirat(&stage, ROOT, Mode::from_bits_truncate(0o755))?;
             Ok(stage)
         };
         let stage = stage().during(|| "make a stage".to_owned())?;
@@ -100,21 +104,23 @@ impl FileTree {
         done.during(|| act.to_string())
     }
 
-    /// [pivot_root(2)] with both arguments `"."`: the old root ends up stacked on the new one, from where it is detached
-    /// at last (`forget_host`); until then it shows the kernel that a full procfs may be mounted here.
-    ///
-    /// [pivot_root(2)]: https://man7.org/linux/man-pages/man2/pivot_root.2.html
+    /// The root directory lies on the stage until it is full: so long, the host's file tree shows the kernel that a full
+    /// procfs may be mounted here.
     fn enter_root(&mut self, slot: usize) -> nix::Result<()> {
-        let host = self.host.as_ref().ok_or(nix::errno::Errno::EBADF)?;
-        mount::attach(self.mounts[slot].as_fd(), host.as_fd())?;
-        fchdir(&self.mounts[slot])?;
-        mount::pivot_root(Path::new("."), Path::new("."))?;
-        self.root = tree::open_path(Path::new("/"), OFlag::O_DIRECTORY)?;
+        let stage = self.stage.as_ref().ok_or(Errno::EBADF)?;
+        let place = open_inside(stage.as_fd(), Path::new(ROOT), OFlag::O_DIRECTORY)?;
+        mount::attach(self.mounts[slot].as_fd(), place.as_fd())?;
+        self.root = open_inside(stage.as_fd(), Path::new(ROOT), OFlag::O_DIRECTORY)?;
         Ok(())
     }
 
+    /// [pivot_root(2)] with both arguments `"."`: the old root ends up stacked on the new one, from where it is detached.
+    ///
+    /// [pivot_root(2)]: https://man7.org/linux/man-pages/man2/pivot_root.2.html
     fn forget_host(&mut self) -> nix::Result<()> {
         if let Some(host) = self.host.take() {
+            fchdir(&self.root)?;
+            mount::pivot_root(Path::new("."), Path::new("."))?;
             fchdir(&host)?;
             mount::make_private_recursive(Path::new("."))?; // else the detach below would reach the host
             mount::detach(Path::new("."))?;
@@ -126,13 +132,13 @@ impl FileTree {
     }
 
     fn take_from_stage(&self, target: &Path) -> nix::Result<()> {
-        let stage = self.stage.as_ref().ok_or(nix::errno::Errno::EBADF)?;
+        let stage = self.stage.as_ref().ok_or(Errno::EBADF)?;
         let made = open_inside(stage.as_fd(), target, OFlag::O_DIRECTORY)?;
         self.attach(&made, target, Kind::Directory)
     }
 
     fn attach_devices(&mut self, target: &Path) -> nix::Result<()> {
-        let devices = self.devices.take().ok_or(nix::errno::Errno::EBADF)?;
+        let devices = self.devices.take().ok_or(Errno::EBADF)?;
         self.attach(&devices, target, Kind::Directory)
     }
 
@@ -156,7 +162,14 @@ impl FileTree {
 
     fn attach(&self, mount: &OwnedFd, target: &Path, kind: Kind) -> nix::Result<()> {
         let target = open_or_make(self.root.as_fd(), target, kind)?;
-        mount::attach(mount.as_fd(), target.as_fd())
+        mount::attach(mount.as_fd(), target.as_fd()).map_err(|errno| {
+            let is_directory = |fd| fstat(fd).is_ok_and(|status| status.st_mode & S_IFMT == S_IFDIR);
+            match (is_directory(mount), is_directory(&target)) {
+                (true, false) => Errno::ENOTDIR,
+                (false, true) => Errno::EISDIR,
+                _ => errno,
+            }
+        })
     }
 
     fn bind_device(&self, path: &Path, host: &Path) -> nix::Result<()> {
@@ -175,8 +188,10 @@ impl FileTree {
     fn files(&self, files: &[(PathBuf, String)], staged: bool) -> nix::Result<()> {
         let options = [("mode".to_owned(), Some("755".to_owned()))];
         let store = mount::new_filesystem("tmpfs", Some("pycontain"), &options, attributes::NO_DEV)?;
-        if staged {
-            mount::attach(store.as_fd(), self.root.as_fd())?;
+        if let (true, Some(stage)) = (staged, &self.stage) {
+            mkdirat(stage, FILES, Mode::from_bits_truncate(0o755))?;
+            let place = open_inside(stage.as_fd(), Path::new(FILES), OFlag::O_DIRECTORY)?;
+            mount::attach(store.as_fd(), place.as_fd())?;
         }
         for (number, (path, content)) in files.iter().enumerate() {
             let name = number.to_string();
@@ -186,11 +201,6 @@ impl FileTree {
             write_all(&file, content.as_bytes())?;
             let clone = mount::clone_tree(store.as_fd(), Path::new(&name), false)?;
             self.attach(&clone, path, Kind::File)?;
-        }
-        if staged {
-            fchdir(&store)?;
-            mount::detach(Path::new("."))?;
-            nix::unistd::chdir("/")?;
         }
         Ok(())
     }
@@ -212,16 +222,14 @@ impl FileTree {
     /// A file is covered by /dev/null, a directory by an empty one; what is not there needs no mask.
     fn mask(&mut self, path: &Path) -> nix::Result<()> {
         let target = match open_inside(self.root.as_fd(), path, OFlag::empty()) {
-            Err(nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR) => return Ok(()),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
             other => other?,
         };
-        let kind = nix::sys::stat::fstat(&target)?.st_mode & nix::libc::S_IFMT;
-        if kind != nix::libc::S_IFDIR {
+        if fstat(&target)?.st_mode & S_IFMT != S_IFDIR {
             // It may come from a user's mount over /dev, and must not be a link to anything else (CVE-2025-31133).
             let null = open_inside(self.root.as_fd(), Path::new("/dev/null"), OFlag::O_NOFOLLOW)?;
-            let status = nix::sys::stat::fstat(&null)?;
-            if status.st_rdev != nix::sys::stat::makedev(1, 3) {
-                return Err(nix::errno::Errno::ENODEV);
+            if fstat(&null)?.st_rdev != nix::sys::stat::makedev(1, 3) {
+                return Err(Errno::ENODEV);
             }
             let clone = mount::clone_tree(null.as_fd(), Path::new(""), false)?;
             return mount::attach(clone.as_fd(), target.as_fd());
@@ -243,7 +251,7 @@ impl FileTree {
 
     fn read_only(&self, path: &Path) -> nix::Result<()> {
         let target = match open_inside(self.root.as_fd(), path, OFlag::empty()) {
-            Err(nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR) => return Ok(()),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
             other => other?,
         };
         let clone = mount::clone_tree(target.as_fd(), Path::new(""), true)?;
@@ -255,7 +263,7 @@ impl FileTree {
     pub(crate) fn write_to_proc(&self, path: &str, value: &str) -> nix::Result<()> {
         let file = open_to_write(self.root.as_fd(), Path::new(path))?;
         if fstatfs(&file)?.filesystem_type() != PROC_SUPER_MAGIC {
-            return Err(nix::errno::Errno::EXDEV);
+            return Err(Errno::EXDEV);
         }
         write_all(&file, value.as_bytes())
     }

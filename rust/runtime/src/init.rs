@@ -108,7 +108,7 @@ impl Init {
         while let Some(act) = acts.next() {
             match (act, acts.peek()) {
                 (Act::Become { init: as_init, .. }, Some(Act::Execute { arguments, environment })) => {
-                    execute::become_user(&self.subject, act)?;
+                    execute::become_user(&self.subject, act, self.handle.as_fd())?;
                     return execute::execute(&self.subject, arguments, environment, *as_init);
                 }
                 _ => self.act(act)?,

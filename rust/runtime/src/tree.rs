@@ -4,12 +4,19 @@
 //! [openat2(2)]: https://man7.org/linux/man-pages/man2/openat2.2.html
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
-use nix::sys::stat::{Mode, mkdirat};
+use nix::libc;
+use nix::sys::stat::{Mode, fstat, mkdirat};
+
+/// The kernel does not follow a `..` while anybody moves or mounts something anywhere on the machine: how often to ask
+/// again.
+const MOST_RACES: usize = 1000;
 
 /// More links in one path than the kernel follows either.
 const MOST_LINKS: usize = 40;
@@ -23,26 +30,42 @@ pub(crate) enum Kind {
 
 /// Opens `path` (`O_PATH`, plus `flags`) below `root`.
 pub(crate) fn open_inside(root: BorrowedFd<'_>, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC | flags)
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    openat2(root, path, how)
+    open_below(root, path, OFlag::O_PATH | flags, ResolveFlag::RESOLVE_NO_MAGICLINKS)
 }
 
 /// Opens the device at `path` below `root`, for reading and writing.
 pub(crate) fn open_device(root: BorrowedFd<'_>, path: &Path) -> nix::Result<OwnedFd> {
-    let how = OpenHow::new()
-        .flags(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    openat2(root, path, how)
+    open_below(root, path, OFlag::O_RDWR | OFlag::O_NOCTTY, ResolveFlag::RESOLVE_NO_MAGICLINKS)
 }
 
 /// Opens the file at `path` below `root`, which no link leads to, for writing.
 pub(crate) fn open_to_write(root: BorrowedFd<'_>, path: &Path) -> nix::Result<OwnedFd> {
-    let how = OpenHow::new()
-        .flags(OFlag::O_WRONLY | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_SYMLINKS);
-    openat2(root, path, how)
+    open_below(root, path, OFlag::O_WRONLY, ResolveFlag::RESOLVE_NO_SYMLINKS)
+}
+
+/// The content of the file at `path` below `root`; `EINVAL` where it is no regular one, which could keep a reader waiting.
+pub(crate) fn read(root: BorrowedFd<'_>, path: &Path) -> nix::Result<Vec<u8>> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let file = open_below(root, path, flags, ResolveFlag::RESOLVE_NO_MAGICLINKS)?;
+    if fstat(&file)?.st_mode & libc::S_IFMT != libc::S_IFREG {
+        return Err(Errno::EINVAL);
+    }
+    let mut content = Vec::new();
+    let read = File::from(file).read_to_end(&mut content);
+    read.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
+    Ok(content)
+}
+
+fn open_below(root: BorrowedFd<'_>, path: &Path, flags: OFlag, links: ResolveFlag) -> nix::Result<OwnedFd> {
+    let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_IN_ROOT | links);
+    let mut outcome = openat2(root, path, how);
+    for _ in 0..MOST_RACES {
+        match outcome {
+            Err(Errno::EAGAIN) => outcome = openat2(root, path, how),
+            _ => break,
+        }
+    }
+    outcome
 }
 
 /// Opens `path` below `root`; what is missing of it is made: directories with mode 0755, at the end an empty file

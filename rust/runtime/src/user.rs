@@ -1,11 +1,14 @@
 //! Users and groups of the container, from its own `/etc/passwd` and `/etc/group`: libc's functions would ask the
 //! host's name services, and are not to be had in a static executable.
 
-use std::fs;
+use std::os::fd::AsFd;
+use std::path::Path;
 
+use nix::fcntl::OFlag;
 use pycontain_runtime::protocol::{Failure, Reason};
 
-use crate::failure::failure;
+use crate::failure::{During, failure};
+use crate::tree;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct User {
@@ -19,13 +22,12 @@ pub(crate) struct User {
 ///
 /// `additional`: groups that the user is to be in besides.
 pub(crate) fn find(wanted: &str, additional: &[String]) -> Result<User, Failure> {
-    let read = |path: &str| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    look_up(
-        wanted,
-        additional,
-        &read("/etc/passwd").unwrap_or_default(),
-        &read("/etc/group").unwrap_or_default(),
-    )
+    let root = tree::open_path(Path::new("/"), OFlag::O_DIRECTORY).during(|| "open /".to_owned())?;
+    let read = |path: &str| {
+        let content = tree::read(root.as_fd(), Path::new(path)).unwrap_or_default();
+        String::from_utf8_lossy(&content).into_owned()
+    };
+    look_up(wanted, additional, &read("/etc/passwd"), &read("/etc/group"))
 }
 
 fn look_up(wanted: &str, additional: &[String], passwd: &str, groups: &str) -> Result<User, Failure> {

@@ -242,7 +242,7 @@ fn act(subject: &mut Subject, plan: &ExecPlan, word: &OwnedFd, host_ids: bool) -
     while let Some(act) = acts.next() {
         match (act, acts.peek()) {
             (Act::Become { .. }, Some(Act::Execute { arguments, environment })) => {
-                execute::become_user(subject, act)?;
+                execute::become_user(subject, act, word.as_fd())?;
                 return execute::execute(subject, arguments, environment, false);
             }
             (Act::Identity { user, groups, umask }, _) => {
