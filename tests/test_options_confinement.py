@@ -136,6 +136,17 @@ def test_device_of_the_host_can_be_used(both: BothWays, cli: Cli, engine: Engine
     assert cli.run("--device", "/dev/none", busybox, "true").returncode == 125
 
 
+def test_device_may_be_anywhere_and_only_in_the_container(engine: Engine, busybox: str) -> None:
+    devices = ["/dev/zero:/place/of/zero", "/dev/full:/dev/below/full"]
+    script = "head -c 3 /place/of/zero | wc -c; ls -A /dev; echo > /dev/below/full"
+    run = engine.run(busybox, ["sh", "-c", script], devices=devices, check=False, text=True)
+    count, *names = str(run.stdout).split()
+    assert count == "3"
+    assert not [name for name in names if name.startswith(".") or name == "place"]
+    assert "No space left" in str(run.stderr)
+    assert not os.path.exists("/place")
+
+
 @pytest.mark.root
 @pytest.mark.limits
 def test_device_that_was_not_given_is_refused(engine: Engine, busybox: str) -> None:

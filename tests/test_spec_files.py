@@ -63,6 +63,9 @@ def test_mounts_come_after_the_defaults_by_depth() -> None:
     assert mount_at(config, "/srv/a/b")["source"] == "/home/me/deep"
     assert mount_at(config, "/srv/a/b")["options"] == ["rbind", "ro", "rprivate"]
     assert mount_at(config, "/srv/a")["source"] == "/home/me/v"
+    for target in ("/proc", "/proc/sys", "/proc/sys/kernel/pid_max"):
+        with pytest.raises(InvalidOption, match=f"cannot mount on `{target}` for `tmpfs`"):
+            prepare(tmpfs=[target])
     with pytest.raises(InvalidOption, match="duplicate mount point `/srv`"):
         prepare(tmpfs=["/srv"], volumes=["/a:/srv/"])
 

@@ -134,6 +134,9 @@ def _asked(options: Mapping[str, Any]) -> dict[str, Mount]:
     ]
     given += [("tmpfs", mounts.tmpfs(text)) for text in _colon_pairs("tmpfs", options.get("tmpfs", ()))]
     for option, mount in given:
+        is_kernels = mount.target == "/proc" or f"{mount.target}/".startswith("/proc/sys/")
+        if is_kernels and not mount.source.startswith("/proc"):
+            raise InvalidOption(f"cannot mount on `{mount.target}` for `{option}`: it has to be the kernel's")
         if mount.target in result:
             raise InvalidOption(f"duplicate mount point `{mount.target}` for `{option}`")
         result[mount.target] = mount

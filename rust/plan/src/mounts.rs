@@ -360,10 +360,22 @@ impl<'a> Tree<'a> {
         let target = PathBuf::from("/dev");
         if self.is_root() {
             let mut nodes = standard_nodes();
-            nodes.extend(spec.linux.devices.iter().map(extra_node));
+            let mut elsewhere = Vec::new();
+            for device in &spec.linux.devices {
+                let inside = device.path.strip_prefix(&target).ok().filter(|path| is_plain(path));
+                let name = inside.map_or_else(|| format!(".{}", elsewhere.len()).into(), Path::to_owned);
+                if inside.is_none() {
+                    elsewhere.push((target.join(&name), device.path.clone()));
+                }
+                nodes.push(extra_node(device, name));
+            }
             let links = links.to_vec();
             self.devices = Some(DeviceTree { nodes, links, options: options.data, all: privileged });
-            return self.mount_ahead(&target, Act::Devices(target.clone()));
+            self.mount_ahead(&target, Act::Devices(target.clone()));
+            for (node, path) in elsewhere {
+                self.mount_now(&path.clone(), Act::MoveDevice { node, path });
+            }
+            return;
         }
         let attributes = options.attributes & !READ_ONLY;
         let (kind, source) = ("tmpfs".to_owned(), "tmpfs".to_owned());
@@ -411,8 +423,12 @@ fn split(upper: &Path, work: &Path) -> Upper {
 const STAGED: [&str; 3] = ["/proc", "/sys", "/dev"];
 
 fn staged_tree(target: &Path) -> Option<&'static Path> {
-    let is_plain = !target.components().any(|part| part == Component::ParentDir);
-    STAGED.map(Path::new).into_iter().find(|tree| is_plain && target.starts_with(tree))
+    STAGED.map(Path::new).into_iter().find(|tree| is_plain(target) && target.starts_with(tree))
+}
+
+/// It stays below where it begins.
+fn is_plain(path: &Path) -> bool {
+    !path.components().any(|part| part == Component::ParentDir)
 }
 
 /// The devices of every container and their minor numbers; the major is 1 but for tty.
@@ -447,9 +463,9 @@ fn standard_nodes() -> Vec<Node> {
     STANDARD.into_iter().map(node).collect()
 }
 
-fn extra_node(device: &crate::spec::Device) -> Node {
+fn extra_node(device: &crate::spec::Device, name: PathBuf) -> Node {
     Node {
-        name: device.path.strip_prefix("/dev").unwrap_or(&device.path).to_owned(),
+        name,
         kind: if device.kind == "b" { NodeKind::Block } else { NodeKind::Character },
         major: device.major,
         minor: device.minor,

@@ -183,6 +183,11 @@ pub enum Act {
         path: PathBuf,
         host: PathBuf,
     },
+    /// A node of the device tree is to be at `path` instead, which is not in `/dev`.
+    MoveDevice {
+        node: PathBuf,
+        path: PathBuf,
+    },
     Link {
         path: PathBuf,
         target: PathBuf,

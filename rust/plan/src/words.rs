@@ -138,6 +138,9 @@ impl fmt::Display for Act {
             Self::Device { path, host } => {
                 write!(f, "bind the host's {} at {}", host.display(), path.display())
             }
+            Self::MoveDevice { node, path } => {
+                write!(f, "move the device {} to {}", node.display(), path.display())
+            }
             Self::Link { path, target } => write!(f, "link {} to {}", path.display(), target.display()),
             Self::Files { files, .. } => {
                 let names: Vec<_> = files.iter().map(|(path, _)| path.display().to_string()).collect();

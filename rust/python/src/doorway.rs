@@ -148,6 +148,9 @@ fn hint(failure: &Failure) -> Option<&'static str> {
         Errno::EINVAL if begins("make an overlay ") => Some(
             "no layer may lie on an overlay, as a container's own files do: `--root` names another place",
         ),
+        Errno::E2BIG if begins("execute ") => {
+            Some("one argument or variable may have 128 KiB, all together a quarter of `--ulimit stack`")
+        }
         Errno::EPERM if begins("limit ") => Some("only CAP_SYS_RESOURCE raises a hard limit: `ulimit -H -a`"),
         Errno::ENOENT if begins("enter the working directory") => {
             Some("it has to be in the image, or mounted there")

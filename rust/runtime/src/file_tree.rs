@@ -9,7 +9,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::libc::{S_IFDIR, S_IFMT};
 use nix::sys::stat::{Mode, fstat, mkdirat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
-use nix::unistd::fchdir;
+use nix::unistd::{UnlinkatFlags, fchdir, unlinkat};
 use pycontain_plan::step::{Act, Hierarchy};
 use pycontain_runtime::protocol::{Failure, Reason};
 use pycontain_sys::mount::{self, attributes};
@@ -90,6 +90,7 @@ impl FileTree {
             }
             Act::FillVolume { slot, target } => self.fill_volume(*slot, target),
             Act::Device { path, host } => self.bind_device(path, host),
+            Act::MoveDevice { node, path } => self.move_device(node, path),
             Act::Link { path, target } => self.link(path, target),
             Act::Files { files, staged } => self.files(files, *staged),
             Act::ForgetHost => self.forget_host(),
@@ -177,6 +178,15 @@ impl FileTree {
         let relative = host.strip_prefix("/").unwrap_or(host);
         let clone = mount::clone_tree(host_root.as_fd(), relative, false)?;
         self.attach(&clone, path, Kind::File)
+    }
+
+    /// A bind mount stays when the name goes by which it was made.
+    fn move_device(&self, node: &Path, path: &Path) -> nix::Result<()> {
+        let (Some(parent), Some(name)) = (node.parent(), node.file_name()) else { return Err(Errno::EINVAL) };
+        let directory = open_inside(self.root.as_fd(), parent, OFlag::O_DIRECTORY)?;
+        let clone = mount::clone_tree(directory.as_fd(), Path::new(name), false)?;
+        self.attach(&clone, path, Kind::File)?;
+        unlinkat(&directory, name, UnlinkatFlags::NoRemoveDir)
     }
 
     fn link(&self, path: &Path, target: &Path) -> nix::Result<()> {
