@@ -239,3 +239,27 @@ def test_killing_the_command_line_kills_what_it_runs(cli: Cli, busybox: str, not
         assert process.stdout.readline() == b"ready\n"
         process.kill()
         assert process.wait() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("attached", "out", "err"),
+    [
+        (["-a", "stdout"], b"out\n", b""),
+        (["--attach", "STDERR"], b"", b"err\n"),
+        (["-a", "stdout", "-a", "stderr"], b"out\n", b"err\n"),
+        (["-i", "-a", "stdin", "-a", "stdout"], b"out\ntyped", b""),
+        (["-i", "-a", "stdin"], b"", b""),
+    ],
+)
+def test_only_the_streams_that_are_asked_for(
+    cli: Cli, busybox: str, attached: list[str], out: bytes, err: bytes
+) -> None:
+    done = cli.run(*attached, busybox, "sh", "-c", "echo out; echo err >&2; cat; exit 3", input=b"typed")
+    assert (done.returncode, done.stdout, done.stderr) == (3, out, err)
+
+
+@pytest.mark.parametrize("wrong", [["-a", "stream"], ["-d", "-a", "stdout"]])
+def test_streams_that_cannot_be_attached(cli: Cli, busybox: str, wrong: list[str]) -> None:
+    done = cli.run(*wrong, busybox, "true")
+    assert done.returncode == 125
+    assert b"--attach" in done.stderr

@@ -16,7 +16,7 @@ from pycontain.types import RootFilesystem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from typing import Unpack
 
     from pycontain._core import Launcher, Unpacked
@@ -190,6 +190,7 @@ class Engine:
         image: str,
         args: Sequence[str] = (),
         *,
+        streams: Collection[str] | None = None,
         detach_keys: str = "ctrl-p,ctrl-q",
         pass_signals: bool = True,
         **options: Unpack[ContainerOptions],
@@ -205,6 +206,8 @@ class Engine:
         Args:
             image: its name; `host` stands for this machine's own programs.
             args: the command; empty: the image's.
+            streams: those of `stdin`, `stdout` and `stderr` that are this process's; None: all, and the
+                container may be its caller's alone.
             detach_keys: leave it when these are typed in its terminal; it goes on.
             pass_signals: send it the signals that this process gets.
             options: see `ContainerOptions`.
@@ -214,14 +217,19 @@ class Engine:
         """
         from pycontain.runtime import foreground
 
-        terminal, stdin = bool(options.get("tty")), bool(options.get("stdin"))
+        terminal = bool(options.get("tty"))
+        stdin = bool(options.get("stdin")) and (streams is None or "stdin" in streams)
         foreground.check_terminal(terminal=terminal, stdin=stdin)
-        if terminal or not options.get("remove") or options.get("name"):
+        if terminal or not options.get("remove") or options.get("name") or streams is not None:
             from pycontain.containers import starting
 
             container = self._make(image, args, options)
             return starting.in_foreground(
-                container, options, detach_keys=detach_keys, pass_signals=pass_signals
+                container,
+                options,
+                streams=("stdin", "stdout", "stderr") if streams is None else streams,
+                detach_keys=detach_keys,
+                pass_signals=pass_signals,
             )
         launcher = self._get_launcher()  # as in `run`
         with self._prepare(image, args, options, keep=False) as made:

@@ -189,6 +189,8 @@ GRAMMARS: dict[str, Grammar] = {
             "--stop-timeout": ("stop_timeout", "text"),
             "--quiet": ("quiet", "flag"),
             "-q": ("quiet", "flag"),
+            "--attach": ("attach", "list"),
+            "-a": ("attach", "list"),
             "--detach": ("detach", "flag"),
             "-d": ("detach", "flag"),
             "--detach-keys": ("detach_keys", "text"),

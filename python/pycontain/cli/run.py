@@ -19,6 +19,7 @@ def command(
     image: str,
     args: list[str] | None = None,
     *,
+    attach: list[str] | None = None,
     explain: bool = False,
     detach: bool = False,
     detach_keys: str | None = None,
@@ -45,13 +46,28 @@ def command(
             return 0
         if detach_keys is not None:
             options["detach_keys"] = detach_keys
-        status: int = default().run_foreground(image, words, pass_signals=sig_proxy, **options)
+        status: int = default().run_foreground(
+            image, words, streams=streams, pass_signals=sig_proxy, **options
+        )
         return status
 
     try:
+        streams = _streams(attach, detach=detach)
         return pulling(start, image, given, quiet=quiet)
     except PycontainError as error:
         return failed(error, 125)
+
+
+def _streams(attach: list[str] | None, *, detach: bool) -> set[str] | None:
+    """Those that `--attach` names; None: all of them."""
+    from pycontain.errors import InvalidOption
+
+    streams = {name.lower() for name in attach or ()}
+    for name in streams - {"stdin", "stdout", "stderr"}:
+        raise InvalidOption(f"invalid value `{name}` for `--attach`: must be stdin, stdout or stderr")
+    if streams and detach:
+        raise InvalidOption("`--attach` and `--detach` exclude each other", hint="leave one of them out")
+    return streams or None
 
 
 def pulling(start: Callable[..., int], image: str, given: dict[str, Any], *, quiet: bool) -> int:
@@ -113,6 +129,9 @@ def signature() -> inspect.Signature:
 
     import typer
 
+    attach = typer.Option(
+        "--attach", "-a", metavar="STREAM", help="Of its streams only this: stdin, stdout, stderr"
+    )
     detach = typer.Option("--detach", "-d", help="Start it in the background, and print its id")
     explain = typer.Option("--explain", help="Print what would be done, and do nothing")
     signals = typer.Option("--sig-proxy/--no-sig-proxy", help="Pass signals on to it", show_default=False)
@@ -122,6 +141,7 @@ def signature() -> inspect.Signature:
     return inspect.Signature(
         [
             *parameters(),
+            options.parameter("attach", list[str] | None, attach, None),
             options.parameter("detach", bool, detach, False),
             options.parameter("detach_keys", str | None, keys, None),
             options.parameter("explain", bool, explain, False),

@@ -9,7 +9,7 @@ from pycontain.runtime.pauses import finish, items
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
     from typing import IO, Any, Unpack
 
     from pycontain._core import Launcher, Waiting
@@ -169,6 +169,7 @@ class Container:
         *,
         start: bool = False,
         stdin: bool = True,
+        outputs: Collection[str] = ("stdout", "stderr"),
         detach_keys: str = "ctrl-p,ctrl-q",
         pass_signals: bool = True,
         end_by_signals: bool = False,
@@ -179,6 +180,7 @@ class Container:
         Args:
             start: start it first, so that nothing is missed.
             stdin: pass on what this process reads, if it was made to read.
+            outputs: those of its outputs that are shown; what its terminal shows is `stdout`.
             detach_keys: leave it when these are typed in a terminal.
             pass_signals: send it the signals that this process gets.
             end_by_signals: kill it when it does not handle such a signal, and that ends other processes.
@@ -199,6 +201,7 @@ class Container:
             self._kept,
             self._launcher if start else None,
             stdin=stdin,
+            outputs=outputs,
             keys=detach_keys,
             pass_signals=pass_signals,
             end_by_signals=end_by_signals,

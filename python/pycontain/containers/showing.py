@@ -12,7 +12,7 @@ from pycontain.runtime.pauses import finish
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from pycontain._core import Launcher, Waiting
     from pycontain.containers.keeping import Streams
@@ -28,6 +28,7 @@ def show(
     launcher: Callable[[], Launcher] | None,
     *,
     stdin: bool,
+    outputs: Collection[str],
     keys: str,
     pass_signals: bool,
     end_by_signals: bool,
@@ -72,6 +73,7 @@ def show(
         ended = attached.show(
             begin,
             stdin=stdin and bool(options.get("stdin")),
+            outputs=outputs,
             terminal=bool(options.get("tty")),
             keys=letters,
             resize=resize,

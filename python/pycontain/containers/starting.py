@@ -8,7 +8,7 @@ from pycontain.errors import ContainerNotFound, StartError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from pycontain.containers.handle import Container
     from pycontain.options import ContainerOptions
@@ -23,13 +23,23 @@ def in_background(container: Container, options: ContainerOptions) -> None:
 
 
 def in_foreground(
-    container: Container, options: ContainerOptions, *, detach_keys: str, pass_signals: bool
+    container: Container,
+    options: ContainerOptions,
+    *,
+    streams: Collection[str],
+    detach_keys: str,
+    pass_signals: bool,
 ) -> int:
     """See `Engine.run_foreground`."""
     with _removed_if_not_started(container, options):
-        tied = bool(options.get("remove")) and not options.get("name")
         status = container.show(
-            start=True, detach_keys=detach_keys, pass_signals=pass_signals, end_by_signals=True, tied=tied
+            start=True,
+            stdin="stdin" in streams,
+            outputs=streams,
+            detach_keys=detach_keys,
+            pass_signals=pass_signals,
+            end_by_signals=True,
+            tied=bool(options.get("remove")) and not options.get("name"),
         )
     return status or 0
 

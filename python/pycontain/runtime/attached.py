@@ -14,7 +14,7 @@ from pycontain.errors import InvalidOption
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     Streams = tuple[int | None, int | None, int | None]
 
@@ -43,6 +43,7 @@ def show(
     begin: Callable[[Streams], None],
     *,
     stdin: bool,
+    outputs: Collection[str],
     terminal: bool,
     keys: bytes,
     resize: Callable[[int, int], None],
@@ -52,6 +53,7 @@ def show(
     Args:
         begin: gives the container its ends of the pipes.
         stdin: pass on what this process reads, too.
+        outputs: those of `stdout` and `stderr` that are passed; what a terminal shows is `stdout`.
         terminal: the container has one, and so is this process's, if it has one, made to pass every key.
         keys: leave when these are typed.
         resize: tells the container's terminal rows and columns.
@@ -66,7 +68,9 @@ def show(
         stack.callback(os.close, wake)
         if stdin:
             theirs[0], typed = os.pipe()
-        for number in (1,) if terminal else (1, 2):
+        for number, name in ((1, "stdout"), (2, "stderr")):
+            if name not in outputs or (terminal and number == 2):
+                continue
             reading, theirs[number] = os.pipe()
             stack.callback(os.close, reading)
             mine.append((reading, number))
