@@ -372,6 +372,7 @@ def test_inspect_has_dockers_shape(own: Engine, fresh_cli: containers.Cli, tmp_p
         cap_add=["NET_ADMIN"],
         workdir="/tmp",
         user="1000:1000",
+        annotations=["io.pycontain.privileged=true"],
         volumes=[f"{tmp_path}:/in:ro", "/data"],
         tmpfs=["/scratch:size=1m"],
         ulimits=["nofile=100:200"],
@@ -395,6 +396,7 @@ def test_inspect_has_dockers_shape(own: Engine, fresh_cli: containers.Cli, tmp_p
     assert config["StopSignal"] == "SIGTERM"
     assert (host["Memory"], host["CapAdd"], host["NetworkMode"]) == (64 << 20, ["NET_ADMIN"], "none")
     assert host["Binds"] == [f"{tmp_path}:/in:ro"]
+    assert host["Annotations"] == {"io.pycontain.privileged": "true"}  # tells nobody anything
     assert host["Ulimits"] == [{"Name": "nofile", "Hard": 200, "Soft": 100}]
     assert (host["ReadonlyRootfs"], host["Init"], host["ShmSize"]) == (True, True, 64 << 20)
     assert set(host["Tmpfs"]) == {"/scratch"}

@@ -89,6 +89,9 @@ class ContainerOptions(TypedDict, total=False):
     label_file: Path | Iterable[Path]
     """Files of `k=v` lines; `labels` wins over them."""
 
+    annotations: Mapping[str, str] | Iterable[str]
+    """As `labels`, and of the container alone: `inspect` shows them, nothing goes by them."""
+
     # --- the image
     platform: str
     """`os[/arch[/variant]]`."""

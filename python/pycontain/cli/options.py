@@ -41,6 +41,7 @@ FLAGS = tuple(
         ("init", "--init", "flag", "", "Run an init that forwards signals and reaps orphans"),
         ("labels", "-l --label", "list", "KEY=VALUE", "Label the container"),
         ("label_file", "--label-file", "list", "FILE", "Read labels from a file"),
+        ("annotations", "--annotation", "list", "KEY=VALUE", "Note something on the container for `inspect`"),
         ("platform", "--platform", "text", "OS[/ARCH]", "Which of the image's platforms"),
         ("pull", "--pull", "text", "WHEN", "Fetch the image: missing, always, never [default: missing]"),
         ("rootfs", "--rootfs", "text", "DIR[:rw]", "Take a directory in place of an image"),

@@ -8,6 +8,7 @@ from typing import Any
 from pycontain.containers.logs import path_of
 from pycontain.runtime import devices, lifecycle, records
 from pycontain.runtime.disk import size_of
+from pycontain.runtime.environment import labels
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -151,6 +152,7 @@ def _host_config(record: Record, config: Mapping[str, Any]) -> dict[str, Any]:
         return "private" if kind in namespaces else "host"
 
     log, restart = lifecycle.log(options), lifecycle.restart(options)
+    annotations = labels("annotations", options.get("annotations", ()))
     return {
         "Binds": [_bind(mount) for mount in record.mounts if mount.type == "bind"] or None,
         "ContainerIDFile": options.get("cidfile", ""),
@@ -189,6 +191,7 @@ def _host_config(record: Record, config: Mapping[str, Any]) -> dict[str, Any]:
         "Init": bool(options.get("init")),
         "MaskedPaths": linux.get("maskedPaths", []),
         "ReadonlyPaths": linux.get("readonlyPaths", []),
+        **({"Annotations": annotations} if annotations else {}),
         **_resources(options, config),
     }
 

@@ -73,11 +73,11 @@ def labels(option: str, value: Pairs) -> dict[str, str]:
         result = {}
         for name, content in value.items():
             if not isinstance(name, str) or not name:
-                raise invalid(option, name, "a label's name must not be empty")
+                raise invalid(option, name, "a name must not be empty")
             result[name] = "" if content is None else str(content)
         return result
     pairs = (entry.partition("=") for entry in strings(option, value))
     result = {name: text for name, _, text in pairs}
     if "" in result:
-        raise invalid(option, f"={result['']}", "a label's name must not be empty")
+        raise invalid(option, f"={result['']}", "a name must not be empty")
     return result

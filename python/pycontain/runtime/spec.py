@@ -6,7 +6,17 @@
 from __future__ import annotations
 
 from pycontain.errors import InvalidOption
-from pycontain.runtime import command, confinement, devices, lifecycle, limits, namespaces, rootfs, sizes
+from pycontain.runtime import (
+    command,
+    confinement,
+    devices,
+    environment,
+    lifecycle,
+    limits,
+    namespaces,
+    rootfs,
+    sizes,
+)
 from pycontain.runtime.document import encode, once, utf8
 from pycontain.runtime.environment import strings
 from pycontain.runtime.files import files
@@ -50,10 +60,10 @@ OPTIONS = (
     | lifecycle.OPTIONS
     | frozenset(
         (
-            "cap_add cap_drop cgroup_parent cgroupns cidfile device_cgroup_rules devices domainname "
-            "entrypoint env env_file group_add hostname ipc label_file labels mounts name network "
-            "oom_score_adj pid platform pull rootfs security_opt shm_size stop_signal stop_timeout "
-            "sysctls tmpfs ulimits user userns uts volumes workdir"
+            "annotations cap_add cap_drop cgroup_parent cgroupns cidfile device_cgroup_rules devices "
+            "domainname entrypoint env env_file group_add hostname ipc label_file labels mounts name "
+            "network oom_score_adj pid platform pull rootfs security_opt shm_size stop_signal "
+            "stop_timeout sysctls tmpfs ulimits user userns uts volumes workdir"
         ).split()
     )
 )
@@ -187,6 +197,8 @@ def config(
         encode({_PREFIX + key: text for key, text in annotations.items()}),
         "}",
     ]
+    if "annotations" in options:
+        environment.labels("annotations", options["annotations"])
     return Prepared(
         utf8("".join(parts)),
         arguments,
