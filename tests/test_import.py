@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gzip
 import io
+import json
 import os
 import subprocess
 import threading
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 from image_archives import digest, layer, nothing_left
 from pycontain.errors import ImageInvalid, ImageNotFound, InvalidOption
+from pycontain.images import changes
+from pycontain.images.config import Healthcheck
 from pycontain.images.importing import import_file_system
 
 if TYPE_CHECKING:
@@ -50,6 +53,8 @@ def test_import_makes_an_image_of_one_layer(
         "VOLUME /c /d",
         "LABEL a=b",
         "STOPSIGNAL SIGINT",
+        "HEALTHCHECK --interval=1m30s  --start-interval=500ms --retries=2 CMD ask me",
+        "ONBUILD RUN make",
     ]
     if source == "path":
         image = import_file_system(store, path, "hello", changes=changes, message="why")
@@ -71,16 +76,32 @@ def test_import_makes_an_image_of_one_layer(
     assert config.exposed_ports == ("80/tcp", "53/udp", "100/tcp", "101/tcp")
     assert config.volumes == ("/a b", "/c", "/d")
     assert config.labels == {"a": "b"}
+    assert config.healthcheck == Healthcheck(
+        ["CMD-SHELL", "ask me"], interval=90, retries=2, start_interval=0.5
+    )
+    assert json.loads(store.configuration(image.id))["config"]["OnBuild"] == ["RUN make"]
     assert store.history(image.id)[0].comment == "why"
 
 
 @pytest.mark.parametrize(
-    "change", ["", "RUN x", "CMD", "EXPOSE x", "EXPOSE 0", "EXPOSE 80/x", "EXPOSE 70000", "ENV A", "ENV ='"]
+    "change",
+    [
+        *("", "RUN x", "CMD", "EXPOSE x", "EXPOSE 0", "EXPOSE 80/x", "EXPOSE 70000", "ENV A", "ENV ='"),
+        *("HEALTHCHECK CMD", "HEALTHCHECK x", "HEALTHCHECK --interval=x CMD y", "HEALTHCHECK --z=1 CMD y"),
+        *("HEALTHCHECK --retries=2 NONE", "ONBUILD ONBUILD RUN x", "ONBUILD FROM x"),
+    ],
 )
 def test_change_that_is_not_one_is_refused(store: Store, paths: Paths, change: str) -> None:
     with pytest.raises(InvalidOption, match="change"):
         import_file_system(store, io.BytesIO(layer()), changes=[change])
     assert not os.path.exists(paths.layers)
+
+
+def test_an_entrypoint_takes_the_command_along_that_belonged_to_the_one_before() -> None:
+    for instructions, command in (([], None), (['CMD ["b"]'], ["b"])):
+        config = {"Cmd": ["a"]}
+        changes.apply(config, [*instructions, 'ENTRYPOINT ["run"]'])
+        assert config == {"Cmd": command, "Entrypoint": ["run"]}
 
 
 def test_import_of_what_is_no_tar_leaves_nothing(store: Store, paths: Paths) -> None:

@@ -18,6 +18,7 @@ def apply(config: dict[str, Any], changes: Iterable[str]) -> None:
     Raises:
         InvalidOption: an instruction is none of these, or its arguments are not valid.
     """
+    has_command = False
     for change in changes:
         name, _, rest = change.strip().partition(" ")
         instruction = _INSTRUCTIONS.get(name.upper())
@@ -29,6 +30,9 @@ def apply(config: dict[str, Any], changes: Iterable[str]) -> None:
             )
         if not rest:
             raise InvalidOption(f"change `{change}`: {name.upper()} needs an argument")
+        has_command |= instruction is _cmd
+        if instruction is _entrypoint and not has_command:
+            config["Cmd"] = None  # it belonged to the one before
         try:
             instruction(config, rest)
         except ValueError as error:
@@ -41,6 +45,10 @@ def _command(member: str) -> Callable[[dict[str, Any], str], None]:
         config[member] = ["/bin/sh", "-c", rest] if words is None else words
 
     return change
+
+
+_cmd = _command("Cmd")
+_entrypoint = _command("Entrypoint")
 
 
 def _text(member: str) -> Callable[[dict[str, Any], str], None]:
@@ -86,6 +94,38 @@ def _working_dir(config: dict[str, Any], rest: str) -> None:
     config["WorkingDir"] = posixpath.normpath(posixpath.join(config.get("WorkingDir") or "/", rest))
 
 
+def _healthcheck(config: dict[str, Any], rest: str) -> None:
+    from pycontain.runtime.sizes import seconds, whole
+
+    document: dict[str, Any] = {}
+    word, _, left = rest.partition(" ")
+    while word.startswith("--"):
+        name, _, value = word.removeprefix("--").partition("=")
+        if name == "retries":
+            document["Retries"] = whole(name, value, 1, 1 << 31)
+        elif name in _TIMES:
+            document[_TIMES[name]] = round(seconds(name, value) * 1_000_000_000)
+        else:
+            raise ValueError(f"unknown option `{word}`")
+        word, _, left = left.lstrip().partition(" ")
+    kind, left = word.upper(), left.strip()
+    if kind == "CMD" and left:
+        words = _array(left)
+        document["Test"] = ["CMD-SHELL", left] if words is None else ["CMD", *words]
+    elif kind == "NONE" and not left and not document:
+        document["Test"] = ["NONE"]
+    else:
+        raise ValueError("expected CMD and a command, or NONE")
+    config["Healthcheck"] = document
+
+
+def _on_build(config: dict[str, Any], rest: str) -> None:
+    name = rest.partition(" ")[0].upper()
+    if name in {"FROM", "MAINTAINER", "ONBUILD"}:
+        raise ValueError(f"{name} cannot be of a later build")
+    config["OnBuild"] = [*(config.get("OnBuild") or ()), rest]
+
+
 def _array(rest: str) -> list[str] | None:
     """The words of the JSON form; None when it is the shell form: whatever does not parse."""
     import json
@@ -114,12 +154,20 @@ def _pairs(rest: str) -> dict[str, str]:
     return {name: value.strip()}
 
 
+_TIMES = {
+    "interval": "Interval",
+    "timeout": "Timeout",
+    "start-period": "StartPeriod",
+    "start-interval": "StartInterval",
+}
 _INSTRUCTIONS: dict[str, Callable[[dict[str, Any], str], None]] = {
-    "CMD": _command("Cmd"),
-    "ENTRYPOINT": _command("Entrypoint"),
+    "CMD": _cmd,
+    "ENTRYPOINT": _entrypoint,
     "ENV": _environment,
     "EXPOSE": _ports,
+    "HEALTHCHECK": _healthcheck,
     "LABEL": _labels,
+    "ONBUILD": _on_build,
     "STOPSIGNAL": _text("StopSignal"),
     "USER": _text("User"),
     "VOLUME": _volumes,

@@ -36,14 +36,23 @@ class Healthcheck(Value):
         test: `("CMD", ...)`, `("CMD-SHELL", text)` or `("NONE",)`.
         interval, timeout, start_period: seconds; 0: the default.
         retries: 0: the default.
+        start_interval: seconds from one to the next in the start period; 0: the default.
     """
 
-    __slots__ = ("test", "interval", "timeout", "start_period", "retries")  # noqa: RUF023 - the constructor's order
+    __slots__ = (  # noqa: RUF023 - the constructor's order
+        "test",
+        "interval",
+        "timeout",
+        "start_period",
+        "retries",
+        "start_interval",
+    )
     test: tuple[str, ...]
     interval: float
     timeout: float
     start_period: float
     retries: int
+    start_interval: float
 
     def __init__(
         self,
@@ -52,9 +61,15 @@ class Healthcheck(Value):
         timeout: float = 0,
         start_period: float = 0,
         retries: int = 0,
+        start_interval: float = 0,
     ) -> None:
         self._set(
-            test=tuple(test), interval=interval, timeout=timeout, start_period=start_period, retries=retries
+            test=tuple(test),
+            interval=interval,
+            timeout=timeout,
+            start_period=start_period,
+            retries=retries,
+            start_interval=start_interval,
         )
 
 
@@ -162,6 +177,7 @@ def _healthcheck(document: Mapping[str, Any]) -> Healthcheck:
         seconds("Timeout"),
         seconds("StartPeriod"),
         document.get("Retries") or 0,
+        seconds("StartInterval"),
     )
 
 

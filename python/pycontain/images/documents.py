@@ -120,6 +120,7 @@ class _Healthcheck(msgspec.Struct, frozen=True, rename="pascal"):
     interval: int = 0
     timeout: int = 0
     start_period: int = 0
+    start_interval: int = 0
     retries: int = 0
 
 
