@@ -97,14 +97,17 @@ impl Door {
         let init = run.init().ok_or_else(|| failure("the container is not running", Reason::State))?;
         let (control, theirs) = socket::pair().during(|| "make a socket pair".to_owned())?;
         let monitor = getpid();
-        let side = process::clone3(0, None).during(|| "fork".to_owned())?;
+        // From outside of it, nobody who is in the container's cgroup namespace clones into its cgroup (`nsdelegate`).
+        let group = run.container.group.as_ref().filter(|_| born_in_cgroup);
+        let unified = group.and_then(pycontain_cgroup::Group::unified_fd);
+        let side = process::clone3(0, unified).during(|| "fork".to_owned())?;
         let Side::Parent { pidfd, .. } = side else {
             let group = run.container.group.iter().flat_map(pycontain_cgroup::Group::fds);
             let kept = group.map(|fd| fd.as_raw_fd()).chain([theirs.as_raw_fd(), init.as_raw_fd()]);
             let entered = close_others(kept)
                 .during(|| "close the monitor's fds".to_owned())
                 .and_then(|()| enter(run, monitor, born_in_cgroup));
-            serve(run, &entered, &theirs, born_in_cgroup)
+            serve(run, &entered, &theirs)
         };
         Ok(Self { control, pidfd, used: Instant::now() })
     }
@@ -190,14 +193,12 @@ fn enter(run: &Run, monitor: Pid, born_in_cgroup: bool) -> Result<(), Failure> {
 }
 
 /// In the door: for each message a process, until the monitor closes its end.
-fn serve(run: &Run, entered: &Result<(), Failure>, control: &OwnedFd, born_in_cgroup: bool) -> ! {
-    let unified = run.container.group.as_ref().filter(|_| born_in_cgroup);
-    let unified = unified.and_then(pycontain_cgroup::Group::unified_fd);
+fn serve(run: &Run, entered: &Result<(), Failure>, control: &OwnedFd) -> ! {
     let mut buffer = [0; 16];
     while let Ok((1.., fds)) = socket::receive(control.as_fd(), &mut buffer, true) {
         let made = entered.clone().and_then(|()| {
             let parent = u64::from(nix::libc::CLONE_PARENT.cast_unsigned());
-            process::clone3(parent, unified).during(|| "clone a process inside".to_owned())
+            process::clone3(parent, None).during(|| "clone a process inside".to_owned())
         });
         let told = match made {
             Ok(Side::Child) => become_command(fds, run.container.shape.ids == Ids::Host),
