@@ -161,6 +161,40 @@ def test_directory_that_becomes_a_link_meanwhile_leads_nowhere(own: Engine, tmp_
     assert names(secret) == []
 
 
+@pytest.mark.parametrize("userns", ["auto", "host"])
+def test_container_cannot_put_a_program_of_its_own_in_the_place_of_the_one_that_copies(
+    own: Engine, rootfs: Path, tmp_path: Path, userns: str
+) -> None:
+    (rootfs / "proc").rename(rootfs / "real")
+    (rootfs / "proc").symlink_to("/real")
+    script = (
+        "rm /proc; mkdir -p /evil/self; echo '#!/bin/sh\necho > /ran' > /evil/self/exe;"
+        "chmod 755 /evil/self/exe; touch /ready; ln -s /evil /proc; exec /bin/sleep 1000"
+    )
+    box = own.start("", ["/bin/sh", "-c", script], rootfs=rootfs, userns=userns)
+    box.wait_until(lambda box: "/evil" in str(box.run(["/bin/ls", "-l", "/"], text=True).stdout))
+    assert box.read_bytes("/ready") == b""
+    box.write_bytes("/written", b"x")
+    box.copy_out("/written", tmp_path)
+    assert "ran" not in str(box.run(["/bin/ls", "/"], text=True).stdout).split()
+
+
+@pytest.mark.root
+def test_nothing_of_a_container_has_privileges_on_the_host(own: Engine, tmp_path: Path) -> None:
+    script = (
+        "mkdir /dir /plain; cp /bin/busybox /plain/program; chmod 6755 /plain/program; chmod 2755 /plain;"
+        "mknod /dir/device c 1 3; sleep 1000"
+    )
+    box = own.start("busybox", ["sh", "-c", script], userns="host")
+    box.wait_until(lambda box: "device" in str(box.run(["ls", "/dir"], text=True, check=False).stdout))
+    box.copy_out("/plain", tmp_path / "out")
+    assert (tmp_path / "out" / "program").stat().st_mode & 0o7777 == 0o755
+    assert (tmp_path / "out").stat().st_mode & 0o7777 == 0o2755
+    with pytest.raises(PycontainError, match="device"):
+        box.copy_out("/dir", tmp_path / "devices")
+    assert not (tmp_path / "devices" / "device").exists()
+
+
 def test_program_says_nothing_when_all_is_well(own: Engine, fresh_cli: containers.Cli, tree: Path) -> None:
     own.create("busybox", name="box")
     done = subprocess.run(

@@ -20,7 +20,7 @@ from pycontain.containers import keeping
 from pycontain.errors import Conflict, InvalidOption, PathNotFound, PycontainError
 from pycontain.images.feeding import fed
 from pycontain.paths import absolute
-from pycontain.runtime import confinement, events, kept
+from pycontain.runtime import events, kept
 from pycontain.types import Value
 
 TYPE_CHECKING = False
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 __all__ = ["Copier", "PathStat"]
 
 _MISSING = 2  # the process's exit status
+_CAPABILITIES = tuple(
+    f"CAP_{name}" for name in "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID SETFCAP".split()
+)
 
 
 class PathStat(Value):
@@ -204,18 +207,18 @@ class Copier:
 
 
 def _config(own: bytes, words: list[str]) -> bytes:
-    """The container's configuration with a process that has every right inside, and nothing outside."""
+    """The container's configuration with a process that may do everything with files, and nothing else."""
     document = json.loads(own)
     process, annotations = document["process"], document["annotations"]
-    every = list(confinement.CAPABILITIES)
     process |= {
-        "args": ["/proc/self/exe", *words],
+        "args": words,
         "cwd": "/",
         "env": [],
         "terminal": False,
         "user": {"uid": 0, "gid": 0},
-        "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), every),
+        "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), _CAPABILITIES),
     }
+    annotations["io.pycontain.copy"] = "true"
     for name in ("seccomp", "user", "make-workdir", "init"):
         annotations.pop(f"io.pycontain.{name}", None)
     return json.dumps(document, ensure_ascii=False).encode()

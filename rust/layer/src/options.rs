@@ -60,6 +60,8 @@ pub struct Options {
     pub ownership: Ownership,
     pub whiteouts: Whiteouts,
     pub devices: Devices,
+    /// Set-user-id and set-group-id bits of files, and `security.*` attributes: capabilities. Without, they are left out.
+    pub privileges: bool,
     pub limits: Limits,
     /// The disk begins to write while more is unpacked: for a caller that syncs the file system afterwards.
     pub flush: bool,
@@ -72,6 +74,7 @@ impl Default for Options {
             ownership: Ownership::Keep,
             whiteouts: Whiteouts::Overlay(OverlayXattr::Trusted),
             devices: Devices::Create,
+            privileges: true,
             limits: Limits::default(),
             flush: false,
         }

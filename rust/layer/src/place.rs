@@ -75,10 +75,13 @@ impl<'r> Placer<'r> {
     }
 
     pub(crate) fn place_all(mut self, archive: &mut Archive) -> Result<Totals, Error> {
-        while let Some(entry) = archive.next()? {
+        while let Some(mut entry) = archive.next()? {
             self.totals.entries += 1;
             if self.totals.entries > self.options.limits.entries {
                 return Err(Error::TooManyEntries { limit: self.options.limits.entries });
+            }
+            if !self.options.privileges {
+                disarm(&mut entry);
             }
             self.place(&entry, archive)?;
             self.flush();
@@ -311,6 +314,13 @@ impl<'r> Placer<'r> {
         }
         Ok(())
     }
+}
+
+fn disarm(entry: &mut Entry) {
+    if !matches!(entry.kind, Kind::Directory) {
+        entry.mode &= !0o6000;
+    }
+    entry.xattrs.retain(|(name, _)| !name.to_bytes().starts_with(b"security."));
 }
 
 fn checked_path(name: &EntryName) -> Result<Vec<u8>, Error> {

@@ -201,6 +201,7 @@ fn attributes_that_cannot_be_set_are_counted_not_fatal() {
 }
 
 const ROOTLESS: Options = Options {
+    privileges: true,
     flush: false,
     ownership: Ownership::Ignore,
     whiteouts: Whiteouts::Overlay(OverlayXattr::User),

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::facts::HostFacts;
 use crate::namespaces::shape;
-use crate::planner::{Filters, become_user, identity};
+use crate::planner::{Filters, become_user, identity, last};
 use crate::step::Act;
 use crate::{Error, Spec};
 
@@ -31,13 +31,8 @@ pub fn plan_exec(
     notes.clear(); // those were told when the container was started
     let mut acts = identity(spec, facts)?;
     acts.extend(become_user(spec, facts, &ids, &mut notes, filters)?);
-    acts.push(Act::Execute { arguments: process.args.clone(), environment: process.env.clone() });
-    acts.retain(|act| {
-        matches!(
-            act,
-            Act::ResourceLimit { .. } | Act::Identity { .. } | Act::Become { .. } | Act::Execute { .. }
-        )
-    });
+    acts.retain(|act| matches!(act, Act::ResourceLimit { .. } | Act::Identity { .. } | Act::Become { .. }));
+    acts.push(last(spec));
     let size = || process.console_size.as_ref().map_or((0, 0), |size| (size.height, size.width));
     Ok((ExecPlan { acts, terminal: process.terminal.then(size) }, notes))
 }

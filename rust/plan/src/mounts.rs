@@ -402,7 +402,7 @@ impl<'a> Tree<'a> {
             source: directory,
             recursive: false,
             idmap,
-            attributes: if idmap { NO_DEV } else { 0 },
+            attributes: if idmap || self.is_root() { NO_DEV } else { 0 },
             propagation: PRIVATE,
         });
         self.mount_now(&target.clone(), Act::FillVolume { slot, target });

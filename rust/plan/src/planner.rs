@@ -18,6 +18,8 @@ const GROUPS: &str = "io.pycontain.groups";
 /// The working directory comes from the image: it is made when it is missing, as docker does.
 const MAKE_DIRECTORY: &str = "io.pycontain.make-workdir";
 const INIT: &str = "io.pycontain.init";
+/// The process is no command, but copies files for the engine.
+const COPY: &str = "io.pycontain.copy";
 
 /// Compiled seccomp filters, by profile and capabilities: compiling one takes longer than starting a container.
 pub type Filters = BTreeMap<(String, Vec<String>), Filter>;
@@ -60,8 +62,7 @@ pub fn plan(request: &Request<'_>, filters: &mut Filters) -> Result<Plan, Error>
     mounts(&mut tree, spec)?;
     identity(spec, facts)?.into_iter().for_each(|act| tree.init(act));
     let mut confined = become_user(spec, facts, &shape.ids, &mut notes, filters)?;
-    confined
-        .push(Act::Execute { arguments: spec.process.args.clone(), environment: spec.process.env.clone() });
+    confined.push(last(spec));
     confined.into_iter().for_each(|act| tree.init(act));
 
     let mut steps = Vec::new();
@@ -125,6 +126,14 @@ fn mounts(tree: &mut Tree<'_>, spec: &Spec) -> Result<(), Error> {
         names.into_iter().flatten().for_each(|act| tree.init(act));
     }
     Ok(())
+}
+
+pub(crate) fn last(spec: &Spec) -> Act {
+    let arguments = spec.process.args.clone();
+    if is_true(spec, COPY) {
+        return Act::Copy(arguments);
+    }
+    Act::Execute { arguments, environment: spec.process.env.clone() }
 }
 
 pub(crate) fn identity(spec: &Spec, facts: &HostFacts) -> Result<Vec<Act>, Error> {

@@ -236,6 +236,9 @@ pub enum Act {
         arguments: Vec<String>,
         environment: Vec<String>,
     },
+    /// What `cp` does inside, in place of a command. Whoever does it goes on in the launcher's program: no path in a
+    /// container leads to that for certain.
+    Copy(Vec<String>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

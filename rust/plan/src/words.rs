@@ -172,6 +172,7 @@ impl fmt::Display for Act {
                 if *init { ", under an init process" } else { "" },
             ),
             Self::Execute { arguments, .. } => write!(f, "execute `{}`", arguments.join(" ")),
+            Self::Copy(words) => write!(f, "copy files: {}", words.join(" ")),
         }
     }
 }

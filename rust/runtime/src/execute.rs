@@ -6,9 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
-use nix::unistd::fchdir;
+use nix::unistd::chdir;
 use pycontain_plan::step::{Act, CapabilitySets, Filter};
 use pycontain_runtime::protocol::{Failure, Reason};
 use pycontain_sys::{capabilities, process, seccomp, terminal};
@@ -16,8 +15,8 @@ use pycontain_sys::{capabilities, process, seccomp, terminal};
 use crate::failure::{During, failure};
 use crate::init::Never;
 use crate::outside::close_others;
+use crate::reaper;
 use crate::user::User;
-use crate::{reaper, tree};
 
 const LAST_CAPABILITY: u32 = 63;
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -75,9 +74,10 @@ fn become_ids(user: &User) -> Result<(), Failure> {
     }
 }
 
+/// Opens nothing, as there may be a limit on that.
 fn enter(directory: &Path) -> nix::Result<()> {
-    let root = tree::open_path(Path::new("/"), OFlag::O_DIRECTORY)?;
-    fchdir(tree::open_inside(root.as_fd(), directory, OFlag::O_DIRECTORY)?)
+    chdir(directory)?;
+    if process::is_below_root()? { Ok(()) } else { Err(Errno::ENOENT) }
 }
 
 fn connect_streams(subject: &Subject) -> nix::Result<()> {

@@ -9,7 +9,6 @@
 //!  unpack DIRECTORY                stdin, into it
 //! ```
 
-use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,25 +20,28 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use pycontain_layer::{Compression, Content, Devices, Options, PackOptions, Scope, Whiteouts};
+use pycontain_sys::process;
 
 const MISSING: i32 = 2;
 
-/// The exit status.
-pub(crate) fn run(words: &[OsString]) -> i32 {
-    let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
-    let done = match words[..] {
+/// In place of a command. That it has begun, who waits for that sees by the end of its socket.
+pub(crate) fn run(words: &[String]) -> ! {
+    let words: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
+    let closed = process::close_range(3, u32::MAX).map_err(|errno| (1, errno.desc().to_lowercase()));
+    let done = closed.and_then(|()| match words[..] {
         [b"stat", path, follow] => stat(at(path), follow == b"follow"),
         [b"pack", path, called] => pack(at(path), called),
         [b"unpack", directory] => unpack(at(directory)),
         _ => Err((1, "nothing that it could do".to_owned())),
-    };
-    done.map_or_else(
+    });
+    let status = done.map_or_else(
         |(status, why)| {
             eprintln!("{why}");
             status
         },
         |()| 0,
-    )
+    );
+    process::exit(status)
 }
 
 type Done = Result<(), (i32, String)>;

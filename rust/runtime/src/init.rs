@@ -20,7 +20,7 @@ use crate::failure::{During, failure};
 use crate::file_tree::FileTree;
 use crate::outside::Order;
 use crate::user::{self, User};
-use crate::{channel, execute, tree};
+use crate::{channel, execute, files, tree};
 
 /// `others` are ends of `outside` alone.
 pub(crate) fn run(order: &Order<'_>, channel: OwnedFd, others: [&OwnedFd; 2]) -> ! {
@@ -111,6 +111,10 @@ impl Init {
                     execute::become_user(&self.subject, act, self.handle.as_fd())?;
                     return execute::execute(&self.subject, arguments, environment, *as_init);
                 }
+                (Act::Become { .. }, Some(Act::Copy(words))) => {
+                    execute::become_user(&self.subject, act, self.handle.as_fd())?;
+                    files::run(words);
+                }
                 _ => self.act(act)?,
             }
         }
@@ -156,7 +160,9 @@ impl Init {
 
     fn set_oom_score(&self, score: i32) -> nix::Result<()> {
         process::set_dumpable(true)?;
-        self.tree.write_to_proc("/proc/1/oom_score_adj", &score.to_string())?;
+        // In the host's pid namespace it is not 1.
+        let path = format!("/proc/{}/oom_score_adj", nix::unistd::getpid());
+        self.tree.write_to_proc(&path, &score.to_string())?;
         process::set_dumpable(false)
     }
 }

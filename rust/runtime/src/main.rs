@@ -10,7 +10,7 @@
 //!   the container's command;
 //! * the nursery (`launcher::nursery`): a fork that forks monitors;
 //! * monitors (`monitor`): they outlive the launcher, each the parent of one detached container's init;
-//! * `files`: this executable once more, as a process in a container: looks at its files, and packs and unpacks them there;
+//! * `files`: in place of a command in a container: looks at its files, and packs and unpacks them there;
 //! * errands (`sweeper`, `unpack`, `pack`, `view`): forks that remove what is large or was left behind, and that unpack,
 //!   pack and compare layers.
 
@@ -43,16 +43,10 @@ mod unpack;
 mod user;
 mod view;
 
-use std::ffi::OsString;
-
 use pycontain_runtime::protocol::CHANNEL;
 use pycontain_sys::process;
 
 fn main() {
-    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
-    if !words.is_empty() {
-        process::exit(files::run(&words));
-    }
     let started = process::adopt_fd(CHANNEL).map_err(|errno| format!("no channel: {errno}"));
     // Whatever else the engine's process had open without close-on-exec is not ours, nor a container's.
     let outcome = started.and_then(|channel| {

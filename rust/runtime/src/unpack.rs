@@ -42,7 +42,8 @@ pub(crate) fn run(options: Options, fds: Fds, handle: &OwnedFd) {
     drop(fds.held);
 }
 
-/// `layer`: `.wh.` entries are whiteouts.
+/// `layer`: `.wh.` entries are whiteouts; what is none goes among the host's files, where nobody may use what a container
+/// made for that.
 pub(crate) fn options(privilege: Privilege, layer: bool, flush: bool, owners: bool) -> Options {
     let root = privilege == Privilege::Root;
     let xattr = if root { OverlayXattr::Trusted } else { OverlayXattr::User };
@@ -53,7 +54,8 @@ pub(crate) fn options(privilege: Privilege, layer: bool, flush: bool, owners: bo
             Ownership::Ignore
         },
         whiteouts: if layer { Whiteouts::Overlay(xattr) } else { Whiteouts::Plain },
-        devices: if root { Devices::Create } else { Devices::Refuse },
+        devices: if root && layer { Devices::Create } else { Devices::Refuse },
+        privileges: layer || owners,
         flush,
         ..Options::default()
     }

@@ -120,6 +120,17 @@ pub fn no_new_privileges() -> Result<()> {
     prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0)
 }
 
+/// [getcwd(2)]: whether the working directory lies below the root directory. The C library's `getcwd` would look for it by
+/// going up from there.
+///
+/// [getcwd(2)]: https://man7.org/linux/man-pages/man2/getcwd.2.html
+pub fn is_below_root() -> Result<bool> {
+    let mut path = [0_u8; libc::PATH_MAX as usize];
+    // SAFETY: the buffer is as long as is said.
+    Errno::result(unsafe { libc::syscall(libc::SYS_getcwd, path.as_mut_ptr(), path.len()) })?;
+    Ok(path[0] == b'/')
+}
+
 /// prctl(2) `PR_SET_DUMPABLE`: when not, nobody inside a container may look into this process, and its files in /proc
 /// belong to the host's root.
 pub fn set_dumpable(dumpable: bool) -> Result<()> {

@@ -37,8 +37,8 @@ use crate::execute::{self, Subject};
 use crate::failure::{During, failure};
 use crate::init::Never;
 use crate::outside::{clone_flag, close_others, open_to_all};
-use crate::tree;
 use crate::user::{self, User};
+use crate::{files, tree};
 
 /// A door that nobody has gone through for this long is closed.
 const UNUSED: Duration = Duration::from_secs(60);
@@ -70,16 +70,13 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// Of the process of this plan, unless it is this executable.
+    /// Of the process of this plan, if it is a command.
     pub(super) fn new(plan: &OwnedFd) -> Option<Self> {
         let plan: ExecPlan = channel::read_memfd(plan).ok()?;
         let command = plan.acts.iter().find_map(|act| match act {
             Act::Execute { arguments, .. } => Some(arguments),
             _ => None,
         })?;
-        if command.first().is_some_and(|program| program == "/proc/self/exe") {
-            return None;
-        }
         let mut halves = [[0; 16]; 2];
         File::open("/dev/urandom").and_then(|mut file| file.read_exact(halves.as_flattened_mut())).ok()?;
         let [first, second] = halves.map(u128::from_ne_bytes);
@@ -245,6 +242,10 @@ fn act(subject: &mut Subject, plan: &ExecPlan, word: &OwnedFd, host_ids: bool) -
             (Act::Become { .. }, Some(Act::Execute { arguments, environment })) => {
                 execute::become_user(subject, act, word.as_fd())?;
                 return execute::execute(subject, arguments, environment, false);
+            }
+            (Act::Become { .. }, Some(Act::Copy(words))) => {
+                execute::become_user(subject, act, word.as_fd())?;
+                files::run(words);
             }
             (Act::Identity { user, groups, umask }, _) => {
                 subject.user = user::find(user, groups)?;
