@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
@@ -114,6 +115,39 @@ def test_a_directory_that_was_removed_is_no_obstacle(cli: Cli, busybox: str, tmp
         assert done.stderr.startswith(b"pycontain: the current directory was removed\nhint: ")
 
 
+def test_streams_are_none_of_the_callers_files(cli: Cli, busybox: str, tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(b"of the caller")
+    (tmp_path / "out").write_bytes(b"before\n")
+    os.chmod(tmp_path / "in", 0o666)  # whatever the file would allow
+    os.chmod(tmp_path / "out", 0o666)
+    script = "echo mine > /proc/self/fd/0; : > /proc/self/fd/1; chmod 4777 /proc/self/fd/1; echo after"
+    words = [str(cli.program), "run", "--rm", "-i", "--userns", "host", busybox, "sh", "-c", script]
+    with open(tmp_path / "in", "rb") as stdin, open(tmp_path / "out", "ab") as stdout:
+        subprocess.run(words, stdin=stdin, stdout=stdout, env=cli.environment, check=True)
+    assert (tmp_path / "in").read_bytes() == b"of the caller"
+    assert (tmp_path / "out").read_bytes() == b"before\nafter\n"
+    assert (tmp_path / "out").stat().st_mode & 0o7777 == 0o666
+
+
+def test_what_is_written_to_one_file_by_both_streams_stays_in_order(cli: Cli, busybox: str) -> None:
+    script = "for n in $(seq 300); do echo out; echo err >&2; done"
+    words = [str(cli.program), "run", "--rm", busybox, "sh", "-c", script]
+    put = subprocess.check_output(words, stderr=subprocess.STDOUT, env=cli.environment)
+    assert put == b"out\nerr\n" * 300
+
+
+def test_large_files_pass_both_ways_at_once(cli: Cli, busybox: str, tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(EVERY_BYTE * 40_000)
+    script = "sleep 0.5; cat; cat /bin/busybox >&2"
+    with open(tmp_path / "in", "rb") as stdin, open(tmp_path / "out", "wb") as stdout:
+        words = [str(cli.program), "run", "--rm", "-i", busybox, "sh", "-c", script]
+        done = subprocess.run(
+            words, stdin=stdin, stdout=stdout, stderr=subprocess.DEVNULL, env=cli.environment, check=False
+        )
+    assert done.returncode == 0
+    assert (tmp_path / "out").read_bytes() == EVERY_BYTE * 40_000
+
+
 def test_streams_may_be_files(cli: Cli, busybox: str, tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(EVERY_BYTE)
     with open(tmp_path / "in", "rb") as stdin, open(tmp_path / "out", "wb") as stdout:
@@ -210,7 +244,8 @@ def test_process_1_without_a_handler_dies_at_once(
     cli: Cli, busybox: str, name: str, nothing_left: Watch
 ) -> None:
     number = signal.Signals[f"SIG{name}"]
-    with cli.start(busybox, "sh", "-c", "echo ready; exec sleep 600") as process:
+    # a shell ignores some of them until it has become another program
+    with cli.start("--hostname", "ready", busybox, "tail", "-f", "/etc/hostname") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(number)

@@ -1,8 +1,8 @@
 """A container in the foreground: its streams and signals are those of this process.
 
-A stream that is a file or a pipe is given to the container as it is, at full speed. A terminal is not:
-whoever holds one can change its settings and read what is typed. So what passes between it and a container
-without a terminal of its own goes through pipes.
+None of them is given to the container itself: whoever holds a file that was opened to be read or appended to
+can open it once more to write, change its mode, and see its path; a pipe's holder can read what others put
+there; a terminal's, what is typed. All that passes goes through pipes of the container's own.
 """
 
 from __future__ import annotations
@@ -83,33 +83,31 @@ def show(start: Start, *, terminal: bool, stdin: bool, init: bool, pass_signals:
 
 
 def _streams(null: int, *, stdin: bool) -> tuple[tuple[int, int, int], list[tuple[int, int]], list[int]]:
-    """What the container gets; what passes between its pipes and the terminal; its ends of those pipes."""
-    theirs = []
+    """What the container gets; what passes between its pipes and our streams; its ends of those pipes."""
+    theirs: list[int] = []
     passages: list[tuple[int, int]] = []
     pipes = []
     for number in (0, 1, 2):
-        if number == 0 and not stdin:
+        if _is_null(number) or (number == 0 and not stdin):
             theirs.append(null)
-        elif _is_terminal(number):
+        elif number == 2 and theirs[1] != null and os.path.sameopenfile(1, 2):
+            theirs.append(theirs[1])  # what is written to both stays in order
+        else:
             reading, writing = os.pipe()
             mine, its = (writing, reading) if number == 0 else (reading, writing)
             theirs.append(its)
             pipes.append(its)
             passages.append((number, mine) if number == 0 else (mine, number))
-        else:
-            theirs.append(_stream(number, null))
     return (theirs[0], theirs[1], theirs[2]), passages, pipes
 
 
-def _stream(number: int, null: int) -> int:
+def _is_null(number: int) -> bool:
+    """Whether it is the null device, or closed."""
     try:
-        mode = os.fstat(number).st_mode
+        status = os.fstat(number)
     except OSError:
-        return null  # closed
-    if stat.S_ISDIR(mode):
-        # with its fd a container could walk through the host's file tree
-        raise InvalidOption(f"stream {number} is a directory")
-    return number
+        return True
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == os.makedev(1, 3)
 
 
 def _is_terminal(number: int) -> bool:

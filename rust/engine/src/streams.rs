@@ -18,6 +18,9 @@ use crate::{Launcher, Process, Start};
 /// A pipe's capacity, and so the most that one read can bring.
 const CHUNK: usize = 64 << 10;
 
+/// What a pipe takes without blocking once it takes anything: a page.
+const ROOM: usize = 4 << 10;
+
 /// What to run, as `subprocess.run` takes it.
 #[derive(Debug, Default)]
 pub struct Captured<'a> {
@@ -168,8 +171,11 @@ impl<'a> Pump<'a> {
 pub struct Passage {
     pub from: OwnedFd,
     pub to: OwnedFd,
-    /// The end of `from` is no news to the container's terminal.
-    pub keep_to: bool,
+    /// It leads into the container: the end of `from` is no news to a terminal there, and a write must not block, as it
+    /// may be its output that has to be read before it reads on.
+    inward: bool,
+    /// There is something to read, and `to` is waited for.
+    has_more: bool,
 }
 
 impl Process {
@@ -193,23 +199,50 @@ impl Process {
                 let _ = terminal::resize(master, now.0, now.1);
             }
             if let Some(ended) = self.ended()? {
-                for passage in passages.iter().filter(|passage| !passage.keep_to) {
+                for passage in passages.iter().filter(|passage| !passage.inward) {
                     while passage.ready() && passage.pass(&mut buffer) {}
                 }
                 return Ok(ended);
             }
             let mut fds = vec![PollFd::new(self.as_fd(), PollFlags::POLLIN)];
-            fds.extend(passages.iter().map(|passage| PollFd::new(passage.from.as_fd(), PollFlags::POLLIN)));
+            fds.extend(passages.iter().map(Passage::awaited));
             pause(&mut fds, None, interrupted)?;
             let ready: Vec<bool> = fds[1..].iter().map(|fd| fd.any().unwrap_or(false)).collect();
             drop(fds);
             let mut ready = ready.into_iter();
-            passages.retain(|passage| !ready.next().unwrap_or(false) || passage.pass(&mut buffer));
+            passages.retain_mut(|passage| !ready.next().unwrap_or(false) || passage.go_on(&mut buffer));
         }
     }
 }
 
 impl Passage {
+    #[must_use]
+    pub fn inward(from: OwnedFd, to: OwnedFd) -> Self {
+        Self { from, to, inward: true, has_more: false }
+    }
+
+    #[must_use]
+    pub fn outward(from: OwnedFd, to: OwnedFd) -> Self {
+        Self { from, to, inward: false, has_more: false }
+    }
+
+    fn awaited(&self) -> PollFd<'_> {
+        if self.has_more {
+            PollFd::new(self.to.as_fd(), PollFlags::POLLOUT)
+        } else {
+            PollFd::new(self.from.as_fd(), PollFlags::POLLIN)
+        }
+    }
+
+    /// After what is awaited has come; false at the end of either side.
+    fn go_on(&mut self, buffer: &mut [u8]) -> bool {
+        if !self.inward {
+            return self.pass(buffer);
+        }
+        self.has_more = !self.has_more;
+        self.has_more || self.pass(&mut buffer[..ROOM])
+    }
+
     fn ready(&self) -> bool {
         let mut fds = [PollFd::new(self.from.as_fd(), PollFlags::POLLIN)];
         matches!(nix::poll::poll(&mut fds, 0u8), Ok(1..))

@@ -122,7 +122,10 @@ impl Process {
         let process = self.get()?;
         let passages = passages
             .into_iter()
-            .map(|(from, to)| Ok(Passage { from: take(from)?, to: take(to)?, keep_to: from == 0 }))
+            .map(|(from, to)| {
+                let passage = if from == 0 { Passage::inward } else { Passage::outward };
+                Ok(passage(take(from)?, take(to)?))
+            })
             .collect::<PyResult<Vec<_>>>()?;
         let ended = enter(python, |interrupted| process.relay(passages, None, interrupted))?;
         exit(python, ended)
@@ -146,11 +149,11 @@ impl Process {
             let copy =
                 |fd: &std::os::fd::OwnedFd| fd.try_clone().map_err(|_| pycontain_engine::Error::Interrupted);
             let window = copy(&output)?;
-            let mut passages = vec![Passage { from: copy(&master)?, to: output, keep_to: false }];
+            let mut passages = vec![Passage::outward(copy(&master)?, output)];
             let mut raw = None;
             if let Some(input) = input {
                 raw = Raw::new(input.as_fd()).ok();
-                passages.push(Passage { from: input, to: copy(&master)?, keep_to: true });
+                passages.push(Passage::inward(input, copy(&master)?));
             }
             let ended = process.relay(passages, Some((window.as_fd(), master.as_fd())), interrupted);
             drop(raw);
