@@ -192,6 +192,9 @@ def test_options_of_health() -> None:
     assert found
     assert (found["test"], found["interval"], found["timeout"]) == (["CMD", "true"], 5000, 1000)
     assert (found["retries"], found["start_period"], found["start_interval"]) == (3, 0, 5000)
+    found = lifecycle.health({}, Healthcheck(["CMD", "true"], interval=1e-9, timeout=-5, start_period=-1))
+    assert found
+    assert (found["interval"], found["timeout"], found["start_period"]) == (100, 30_000, 0)
     assert lifecycle.health({"no_healthcheck": True}, image) is None
     assert lifecycle.health({}, Healthcheck(["NONE"])) is None
     assert lifecycle.health({}, None) is None

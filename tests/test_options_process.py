@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from pycontain import errors
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from containers import BothWays, Cli
     from leftovers import Watch
     from pycontain import Engine
@@ -168,6 +167,15 @@ def test_labels_do_not_reach_the_command(both: BothWays) -> None:
 
 def test_oom_score_is_the_commands(both: BothWays) -> None:
     assert both("--oom-score-adj 500", "cat /proc/self/oom_score_adj", oom_score_adj=500) == "500\n"
+
+
+@pytest.mark.root
+def test_oom_score_is_the_commands_among_the_hosts_processes(engine: Engine, busybox: str) -> None:
+    before = Path("/proc/1/oom_score_adj").read_text()
+    script = "cat /proc/self/oom_score_adj"
+    run = engine.run(busybox, ["sh", "-c", script], pid="host", userns="host", oom_score_adj=7, text=True)
+    assert run.stdout == "7\n"
+    assert Path("/proc/1/oom_score_adj").read_text() == before
 
 
 def test_name_is_unique_while_the_container_is_there(cli: Cli, engine: Engine, busybox: str) -> None:

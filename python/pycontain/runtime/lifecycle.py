@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from pycontain.errors import Unsupported
 from pycontain.runtime.environment import strings
 from pycontain.runtime.sizes import exclude, invalid, seconds, size, whole
@@ -25,6 +27,7 @@ _TIMES = {
 }
 _HEALTH = frozenset({"health_cmd", "health_retries", *_TIMES})
 _RETRIES = 3
+_SHORTEST = 0.1
 OPTIONS = _HEALTH | {"log_driver", "log_opt", "no_healthcheck", "restart"}
 _POLICIES = ("no", "on-failure", "always", "unless-stopped")
 _MOST = (1 << 31) - 1
@@ -130,15 +133,21 @@ def health(options: Mapping[str, Any], image: Healthcheck | None) -> dict[str, A
         return None
     retries = whole("health_retries", options.get("health_retries", 0), 0, _MOST)
     times = {
-        name: seconds(option, options.get(option, 0)) or getattr(image, name, 0) or usual
+        name: seconds(option, options.get(option, 0)) or _of_image(image, name) or usual
         for option, (name, usual) in _TIMES.items()
     }
     text = options.get("health_cmd")
     test = ["CMD-SHELL", text] if text else list(image.test) if image is not None else []
     if not test or test[0] == "NONE":
         return None
-    found: dict[str, Any] = {name: round(time * 1000) for name, time in times.items()}
+    found: dict[str, Any] = {name: math.ceil(time * 1000) for name, time in times.items()}
     return {"test": test, "retries": retries or getattr(image, "retries", 0) or _RETRIES, **found}
+
+
+def _of_image(image: Healthcheck | None, name: str) -> float:
+    """A stranger's: not so short that the monitor, whom no limit of the container bounds, is never idle."""
+    time: float = getattr(image, name, 0)
+    return max(time, _SHORTEST) if time > 0 else 0
 
 
 def _pairs(value: Any) -> dict[str, str]:

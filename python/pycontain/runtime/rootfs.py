@@ -80,6 +80,8 @@ def layout(
     covered = frozenset(asked)
     for target in image.volumes:
         clean = mounts.target_path("volumes", target)
+        if clean.split("/")[1] in {"dev", "proc", "sys"}:
+            raise InvalidOption(f"the image wants a volume at `{target}`: what is there is the kernel's")
         if clean not in asked:
             asked[clean] = Mount("volume", "", clean)
     if root.overlays or any(mount.type == "volume" for mount in asked.values()):
