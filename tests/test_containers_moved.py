@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import random
 import subprocess
 import tarfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import containers
 import pytest
@@ -24,8 +25,9 @@ from pycontain.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+    from typing import IO
 
     from pycontain import Container
 
@@ -134,6 +136,58 @@ def test_what_is_here_is_replaced_unless_it_runs(own: Engine, other: Engine) -> 
     assert load(other, saved(first), name="again").name == "again"
     assert sorted(one.name for one in other.containers.list(all=True)) == ["again", "web"]
     assert sorted(os.listdir(other._paths.names)) == ["again", "web"]
+
+
+def forged(archive: bytes, change: Callable[[Any], object]) -> bytes:
+    """The archive with another configuration."""
+    target = io.BytesIO()
+    with tarfile.open(fileobj=io.BytesIO(archive)) as old, tarfile.open(fileobj=target, mode="w") as new:
+        for member in old:
+            data = cast("IO[bytes]", old.extractfile(member)).read()
+            if member.name == "container.json":
+                document = json.loads(data)
+                change(document["config"])
+                data = json.dumps(document).encode()
+                member.size = len(data)
+            new.addfile(member, io.BytesIO(data))
+    return target.getvalue()
+
+
+def test_archive_gives_no_rights_that_are_not_told(own: Engine, other: Engine) -> None:
+    made = own.create("busybox", IDLE, name="web", volumes=["/data"], security_opt=["no-new-privileges"])
+    archive = saved(made, with_image=True)
+
+    def rights(config: Any) -> None:
+        config["linux"]["namespaces"] = [{"type": "mount"}]
+        config["linux"]["maskedPaths"] = []
+        config["linux"]["resources"]["devices"] = [{"allow": True, "access": "rwm"}]
+        config["process"]["capabilities"] = {"effective": ["CAP_SYS_ADMIN"]}
+        config["process"]["noNewPrivileges"] = False
+        config["annotations"] |= {"io.pycontain.privileged": "true", "io.pycontain.seccomp": "unconfined"}
+        config["mounts"].append({"destination": "/h", "type": "bind", "source": "/", "options": ["rbind"]})
+        config["mounts"][0]["options"] = ["lowerdir+=/"]
+
+    loaded = load(other, forged(archive, rights))
+    honest = json.loads(made._kept.own_config)
+    config = json.loads(loaded._kept.own_config)
+    for part in ("namespaces", "maskedPaths", "resources"):
+        assert config["linux"][part] == honest["linux"][part]
+    assert config["process"] == honest["process"]
+    assert config["annotations"].keys() == honest["annotations"].keys()
+    assert config["annotations"]["io.pycontain.seccomp"] == honest["annotations"]["io.pycontain.seccomp"]
+    assert "lowerdir+=/" not in config["mounts"][0]["options"]
+    assert loaded.inspect()["HostConfig"]["Binds"] == ["/:/h"]
+    loaded.remove()
+
+    def volume(config: Any) -> None:
+        config["annotations"]["io.pycontain.volumes"] = '{"/data": "/"}'
+
+    def overlay(config: Any) -> None:
+        config["mounts"].append({"destination": "/h", "type": "overlay", "options": ["lowerdir+=/"]})
+
+    for wrong in (volume, overlay, lambda config: config.pop("linux")):
+        with pytest.raises(ImageInvalid):
+            load(other, forged(archive, wrong))
 
 
 def test_bad_archives_are_told_and_leave_nothing(own: Engine, other: Engine) -> None:

@@ -29,7 +29,8 @@ from pycontain.containers import keeping
 from pycontain.errors import Conflict, ImageInvalid, ImageNotFound, StillInUse, Unsupported
 from pycontain.images import staging
 from pycontain.runtime import directory as directories
-from pycontain.runtime import events, kept, names, records, shared
+from pycontain.runtime import events, kept, names, recording, records, shared, spec
+from pycontain.runtime.command import NoImage
 from pycontain.runtime.namespaces import container_name
 
 TYPE_CHECKING = False
@@ -46,6 +47,14 @@ __all__ = ["load", "save"]
 
 _VERSION = 1
 _SENT = "sent"  # in the container's directory: the ids of the layers that were in its last archive
+# what a container may do on its machine: the options that say so, and where the configuration has it
+_RIGHTS = frozenset(
+    "cap_add cap_drop cgroup_parent cgroupns device_cgroup_rules devices ipc network pid privileged "
+    "read_only security_opt sysctls userns uts".split()
+)
+_OF_PROCESS = ("capabilities", "noNewPrivileges")
+_OF_ANNOTATIONS = ("io.pycontain.seccomp", "io.pycontain.privileged", "io.pycontain.copy")
+_KINDS = frozenset("bind cgroup devpts mqueue proc sysfs tmpfs".split())
 _ID = re.compile(r"[0-9a-f]{64}\Z")
 _LAYER = re.compile(r"[0-9a-f]{24}\Z")
 _VOLUME = re.compile(r"[0-9]{1,6}\Z")
@@ -181,9 +190,10 @@ class _Loading:
         with self._old() as old, contextlib.ExitStack() as layers:
             made = directories.make(f"{self._paths.ephemeral}/{os.urandom(32).hex()}")
             try:
-                record = self._record(old)
+                config = self._config()
+                record = self._record(old, config)
                 self._fill(made, layers)
-                self._describe(made, record)
+                self._describe(made, record, config)
                 self._appear(made, record, old)
             except BaseException:
                 directories.remove(made, self._launcher)
@@ -241,16 +251,11 @@ class _Loading:
                 )
             yield found
 
-    def _record(self, old: Kept | None) -> records.Record:
+    def _record(self, old: Kept | None, config: bytes) -> records.Record:
         record = self._document.record
         name = self._name or (old.record.name if old else record.name)
-        mounts = (
-            records.changed(mount, source=self._moved(mount.source)) if mount.type == "volume" else mount
-            for mount in record.mounts
-        )
-        return records.changed(
-            record, name=name, mounts=tuple(mounts), options=record.options | {"name": name}
-        )
+        mounts = tuple(recording.mounts(config))
+        return records.changed(record, name=name, mounts=mounts, options=record.options | {"name": name})
 
     def _fill(self, made: directories.Directory, held: contextlib.ExitStack) -> None:
         directory = made.path
@@ -289,8 +294,39 @@ class _Loading:
         finally:
             held.release()
 
-    def _describe(self, made: directories.Directory, record: records.Record) -> None:
-        config = json.dumps(_mapped(self._document.config, self._moved)).encode()
+    def _config(self) -> bytes:
+        """Its configuration: what it may do is made anew of its options, and `inspect` tells all of it."""
+        record = self._document.record
+        options = {name: value for name, value in record.options.items() if name in _RIGHTS}
+        profile = [text for text in options.get("security_opt", ()) if text.startswith("seccomp=/")]
+        if profile:  # a file of the machine it comes from, whose content is in the configuration
+            options["security_opt"] = [text for text in options["security_opt"] if text not in profile]
+        start = self._images.for_start(record.image_id)
+        granted = json.loads(
+            spec.config(("true",), options, NoImage(), start.root, id=record.id, directory=self._path).config
+        )
+        try:
+            config: dict[str, Any] = _mapped(self._document.config, self._moved)
+            config["mounts"] = [granted["mounts"][0], *config["mounts"][1:]]
+            config["process"] |= {name: granted["process"][name] for name in _OF_PROCESS}
+            devices = granted["linux"]["resources"]["devices"]
+            config["linux"] = granted["linux"] | {
+                "resources": {**config["linux"]["resources"], "devices": devices}
+            }
+            for name in _OF_ANNOTATIONS[bool(profile) :]:
+                config["annotations"].pop(name, None)
+                if name in granted["annotations"]:
+                    config["annotations"][name] = granted["annotations"][name]
+            kinds = {mount["type"] for mount in config["mounts"][1:]}
+            volumes = json.loads(config["annotations"].get("io.pycontain.volumes", "{}")).values()
+            places = {f"{self._path}/volumes/{int(os.path.basename(place))}" for place in volumes}
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ImageInvalid(f"`container.json` is damaged: no configuration: {error}") from error
+        if kinds - _KINDS or places != set(volumes):
+            raise ImageInvalid("`container.json` is damaged: it mounts what no options ask for")
+        return json.dumps(config).encode()
+
+    def _describe(self, made: directories.Directory, record: records.Record, config: bytes) -> None:
         directories.record(made, record, config)
         records.write_state(made.path, self._document.state)
 

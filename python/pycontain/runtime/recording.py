@@ -47,7 +47,7 @@ def record_of(
         command=tuple(prepared.args)[len(entrypoint) :],
         hostname=prepared.hostname,
         labels={**start.config.labels, **prepared.labels},
-        mounts=tuple(_mounts(prepared.config)),
+        mounts=tuple(mounts(prepared.config)),
         stop_signal=prepared.stop_signal,
         stop_timeout=None if endless else prepared.stop_timeout,
         stdin_once=attached and bool(options.get("stdin")),
@@ -64,7 +64,8 @@ def _entrypoint(options: Mapping[str, Any], image: command.ImageConfig) -> tuple
     return () if words == [""] else tuple(words)
 
 
-def _mounts(config: bytes) -> Iterator[MountRecord]:
+def mounts(config: bytes) -> Iterator[MountRecord]:
+    """What a configuration mounts that was asked for."""
     document = json.loads(config)
     for mount in document["mounts"]:
         if mount["type"] == "bind" and mount["destination"] not in {"/", *_NOT_ASKED_FOR}:
