@@ -108,6 +108,15 @@ def test_oci_archive_and_directory_give_the_same_image(store: Store, tmp_path: P
     assert load_files(store, files) == [image]
 
 
+def test_oci_archive_may_name_the_digest_that_its_manifest_has(store: Store) -> None:
+    files = oci_image([layer()])
+    (listed,) = json.loads(files["index.json"])["manifests"]
+    name = f"registry.example/hello@{listed['digest']}"
+    listed["annotations"] = {"io.containerd.image.name": name}
+    (image,) = load_files(store, edited(files, "index.json", manifests=[listed]))
+    assert image.digests == (name,)
+
+
 def test_mere_tag_in_an_oci_archive_names_nothing(store: Store) -> None:
     (image,) = load_files(store, oci_image([layer()], "latest"))
     assert image.tags == ()
@@ -255,6 +264,8 @@ def wrong_blob(start: bytes) -> dict[str, bytes]:
         (edited(DOCKER, "manifest.json", Layers=[]), "1 diff ids for 0 layers"),
         (edited(DOCKER, "manifest.json", Layers=["../../etc/passwd"]), "`../../etc/passwd` is missing"),
         (edited(DOCKER, "manifest.json", RepoTags=["UPPER"]), "must be lowercase"),
+        (edited(DOCKER, "manifest.json", RepoTags=[f"pinned@{digest(b'other')}"]), "its digest is not told"),
+        (oci_image([layer()], f"pinned:1@{digest(b'other')}"), "its digest is sha256:"),
         (docker_files([layer()], rootfs={"type": "layers", "diff_ids": ["../../x"]}), "not a sha256 digest"),
         (docker_files([layer()], rootfs={"type": "tree"}), "not `layers`"),
         (docker_files([layer()], config={"Env": "A=1"}), "Env"),

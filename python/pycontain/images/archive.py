@@ -254,12 +254,18 @@ def _annotated_keys(descriptor: Descriptor) -> list[str]:
         name = descriptor.annotations.get(annotation, "")
         # by the specification this may be a mere tag, which names nothing by itself
         if "/" in name or ":" in name:
-            return [_key(name)]
+            return [_key(name, descriptor.digest)]
     return []
 
 
-def _key(name: str) -> str:
+def _key(name: str, digest: str | None = None) -> str:
+    """What the name files an image under whose manifest or index has this digest, as far as that is known."""
     try:
-        return parse(name).key
+        reference = parse(name)
     except InvalidOption as error:
         raise ImageInvalid(f"the archive has an image named `{name[:300]}`: {error}") from error
+    if reference.digest not in {None, digest}:
+        raise ImageInvalid(
+            f"the archive has an image named `{name[:300]}`: its digest is {digest or 'not told'}"
+        )
+    return reference.key
