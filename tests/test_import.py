@@ -110,6 +110,12 @@ def test_import_of_what_is_no_tar_leaves_nothing(store: Store, paths: Paths) -> 
     assert nothing_left(paths)
 
 
+@pytest.mark.parametrize("name", ["sha256:" + "0" * 64, "host:latest", "x@sha256:" + "0" * 64])
+def test_import_as_what_is_no_name_to_give_is_refused(store: Store, name: str) -> None:
+    with pytest.raises(InvalidOption, match="cannot import as"):
+        import_file_system(store, io.BytesIO(layer()), name)
+
+
 def test_import_of_a_missing_file_is_not_found(store: Store, tmp_path: Path) -> None:
     with pytest.raises(ImageNotFound):
         import_file_system(store, tmp_path / "missing")

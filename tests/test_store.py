@@ -84,6 +84,18 @@ def test_digest_is_a_name(store: Store, paths: Paths) -> None:
     assert left_over(paths) == []
 
 
+def test_name_that_looks_like_an_id_takes_no_images_place(store: Store) -> None:
+    image = add(store, HELLO)
+    other = add(store, f"docker.io/library/{image.id}", created="2027-01-01T00:00:00Z")
+    assert store.get(image.id) == image
+    assert store.remove(image.id).deleted[0] == image.id
+    assert store.list() == [other]
+    with pytest.raises(ImageNotFound):
+        store.get(image.id)
+    with pytest.raises(InvalidOption, match="digest algorithm as name"):
+        store.tag(other.id, image.id)
+
+
 def test_image_is_used_when_a_container_is_made_from_it(
     store: Store, paths: Paths, launcher: Launcher
 ) -> None:

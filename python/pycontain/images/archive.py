@@ -17,7 +17,7 @@ from pycontain.images import documents
 from pycontain.images.config import machine_platform, runs_here
 from pycontain.images.documents import Descriptor, Index, Layout, Manifest
 from pycontain.images.entries import open_entries
-from pycontain.images.reference import is_digest, parse
+from pycontain.images.reference import is_digest, parse, parse_tag
 from pycontain.images.stage import NewImage
 from pycontain.types import Value
 
@@ -262,10 +262,8 @@ def _key(name: str, digest: str | None = None) -> str:
     """What the name files an image under whose manifest or index has this digest, as far as that is known."""
     try:
         reference = parse(name)
+        if reference.digest is None or reference.digest != digest:
+            parse_tag(name, "load")
     except InvalidOption as error:
         raise ImageInvalid(f"the archive has an image named `{name[:300]}`: {error}") from error
-    if reference.digest not in {None, digest}:
-        raise ImageInvalid(
-            f"the archive has an image named `{name[:300]}`: its digest is {digest or 'not told'}"
-        )
     return reference.key

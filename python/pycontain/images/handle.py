@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pycontain.errors import ImageNotFound, InvalidOption
+from pycontain.images.reference import HOST
 from pycontain.types import Value
 
 TYPE_CHECKING = False
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from pycontain.types import RootFilesystem
 
 __all__ = ["HOST", "Image", "StartImage", "give_tag", "not_host"]
-
-HOST = "host"
 
 
 class StartImage(Value):
@@ -107,7 +106,7 @@ class Image:
         """Give it one more name; another image of that name loses it.
 
         Raises:
-            InvalidOption: it is no name, or ends in a digest.
+            InvalidOption: it is no name, or not one that can be given.
         """
         give_tag(self._store, self.id, name)
 
