@@ -31,7 +31,7 @@ from image_archives import (
     tar,
 )
 from pycontain.errors import ImageInvalid, ImageNotFound, Unsupported
-from pycontain.images import entries
+from pycontain.images import archive, entries
 from pycontain.images.archive import load
 from pycontain.images.importing import import_file_system
 
@@ -419,6 +419,15 @@ def test_archive_of_too_many_entries_is_refused(store: Store, monkeypatch: pytes
     monkeypatch.setattr(entries, "_MOST_ENTRIES", 2)
     with pytest.raises(ImageInvalid, match="more than 2 entries"):
         load_files(store, DOCKER)
+
+
+def test_archive_of_too_many_names_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "_MOST_NAMES", 2)
+    files = docker_files([layer()], "a", "b", "c")
+    with pytest.raises(ImageInvalid, match="more than 2 names"):
+        load_files(store, files)
+    (image,) = load_files(store, edited(files, "manifest.json", RepoTags=["a", "b"]))
+    assert image.tags == ("a:latest", "b:latest")
 
 
 def written(directory: Path, files: dict[str, bytes]) -> Path:
