@@ -114,6 +114,24 @@ def test_image_is_used_when_a_container_is_made_from_it(
         images.close()
 
 
+def test_database_is_for_its_owner_alone(store: Store, paths: Paths) -> None:
+    def modes() -> set[int]:
+        names = [name for name in os.listdir(paths.root) if name.startswith("images.db")]
+        assert len(names) == 3
+        return {os.stat(f"{paths.root}/{name}").st_mode & 0o777 for name in names}
+
+    before = os.umask(0)
+    try:
+        add(store, HELLO)
+    finally:
+        os.umask(before)
+    assert modes() == {0o600}
+    for name in ("images.db", "images.db-wal", "images.db-shm"):
+        os.chmod(f"{paths.root}/{name}", 0o644)
+    store.tag("hello", "again")
+    assert modes() == {0o600}
+
+
 def test_newer_database_is_refused(store: Store, paths: Paths) -> None:
     add(store, HELLO)
     store.close()
