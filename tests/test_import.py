@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import threading
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,6 +26,21 @@ if TYPE_CHECKING:
     from containers import Cli
     from pycontain.images.store import Store
     from pycontain.paths import Paths
+
+
+class BrokenHandler(BaseHTTPRequestHandler):
+    """Breaks off within a chunk, or does not speak HTTP at all."""
+
+    def do_GET(self) -> None:
+        if self.path == "/chunked":
+            self.wfile.write(
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2000\r\n" + layer()[:1000]
+            )
+        else:
+            self.wfile.write(b"SSH-2.0-\x1b[2J\r\n")
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
@@ -136,3 +151,17 @@ def test_command_imports_from_a_web_server(cli: Cli, tmp_path: Path) -> None:
     assert cli("rmi", "from-the-web").returncode == 0
     words = f"pycontain: cannot download `{address}/missing.tar`: file not found\n"
     assert (missing.returncode, missing.stderr.decode()) == (1, words)
+
+
+def test_download_that_breaks_off_is_told_in_a_line(cli: Cli) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), BrokenHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        broken = cli("import", f"{address}/chunked", "broken")
+        strange = cli("import", f"{address}/strange", "strange")
+        server.shutdown()
+    told, hint = broken.stderr.decode().splitlines()
+    assert told.startswith(f"pycontain: cannot download `{address}/chunked`: the answer broke off: ")
+    assert hint.startswith("hint: ")
+    words = f"pycontain: cannot download `{address}/strange`: ssh-2.0-\\x1b[2j\\r\\n\n"
+    assert (broken.returncode, strange.returncode, strange.stderr.decode()) == (1, 1, words)

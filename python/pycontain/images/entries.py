@@ -132,9 +132,9 @@ def _legible() -> Iterator[None]:
     except (EOFError, zlib.error, lzma.LZMAError) as error:
         raise ImageInvalid(f"archive is damaged or truncated: {error}") from error
     except OSError as error:
-        if error.errno is None:
+        if error.errno is None and not isinstance(error, TimeoutError):
             raise ImageInvalid(f"archive is damaged: {error}") from error
-        raise ImageInvalid(f"cannot read the archive: {os.strerror(error.errno).lower()}") from error
+        raise ImageInvalid(f"cannot read the archive: {(error.strerror or str(error)).lower()}") from error
 
 
 @contextlib.contextmanager
