@@ -107,6 +107,23 @@ def test_failures_are_told_on_stderr_and_by_the_status(pycontain: Pycontain, tmp
     assert "this machine's own" in pycontain("rmi", "host", status=1)[1]
 
 
+def test_what_a_stranger_wrote_stays_on_its_line(pycontain: Pycontain) -> None:
+    layers = [layer()]
+    steps = [{"created_by": "RUN\techo \x1b[2J\x9b", "comment": "one\ntwo\x7f"}, {"created_by": "é\n" * 50}]
+    pycontain("load", input=tar(docker_files(layers, "hello", history=steps)))
+    _, last, first = pycontain("history", "hello")[0]
+    assert "é é …" in last
+    assert last.count("é") == 22
+    assert "RUN echo \\x1b[2J\\x9b" in first
+    assert first.endswith("one\\ntwo\\x7f")
+    told = pycontain("load", input=tar(docker_files(layers, "x\x1b[2J\nhint: y")), status=1)[1].splitlines()
+    assert len(told) == 2
+    assert "named `x\\x1b[2J\\nhint: y`" in told[0]
+    told = pycontain("load", input=tar(docker_files(layers, "A" * 4000)), status=1)[1].splitlines()
+    assert len(told[0]) == len("pycontain: ") + 2000 + len("...")
+    assert told[0].endswith("...")
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
