@@ -88,6 +88,14 @@ def test_load_reads_stdin_and_says_the_id_of_what_has_no_name(pycontain: Pyconta
     assert pycontain("images")[0][1].split()[:3] == ["<none>", "<none>", ID[7:19]]
 
 
+def test_load_tells_the_names_of_the_archive_and_no_others(pycontain: Pycontain) -> None:
+    pycontain("load", input=tar(docker_files([layer()], "before:1")))
+    again = tar(docker_files([layer()], "b:2", "a:1"))
+    assert pycontain("load", input=again)[0] == ["Loaded image: b:2", "Loaded image: a:1"]
+    assert pycontain("load", input=tar(docker_files([layer()])))[0] == [f"Loaded image ID: {ID}"]
+    assert [row.split()[0] for row in pycontain("images")[0][1:]] == ["a", "b", "before"]
+
+
 def test_import_takes_changes_and_prints_the_id(pycontain: Pycontain) -> None:
     (id,), _ = pycontain("import", "-c", 'CMD ["sh"]', "-m", "why", "-", "hello", input=layer())
     assert pycontain("images", "-q", "--no-trunc")[0] == [id]

@@ -64,11 +64,17 @@ class Images:
         """
         return Image(self._store, self._store.get(not_host(name)))
 
-    def load(self, source: str | os.PathLike[str] | IO[bytes]) -> tuple[Image, ...]:
+    def load(
+        self,
+        source: str | os.PathLike[str] | IO[bytes],
+        *,
+        named: Callable[[str, Sequence[str]], None] | None = None,
+    ) -> tuple[Image, ...]:
         """Add every image in an archive of `docker save`, in an OCI archive, or in an OCI layout directory.
 
         Args:
             source: a path, or something open to read from.
+            named: is called with the id of each image, and the names that the archive has for it.
 
         Raises:
             ImageInvalid: the archive is damaged or not what it claims to be; nothing was added.
@@ -76,7 +82,7 @@ class Images:
         """
         from pycontain.images.archive import load
 
-        return tuple(Image(self._store, stored) for stored in load(self._store, source))
+        return tuple(Image(self._store, stored) for stored in load(self._store, source, named))
 
     def save(
         self,

@@ -24,7 +24,7 @@ from pycontain.types import Value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import IO
 
     from pycontain.images.entries import Entries
@@ -72,12 +72,17 @@ class _Found(Value):
         self._set(image=image, layers=tuple(layers))
 
 
-def load(store: Store, source: str | os.PathLike[str] | IO[bytes]) -> list[StoredImage]:
+def load(
+    store: Store,
+    source: str | os.PathLike[str] | IO[bytes],
+    named: Callable[[str, Sequence[str]], None] | None = None,
+) -> list[StoredImage]:
     """Add every image in an archive: all of them, or none.
 
     Args:
         store: where to.
         source: a tar, compressed or not, or a directory in the OCI layout.
+        named: is called with the id of each image, and the names that the archive has for it.
 
     Raises:
         ImageInvalid: something in it is damaged, missing or not what it claims to be; nothing was added.
@@ -93,6 +98,9 @@ def load(store: Store, source: str | os.PathLike[str] | IO[bytes]) -> list[Store
             wanted = {layer.diff_id: layer for one in found for layer in one.layers}
             _unpack(stage, entries, [layer for layer in wanted.values() if not stage.claim(layer.diff_id)])
         stage.commit([one.image for one in found])
+        if named is not None:
+            for one in found:
+                named(one.image.id, [parse(reference).familiar for reference in one.image.references])
         return [store.get(one.image.id) for one in found]
 
 
