@@ -30,7 +30,7 @@ from image_archives import (
     oci_manifest,
     tar,
 )
-from pycontain.errors import ImageInvalid, ImageNotFound, Unsupported
+from pycontain.errors import ImageInvalid, ImageNotFound, StoreError, Unsupported
 from pycontain.images import archive, entries
 from pycontain.images.archive import load
 from pycontain.images.importing import import_file_system
@@ -413,6 +413,19 @@ def test_what_cannot_be_read_is_refused_with_the_reason(store: Store) -> None:
         load(store, "/proc/self/mem")
     with pytest.raises(ImageInvalid, match="cannot read the archive"), open("/proc/self/mem", "rb") as memory:
         import_file_system(store, memory)
+
+
+@pytest.mark.root
+def test_disk_that_is_too_full_for_the_archive_is_named(store: Store, paths: Paths) -> None:
+    os.mkdir(paths.root)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", paths.root], check=True)
+    try:
+        with pytest.raises(StoreError, match=r"cannot spool the archive in .*: no space left on device"):
+            load_files(store, docker_files([layer("a", os.urandom(3 << 20))]))
+        assert nothing_left(paths)
+    finally:
+        store.close()
+        subprocess.run(["umount", paths.root], check=True)
 
 
 def test_archive_of_too_many_entries_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import os
 import posixpath
 import stat
 
-from pycontain.errors import ImageInvalid, ImageNotFound, Unsupported
+from pycontain.errors import ImageInvalid, ImageNotFound, StoreError, Unsupported
 from pycontain.images.feeding import fed
 
 TYPE_CHECKING = False
@@ -95,11 +95,15 @@ def _copy(source: Readable, offset: int | None, size: int | None, target: int) -
             data = source.read(wanted) if offset is None else os.pread(source.fileno(), wanted, offset)
         if not data:
             break
-        view = memoryview(data)
-        while view:
-            view = view[os.write(target, view) :]
+        _write(target, data)
         offset = None if offset is None else offset + len(data)
         left = None if left is None else left - len(data)
+
+
+def _write(target: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(target, view) :]
 
 
 @contextlib.contextmanager
@@ -139,14 +143,20 @@ def _legible() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _spooled(source: IO[bytes], staging: str, most: int) -> Iterator[IO[bytes]]:
-    name = f"{staging}/{os.urandom(6).hex()}"
-    with open(name, "x+b") as spool:
+    name, size = f"{staging}/{os.urandom(6).hex()}", 0
+    with open(os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "rb") as spool:
         os.unlink(name)  # not O_TMPFILE, which some file systems do not have
         for data in _chunks(source):
-            if spool.tell() + len(data) > most:
+            size += len(data)
+            if size > most:
                 raise ImageInvalid(f"archive has more than {most} bytes")
-            spool.write(data)
-        spool.flush()
+            try:
+                _write(spool.fileno(), data)
+            except OSError as error:
+                words = (error.strerror or str(error)).lower()
+                raise StoreError(
+                    f"cannot spool the archive in `{staging}`: {words}", errno=error.errno, filename=staging
+                ) from error
         spool.seek(0)
         yield spool
 
