@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pycontain.errors import ImageNotFound, InvalidOption
-from pycontain.images.handle import HOST, Image, StartImage, give_tag, not_host
+from pycontain.images.handle import HOST, Image, StartImage, not_host
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -277,9 +277,9 @@ class Images:
 
         Raises:
             ImageNotFound: there is no image `name`.
-            InvalidOption: `target` is no name, or ends in a digest.
+            InvalidOption: `target` is no name, or not one that can be given.
         """
-        give_tag(self._store, not_host(name), target)
+        self._store.tag(not_host(name), target)
 
     def remove(self, name: str, *, force: bool = False) -> Removal:
         """Take a name away; with its last name goes the image. By id: the image, with all names if `force`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pycontain.errors import ImageNotFound, InvalidOption
+from pycontain.errors import ImageNotFound
 from pycontain.images.reference import HOST
 from pycontain.types import Value
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pycontain.runtime.command import ImageConfig as Defaults
     from pycontain.types import RootFilesystem
 
-__all__ = ["HOST", "Image", "StartImage", "give_tag", "not_host"]
+__all__ = ["HOST", "Image", "StartImage", "not_host"]
 
 
 class StartImage(Value):
@@ -108,7 +108,7 @@ class Image:
         Raises:
             InvalidOption: it is no name, or not one that can be given.
         """
-        give_tag(self._store, self.id, name)
+        self._store.tag(self.id, name)
 
     def remove(self, *, force: bool = False) -> Removal:
         """Remove it with its name, and with all its names if `force`; layers that other images have stay.
@@ -127,13 +127,6 @@ class Image:
 
     def __repr__(self) -> str:
         return f"<Image {self.id[7:19]}>"
-
-
-def give_tag(store: Store, name: str, target: str) -> None:
-    """One more name for the image `name`, unless that is `host`."""
-    if target == HOST:
-        raise InvalidOption(f"cannot tag as `{HOST}`: that is this machine's own image")
-    store.tag(name, target)
 
 
 def not_host(name: str) -> str:
