@@ -30,8 +30,10 @@ from image_archives import (
     oci_manifest,
     tar,
 )
-from pycontain.errors import ImageInvalid, ImageNotFound, Unsupported
+from pycontain.errors import ImageInvalid, ImageNotFound, StoreError, Unsupported
+from pycontain.images import archive, entries
 from pycontain.images.archive import load
+from pycontain.images.importing import import_file_system
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,13 +101,18 @@ def test_layer_may_be_a_link_to_another_entry(store: Store) -> None:
 
 def test_oci_archive_and_directory_give_the_same_image(store: Store, tmp_path: Path) -> None:
     files = oci_image([layer()], "registry.example/hello:1")
-    for name, data in files.items():
-        path = tmp_path / "layout" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    (image,) = load(store, tmp_path / "layout")
+    (image,) = load(store, written(tmp_path / "layout", files))
     assert image.tags == ("registry.example/hello:1",)
     assert load_files(store, files) == [image]
+
+
+def test_oci_archive_may_name_the_digest_that_its_manifest_has(store: Store) -> None:
+    files = oci_image([layer()])
+    (listed,) = json.loads(files["index.json"])["manifests"]
+    name = f"registry.example/hello@{listed['digest']}"
+    listed["annotations"] = {"io.containerd.image.name": name}
+    (image,) = load_files(store, edited(files, "index.json", manifests=[listed]))
+    assert image.digests == (name,)
 
 
 def test_mere_tag_in_an_oci_archive_names_nothing(store: Store) -> None:
@@ -255,6 +262,10 @@ def wrong_blob(start: bytes) -> dict[str, bytes]:
         (edited(DOCKER, "manifest.json", Layers=[]), "1 diff ids for 0 layers"),
         (edited(DOCKER, "manifest.json", Layers=["../../etc/passwd"]), "`../../etc/passwd` is missing"),
         (edited(DOCKER, "manifest.json", RepoTags=["UPPER"]), "must be lowercase"),
+        (edited(DOCKER, "manifest.json", RepoTags=[f"pinned@{digest(b'other')}"]), "by its registry"),
+        (oci_image([layer()], f"pinned:1@{digest(b'other')}"), "by its registry"),
+        (edited(DOCKER, "manifest.json", RepoTags=["sha256:" + "0" * 64]), "digest algorithm as name"),
+        (edited(DOCKER, "manifest.json", RepoTags=["docker.io/library/host:latest"]), "this machine's own"),
         (docker_files([layer()], rootfs={"type": "layers", "diff_ids": ["../../x"]}), "not a sha256 digest"),
         (docker_files([layer()], rootfs={"type": "tree"}), "not `layers`"),
         (docker_files([layer()], config={"Env": "A=1"}), "Env"),
@@ -364,6 +375,106 @@ def test_truncated_compression_is_refused(
     assert nothing_left(paths)
 
 
+@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress])
+def test_archive_that_decompresses_to_too_much_is_refused(
+    store: Store, paths: Paths, monkeypatch: pytest.MonkeyPatch, compress: Callable[[bytes], bytes]
+) -> None:
+    files = {**docker_files([layer()], "hello"), "zeros": bytes(8 << 20)}
+    packed = compress(tar(files))
+    assert load_compressed(store, packed) == ["hello:latest"]  # the floor lets so little pass
+    monkeypatch.setattr(entries, "_EXPANSION_FLOOR", 1 << 20)
+    monkeypatch.setattr(entries, "_EXPANSION", 50)
+    with pytest.raises(ImageInvalid, match=f"more than {max(50 * len(packed), 1 << 20)} bytes"):
+        load_compressed(store, packed)
+    monkeypatch.setattr(entries, "_MOST_BYTES", len(packed) - 1)
+    with pytest.raises(ImageInvalid, match=f"more than {len(packed) - 1} bytes"):
+        load_compressed(store, packed)
+    assert os.listdir(paths.staging) == []
+
+
+def load_compressed(store: Store, packed: bytes) -> list[str]:
+    return [tag for image in load(store, io.BytesIO(packed)) for tag in image.tags]
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+def test_what_does_not_begin_like_an_archive_is_not_read_on(
+    store: Store, compress: Callable[[bytes], bytes]
+) -> None:
+    source = io.BytesIO(compress(os.urandom(8 << 20)))
+    with pytest.raises(ImageInvalid, match="not a tar"):
+        load(store, source)
+    assert compress is not bytes or source.tell() < 1 << 20
+    with pytest.raises(ImageInvalid, match="has neither"):
+        load(store, "/dev/zero")
+
+
+def test_what_cannot_be_read_is_refused_with_the_reason(store: Store) -> None:
+    with pytest.raises(ImageInvalid, match="cannot read the archive: input/output error"):
+        load(store, "/proc/self/mem")
+    with pytest.raises(ImageInvalid, match="cannot read the archive"), open("/proc/self/mem", "rb") as memory:
+        import_file_system(store, memory)
+
+
+@pytest.mark.root
+def test_disk_that_is_too_full_for_the_archive_is_named(store: Store, paths: Paths) -> None:
+    os.mkdir(paths.root)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", paths.root], check=True)
+    try:
+        with pytest.raises(StoreError, match=r"cannot spool the archive in .*: no space left on device"):
+            load_files(store, docker_files([layer("a", os.urandom(3 << 20))]))
+        assert nothing_left(paths)
+    finally:
+        store.close()
+        subprocess.run(["umount", paths.root], check=True)
+
+
+def test_archive_of_too_many_entries_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entries, "_MOST_ENTRIES", 2)
+    with pytest.raises(ImageInvalid, match="more than 2 entries"):
+        load_files(store, DOCKER)
+
+
+def test_archive_of_too_many_names_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "_MOST_NAMES", 2)
+    files = docker_files([layer()], "a", "b", "c")
+    with pytest.raises(ImageInvalid, match="more than 2 names"):
+        load_files(store, files)
+    (image,) = load_files(store, edited(files, "manifest.json", RepoTags=["a", "b"]))
+    assert image.tags == ("a:latest", "b:latest")
+
+
+def written(directory: Path, files: dict[str, bytes]) -> Path:
+    for name, data in files.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return directory
+
+
+def test_directory_in_dockers_layout_may_have_links_within(store: Store, tmp_path: Path) -> None:
+    layout = written(tmp_path / "layout", DOCKER)
+    (layout / CONFIG).rename(layout / "other")
+    (layout / CONFIG).symlink_to("other")
+    assert load(store, layout)[0].tags == ("hello:latest",)
+
+
+@pytest.mark.parametrize("member", ["Config", "Layers"])
+@pytest.mark.parametrize("way", ["parent", "absolute", "link", "nul"])
+def test_nothing_outside_a_directory_is_read(store: Store, tmp_path: Path, member: str, way: str) -> None:
+    listed = json.loads(DOCKER["manifest.json"])[0]
+    entry = listed["Config"] if member == "Config" else listed["Layers"][0]
+    name = {"parent": "../outside", "absolute": str(tmp_path / "outside"), "link": "a/link", "nul": "a\0"}[
+        way
+    ]
+    files = edited(DOCKER, "manifest.json", **{member: name if member == "Config" else [name]})
+    layout = written(tmp_path / "layout", files)
+    (tmp_path / "outside").write_bytes(files[entry])
+    (layout / "a").mkdir()
+    (layout / "a" / "link").symlink_to("../../outside")
+    with pytest.raises(ImageInvalid, match="is missing in"):
+        load(store, layout)
+
+
 def test_missing_file_is_not_found(store: Store, tmp_path: Path) -> None:
     with pytest.raises(ImageNotFound):
         load(store, tmp_path / "missing")
@@ -384,11 +495,7 @@ def skopeo() -> Callable[..., None]:
 def test_what_skopeo_writes_is_the_same_image(
     store: Store, tmp_path: Path, skopeo: Callable[..., None], form: str
 ) -> None:
-    layout = tmp_path / "layout"
-    for name, data in oci_image([layer("low"), layer("top")]).items():
-        path = layout / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+    layout = written(tmp_path / "layout", oci_image([layer("low"), layer("top")]))
     (original,) = load(store, layout)
     skopeo("copy", f"oci:{layout}", form.format(tmp_path / "copy"))
     (copied,) = load(store, tmp_path / "copy")

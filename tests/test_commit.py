@@ -245,7 +245,7 @@ def test_file_named_like_a_whiteout_is_refused(shop: Shop) -> None:
     assert "reserved:latest" not in {tag for image in shop.engine.images.list() for tag in image.tags}
 
 
-@pytest.mark.parametrize("name", ["host", "UPPER", "x@sha256:" + "0" * 64])
+@pytest.mark.parametrize("name", ["host", "host:latest", "sha256:1", "UPPER", "x@sha256:" + "0" * 64])
 def test_name_that_is_none_is_refused(shop: Shop, name: str) -> None:
     container = shop.run(f"unnamed-{len(name)}", "true")
     with pytest.raises(InvalidOption):

@@ -77,6 +77,20 @@ def test_what_a_stopped_one_wrote_is_shared_and_not_copied(own: Engine) -> None:
     assert shared(own) == []
 
 
+def test_what_would_be_too_much_for_one_overlay_is_copied(
+    own: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = own.start("busybox", IDLE)
+    monkeypatch.setattr("pycontain.runtime.shared._MOST_LOWER", len(own.images.get("busybox").layers) + 2)
+    for number in (1, 2):
+        shell(first, f"echo {number} > /written; touch /{number}")
+        first.stop()
+        fork = first.fork(start=True)
+        assert len(shared(own)) == 1
+        assert shell(fork, "cat /written; ls /1") == f"{number}\n/1\n"
+        first.start()
+
+
 def test_it_is_like_the_original_but_for_its_id_and_name(own: Engine) -> None:
     first = own.start(
         "busybox", IDLE, labels={"a": "b"}, env={"X": "1"}, memory="64m", volumes=["/data"], name="first"

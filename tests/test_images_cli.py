@@ -88,6 +88,14 @@ def test_load_reads_stdin_and_says_the_id_of_what_has_no_name(pycontain: Pyconta
     assert pycontain("images")[0][1].split()[:3] == ["<none>", "<none>", ID[7:19]]
 
 
+def test_load_tells_the_names_of_the_archive_and_no_others(pycontain: Pycontain) -> None:
+    pycontain("load", input=tar(docker_files([layer()], "before:1")))
+    again = tar(docker_files([layer()], "b:2", "a:1"))
+    assert pycontain("load", input=again)[0] == ["Loaded image: b:2", "Loaded image: a:1"]
+    assert pycontain("load", input=tar(docker_files([layer()])))[0] == [f"Loaded image ID: {ID}"]
+    assert [row.split()[0] for row in pycontain("images")[0][1:]] == ["a", "b", "before"]
+
+
 def test_import_takes_changes_and_prints_the_id(pycontain: Pycontain) -> None:
     (id,), _ = pycontain("import", "-c", 'CMD ["sh"]', "-m", "why", "-", "hello", input=layer())
     assert pycontain("images", "-q", "--no-trunc")[0] == [id]
@@ -105,6 +113,23 @@ def test_failures_are_told_on_stderr_and_by_the_status(pycontain: Pycontain, tmp
     assert "`FROM` is not one of" in pycontain("import", "-c", "FROM x", "-", input=layer(), status=1)[1]
     assert "no such image" in pycontain("tag", "missing", "x", status=1)[1]
     assert "this machine's own" in pycontain("rmi", "host", status=1)[1]
+
+
+def test_what_a_stranger_wrote_stays_on_its_line(pycontain: Pycontain) -> None:
+    layers = [layer()]
+    steps = [{"created_by": "RUN\techo \x1b[2J\x9b", "comment": "one\ntwo\x7f"}, {"created_by": "é\n" * 50}]
+    pycontain("load", input=tar(docker_files(layers, "hello", history=steps)))
+    _, last, first = pycontain("history", "hello")[0]
+    assert "é é …" in last
+    assert last.count("é") == 22
+    assert "RUN echo \\x1b[2J\\x9b" in first
+    assert first.endswith("one\\ntwo\\x7f")
+    told = pycontain("load", input=tar(docker_files(layers, "x\x1b[2J\nhint: y")), status=1)[1].splitlines()
+    assert len(told) == 2
+    assert "named `x\\x1b[2J\\nhint: y`" in told[0]
+    told = pycontain("load", input=tar(docker_files(layers, "A" * 4000)), status=1)[1].splitlines()
+    assert len(told[0]) == len("pycontain: ") + 2000 + len("...")
+    assert told[0].endswith("...")
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,10 @@ import io
 import json
 import os
 import subprocess
+import threading
 import time
-from typing import TYPE_CHECKING
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, ClassVar
 
 import containers
 import pytest
@@ -42,6 +44,23 @@ def shown(own: Engine, capsys: pytest.CaptureFixture[str]) -> Shown:
         return captured.out.splitlines(), captured.err.splitlines()
 
     return run
+
+
+class Registry(BaseHTTPRequestHandler):
+    """Has what the path of a repository says: `/v2/empty/manifests/latest`."""
+
+    MANIFESTS: ClassVar = {"empty": b"{}", "old": b'{"schemaVersion": 1, "fsLayers": []}'}
+
+    def do_GET(self) -> None:
+        data = self.MANIFESTS.get(self.path.split("/")[2], b"")
+        self.send_response(200)
+        self.send_header("Content-Type", "application/vnd.oci.image.manifest.v1+json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
 
 
 def add(engine: Engine, name: str | None, *layers: bytes, **more: object) -> Image:
@@ -299,3 +318,14 @@ def test_containers_are_counted_by_what_they_wrote(own: Engine, shown: Shown, bu
 
 def test_configuration_of_the_tests_is_what_it_says() -> None:
     assert json.loads(configuration([layer()]))["rootfs"]["diff_ids"] == [digest(layer())]
+
+
+def test_manifest_inspect_refuses_what_pull_refuses(shown: Shown) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Registry) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        host = f"127.0.0.1:{server.server_port}"
+        for name, reason in (("empty", "neither an image manifest nor an index"), ("old", "schema 1")):
+            for words in (["manifest", "inspect"], ["pull"]):
+                _, err = shown(*words, f"{host}/{name}", status=1)
+                assert reason in "".join(err)
+        server.shutdown()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import io
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import image_archives
+import pycontain
 import pytest
 import root_filesystems
+from pycontain.images.blobs import MOST_LAYERS
 
 if TYPE_CHECKING:
     from containers import Cli
@@ -142,3 +146,16 @@ def test_reference_that_is_none_is_refused(cli: Cli, name: str) -> None:
     run = cli("run", "--rm", "--", name, "true")
     assert run.returncode == 125
     assert b"Traceback" not in run.stderr
+
+
+def test_image_of_as_many_layers_as_overlayfs_takes_runs(busybox_layer: bytes) -> None:
+    upper = [image_archives.layer(f"layer{number}") for number in range(MOST_LAYERS)]
+    # of a short path: all of those of the layers go to the launcher in one message
+    with tempfile.TemporaryDirectory(dir="/tmp") as root, pycontain.Engine(root) as engine:
+        files = image_archives.docker_files([busybox_layer, *upper[1:]], "many")
+        engine.images.load(io.BytesIO(image_archives.tar(files)))
+        names = str(engine.run("many", ["ls", "/"], text=True).stdout).split()
+        assert sum(name.startswith("layer") for name in names) == MOST_LAYERS - 1
+        files = image_archives.docker_files([busybox_layer, *upper], "more")
+        with pytest.raises(pycontain.ImageInvalid, match=f"{MOST_LAYERS + 1} layers"):
+            engine.images.load(io.BytesIO(image_archives.tar(files)))

@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import threading
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,6 +26,21 @@ if TYPE_CHECKING:
     from containers import Cli
     from pycontain.images.store import Store
     from pycontain.paths import Paths
+
+
+class BrokenHandler(BaseHTTPRequestHandler):
+    """Breaks off within a chunk, or does not speak HTTP at all."""
+
+    def do_GET(self) -> None:
+        if self.path == "/chunked":
+            self.wfile.write(
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2000\r\n" + layer()[:1000]
+            )
+        else:
+            self.wfile.write(b"SSH-2.0-\x1b[2J\r\n")
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
@@ -110,6 +125,12 @@ def test_import_of_what_is_no_tar_leaves_nothing(store: Store, paths: Paths) -> 
     assert nothing_left(paths)
 
 
+@pytest.mark.parametrize("name", ["sha256:" + "0" * 64, "host:latest", "x@sha256:" + "0" * 64])
+def test_import_as_what_is_no_name_to_give_is_refused(store: Store, name: str) -> None:
+    with pytest.raises(InvalidOption, match="cannot import as"):
+        import_file_system(store, io.BytesIO(layer()), name)
+
+
 def test_import_of_a_missing_file_is_not_found(store: Store, tmp_path: Path) -> None:
     with pytest.raises(ImageNotFound):
         import_file_system(store, tmp_path / "missing")
@@ -130,3 +151,17 @@ def test_command_imports_from_a_web_server(cli: Cli, tmp_path: Path) -> None:
     assert cli("rmi", "from-the-web").returncode == 0
     words = f"pycontain: cannot download `{address}/missing.tar`: file not found\n"
     assert (missing.returncode, missing.stderr.decode()) == (1, words)
+
+
+def test_download_that_breaks_off_is_told_in_a_line(cli: Cli) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), BrokenHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        broken = cli("import", f"{address}/chunked", "broken")
+        strange = cli("import", f"{address}/strange", "strange")
+        server.shutdown()
+    told, hint = broken.stderr.decode().splitlines()
+    assert told.startswith(f"pycontain: cannot download `{address}/chunked`: the answer broke off: ")
+    assert hint.startswith("hint: ")
+    words = f"pycontain: cannot download `{address}/strange`: ssh-2.0-\\x1b[2j\\r\\n\n"
+    assert (broken.returncode, strange.returncode, strange.stderr.decode()) == (1, 1, words)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pycontain.errors import InvalidOption
-from pycontain.images.reference import Reference, id_prefix, is_digest, parse
+from pycontain.images.reference import Reference, id_prefix, is_digest, parse, parse_tag
 
 HEX = "0123456789abcdef"
 DIGEST = "sha256:" + "ab" * 32
@@ -87,6 +87,27 @@ def test_digest_wins_over_tag_and_latest_stands_for_neither() -> None:
     assert parse(f"x:t@{DIGEST}").key == f"docker.io/library/x@{DIGEST}"
     assert parse("x").with_default_tag().familiar == "x:latest"
     assert parse(f"x@{DIGEST}").with_default_tag().tag is None
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (f"x@{DIGEST}", f"cannot tag as `x@{DIGEST}`: a name with a digest is given by its registry"),
+        (DIGEST, "refusing to create an ambiguous tag using digest algorithm as name"),
+        ("docker.io/sha256:latest", "refusing to create an ambiguous tag"),
+        ("host", "cannot tag as `host`: that is this machine's own image"),
+        ("docker.io/library/host:latest", "that is this machine's own image"),
+    ],
+)
+def test_name_that_stands_for_something_else_is_not_given(text: str, reason: str) -> None:
+    with pytest.raises(InvalidOption) as refused:
+        parse_tag(text, "tag")
+    assert reason in str(refused.value)
+
+
+def test_names_that_only_look_alike_are_given() -> None:
+    for text in ("host:1", "someone/host", "someone/sha256:1", "localhost/sha256"):
+        assert parse_tag(text, "tag") == parse(text)
 
 
 def test_ids_and_their_prefixes_are_recognised() -> None:

@@ -84,6 +84,18 @@ def test_digest_is_a_name(store: Store, paths: Paths) -> None:
     assert left_over(paths) == []
 
 
+def test_name_that_looks_like_an_id_takes_no_images_place(store: Store) -> None:
+    image = add(store, HELLO)
+    other = add(store, f"docker.io/library/{image.id}", created="2027-01-01T00:00:00Z")
+    assert store.get(image.id) == image
+    assert store.remove(image.id).deleted[0] == image.id
+    assert store.list() == [other]
+    with pytest.raises(ImageNotFound):
+        store.get(image.id)
+    with pytest.raises(InvalidOption, match="digest algorithm as name"):
+        store.tag(other.id, image.id)
+
+
 def test_image_is_used_when_a_container_is_made_from_it(
     store: Store, paths: Paths, launcher: Launcher
 ) -> None:
@@ -100,6 +112,24 @@ def test_image_is_used_when_a_container_is_made_from_it(
         assert os.listdir(paths.used) == []
     finally:
         images.close()
+
+
+def test_database_is_for_its_owner_alone(store: Store, paths: Paths) -> None:
+    def modes() -> set[int]:
+        names = [name for name in os.listdir(paths.root) if name.startswith("images.db")]
+        assert len(names) == 3
+        return {os.stat(f"{paths.root}/{name}").st_mode & 0o777 for name in names}
+
+    before = os.umask(0)
+    try:
+        add(store, HELLO)
+    finally:
+        os.umask(before)
+    assert modes() == {0o600}
+    for name in ("images.db", "images.db-wal", "images.db-shm"):
+        os.chmod(f"{paths.root}/{name}", 0o644)
+    store.tag("hello", "again")
+    assert modes() == {0o600}
 
 
 def test_newer_database_is_refused(store: Store, paths: Paths) -> None:

@@ -11,7 +11,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["each", "failed"]
+__all__ = ["each", "escaped", "failed"]
+
+_LONGEST = 2000
+_CONTROL = {code: chr(code).encode("unicode_escape").decode() for code in (*range(0x20), *range(0x7F, 0xA0))}
 
 
 def each(
@@ -46,8 +49,21 @@ def failed(error: PycontainError, otherwise: int = 1) -> int:
     if sys.stdout is not None:
         sys.stdout.flush()  # what went well comes first
     told = in_flags if isinstance(error, InvalidOption | Unsupported) else str
-    print(f"pycontain: {told(error)}", file=sys.stderr)
+    print(f"pycontain: {told(_line(str(error)))}", file=sys.stderr)
     if error.hint:
-        print(f"hint: {told(error.hint)}", file=sys.stderr)
+        print(f"hint: {told(_line(error.hint))}", file=sys.stderr)
     status: int | None = getattr(error, "returncode", None)
     return status or otherwise
+
+
+def escaped(text: str) -> str:
+    r"""What a stranger wrote, for a terminal: the characters that control one as Python writes them.
+
+    >>> print(escaped("\x1b[2J two\nlines"))
+    \x1b[2J two\nlines
+    """
+    return text.translate(_CONTROL)
+
+
+def _line(text: str) -> str:
+    return escaped(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")

@@ -53,6 +53,7 @@ def command(
 
 def _rows(image: Image, *, human: bool, no_trunc: bool) -> Iterator[dict[str, str]]:
     from pycontain.cli.columns import size, when
+    from pycontain.cli.each import escaped
     from pycontain.images.listing import created_seconds
 
     id = image.id if no_trunc else image.id[7:19]
@@ -65,9 +66,9 @@ def _rows(image: Image, *, human: bool, no_trunc: bool) -> Iterator[dict[str, st
             "ID": id,
             "CreatedSince": when(created)[0],
             "CreatedAt": "N/A" if created is None else _rfc3339(created),
-            "CreatedBy": command,
+            "CreatedBy": escaped(command),
             "Size": size(step.size) if human else str(step.size),
-            "Comment": step.comment,
+            "Comment": escaped(step.comment),
         }
         id = _MISSING
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pycontain.images import Images
 
 _PATIENCE = 60.0  # seconds in which nothing comes
+_AGAIN = "nothing of it was kept: download it again"
 
 
 def command(
@@ -47,17 +48,23 @@ def _opened(file: str) -> Iterator[str | IO[bytes]]:
     if file == "-":
         yield sys.stdin.buffer
     elif file.startswith(("http://", "https://")):
+        import http.client
         import urllib.request
 
         from pycontain.errors import RegistryUnreachable
 
         try:
             answer = urllib.request.urlopen(file, timeout=_PATIENCE)  # noqa: S310 - http or https
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             words = str(getattr(reason, "strerror", None) or reason).lower()
             raise RegistryUnreachable(f"cannot download `{file}`: {words}") from error
         with answer:
-            yield answer
+            try:
+                yield answer
+            except http.client.HTTPException as error:
+                raise RegistryUnreachable(
+                    f"cannot download `{file}`: the answer broke off: {error}", hint=_AGAIN
+                ) from error
     else:
         yield file

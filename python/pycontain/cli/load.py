@@ -6,6 +6,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Annotated
 
     import typer
@@ -28,8 +29,11 @@ def command(
     if input is None and sys.stdin.isatty():
         raise InvalidOption("there is no archive: stdin is a terminal", hint="name a file: `--input FILE`")
     images: Images = default().images
-    for image in images.load(sys.stdin.buffer if input is None else input):
-        for tag in image.tags:
-            print(f"Loaded image: {tag}")
-        if not image.tags:
-            print(f"Loaded image ID: {image.id}")
+    images.load(sys.stdin.buffer if input is None else input, named=_tell)
+
+
+def _tell(id: str, names: Sequence[str]) -> None:
+    for name in names:
+        print(f"Loaded image: {name}")
+    if not names:
+        print(f"Loaded image ID: {id}")

@@ -30,11 +30,11 @@ def command(
     with Client() as client:
         repository = client.source(reference.domain, reference.path)
         document = repository.manifest(reference.digest or reference.tag or "", ACCEPTED)
+        kind = documents.kind_of(document.data, document.digest)
         if not verbose:
             text = json.dumps(documents.decode(document.data, dict[str, Any], document.digest), indent="\t")
             print(text)
             return
-        kind = documents.kind_of(document.data, document.digest)
         if kind in documents.INDEX_TYPES:
             index = documents.decode(document.data, documents.Index, document.digest)
             shown: Any = [

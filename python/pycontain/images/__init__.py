@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pycontain.errors import ImageNotFound, InvalidOption
-from pycontain.images.handle import HOST, Image, StartImage, give_tag, not_host
+from pycontain.images.handle import HOST, Image, StartImage, not_host
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,11 +64,17 @@ class Images:
         """
         return Image(self._store, self._store.get(not_host(name)))
 
-    def load(self, source: str | os.PathLike[str] | IO[bytes]) -> tuple[Image, ...]:
+    def load(
+        self,
+        source: str | os.PathLike[str] | IO[bytes],
+        *,
+        named: Callable[[str, Sequence[str]], None] | None = None,
+    ) -> tuple[Image, ...]:
         """Add every image in an archive of `docker save`, in an OCI archive, or in an OCI layout directory.
 
         Args:
             source: a path, or something open to read from.
+            named: is called with the id of each image, and the names that the archive has for it.
 
         Raises:
             ImageInvalid: the archive is damaged or not what it claims to be; nothing was added.
@@ -76,7 +82,7 @@ class Images:
         """
         from pycontain.images.archive import load
 
-        return tuple(Image(self._store, stored) for stored in load(self._store, source))
+        return tuple(Image(self._store, stored) for stored in load(self._store, source, named))
 
     def save(
         self,
@@ -271,9 +277,9 @@ class Images:
 
         Raises:
             ImageNotFound: there is no image `name`.
-            InvalidOption: `target` is no name, or ends in a digest.
+            InvalidOption: `target` is no name, or not one that can be given.
         """
-        give_tag(self._store, not_host(name), target)
+        self._store.tag(not_host(name), target)
 
     def remove(self, name: str, *, force: bool = False) -> Removal:
         """Take a name away; with its last name goes the image. By id: the image, with all names if `force`.

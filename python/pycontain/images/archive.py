@@ -17,14 +17,14 @@ from pycontain.images import documents
 from pycontain.images.config import machine_platform, runs_here
 from pycontain.images.documents import Descriptor, Index, Layout, Manifest
 from pycontain.images.entries import open_entries
-from pycontain.images.reference import is_digest, parse
+from pycontain.images.reference import is_digest, parse, parse_tag
 from pycontain.images.stage import NewImage
 from pycontain.types import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import IO
 
     from pycontain.images.entries import Entries
@@ -36,6 +36,7 @@ __all__ = ["load"]
 # inflating is bound by one processor each; more threads make more seeks than speed
 _THREADS = 2
 _DEEPEST_INDEX = 8
+_MOST_NAMES = 10_000  # others wait 0.1 s while so many are removed
 _ANNOTATED_NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 
 
@@ -71,12 +72,17 @@ class _Found(Value):
         self._set(image=image, layers=tuple(layers))
 
 
-def load(store: Store, source: str | os.PathLike[str] | IO[bytes]) -> list[StoredImage]:
+def load(
+    store: Store,
+    source: str | os.PathLike[str] | IO[bytes],
+    named: Callable[[str, Sequence[str]], None] | None = None,
+) -> list[StoredImage]:
     """Add every image in an archive: all of them, or none.
 
     Args:
         store: where to.
         source: a tar, compressed or not, or a directory in the OCI layout.
+        named: is called with the id of each image, and the names that the archive has for it.
 
     Raises:
         ImageInvalid: something in it is damaged, missing or not what it claims to be; nothing was added.
@@ -87,9 +93,14 @@ def load(store: Store, source: str | os.PathLike[str] | IO[bytes]) -> list[Store
             found = list(_docker(entries) if "manifest.json" in entries else _oci(entries))
             if not found:
                 raise ImageInvalid("there is no image in the archive")
+            if sum(len(one.image.references) for one in found) > _MOST_NAMES:
+                raise ImageInvalid(f"the images in the archive have more than {_MOST_NAMES} names")
             wanted = {layer.diff_id: layer for one in found for layer in one.layers}
             _unpack(stage, entries, [layer for layer in wanted.values() if not stage.claim(layer.diff_id)])
         stage.commit([one.image for one in found])
+        if named is not None:
+            for one in found:
+                named(one.image.id, [parse(reference).familiar for reference in one.image.references])
         return [store.get(one.image.id) for one in found]
 
 
@@ -254,12 +265,16 @@ def _annotated_keys(descriptor: Descriptor) -> list[str]:
         name = descriptor.annotations.get(annotation, "")
         # by the specification this may be a mere tag, which names nothing by itself
         if "/" in name or ":" in name:
-            return [_key(name)]
+            return [_key(name, descriptor.digest)]
     return []
 
 
-def _key(name: str) -> str:
+def _key(name: str, digest: str | None = None) -> str:
+    """What the name files an image under whose manifest or index has this digest, as far as that is known."""
     try:
-        return parse(name).key
+        reference = parse(name)
+        if reference.digest is None or reference.digest != digest:
+            parse_tag(name, "load")
     except InvalidOption as error:
         raise ImageInvalid(f"the archive has an image named `{name[:300]}`: {error}") from error
+    return reference.key

@@ -26,7 +26,8 @@ __all__ = [
     "stored_layers",
 ]
 
-MOST_LAYERS = 500  # of an image: overlayfs takes no more lower directories (fs/overlayfs/params.h)
+# of an image: overlayfs takes 500 lower directories (fs/overlayfs/params.h), and the mount points are one
+MOST_LAYERS = 499
 _MEDIA_TYPES = {
     "none": "application/vnd.oci.image.layer.v1.tar",
     "gzip": "application/vnd.oci.image.layer.v1.tar+gzip",

@@ -9,7 +9,7 @@ from pycontain.errors import ImageInvalid, InvalidOption, Unsupported
 from pycontain.images import changes as instructions
 from pycontain.images.blobs import MOST_LAYERS
 from pycontain.images.feeding import fed
-from pycontain.images.reference import parse
+from pycontain.images.reference import parse_tag
 from pycontain.images.stage import NewImage
 
 TYPE_CHECKING = False
@@ -51,9 +51,7 @@ def commit(
         InvalidOption: the name or a change is not valid.
         Unsupported: the image would have too many layers.
     """
-    reference = parse(name) if name else None
-    if reference is not None and reference.digest:
-        raise InvalidOption(f"cannot commit as `{name}`: a name with a digest is given by its registry")
+    reference = parse_tag(name, "commit") if name else None
     document = json.loads(store.configuration(base))
     below = store.get(base).diff_ids
     if len(below) + len(packers) > MOST_LAYERS:

@@ -135,6 +135,7 @@ class Database:
 
         with _told_as_store_error(self._path):
             os.makedirs(os.path.dirname(self._path), mode=0o711, exist_ok=True)
+            _keep_private(self._path)
             connection = sqlite3.connect(
                 self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
@@ -171,6 +172,19 @@ class Database:
 
 
 _FORKED: list[object] = []  # connections of the parent process, kept from being closed
+
+
+def _keep_private(path: str) -> None:
+    """For its owner alone: images' environments have secrets, and anybody may look for a name in the root."""
+    try:
+        # not `open`: to close it would give up the locks that SQLite has on it in this process
+        os.mknod(path, 0o600)
+    except FileExistsError:
+        status = os.stat(path)
+        if status.st_mode & 0o077 and status.st_uid == os.geteuid():
+            for name in (path, f"{path}-wal", f"{path}-shm"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.chmod(name, 0o600)
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -12,7 +12,7 @@ import os
 import posixpath
 import stat
 
-from pycontain.errors import ImageInvalid, ImageNotFound, Unsupported
+from pycontain.errors import ImageInvalid, ImageNotFound, StoreError, Unsupported
 from pycontain.images.feeding import fed
 
 TYPE_CHECKING = False
@@ -47,6 +47,11 @@ _CHUNK = 1 << 20
 _LONGEST_DOCUMENT = 8 << 20
 _MOST_ENTRIES = 200_000
 _MOST_LINKS = 16
+# Of what is spooled, as of a layer: in all, and beyond the floor as a multiple of what is compressed.
+_MOST_BYTES = 128 << 30
+_EXPANSION = 500
+_EXPANSION_FLOOR = 1 << 30
+_GZIP, _BZIP2, _XZ, _ZSTD = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd"
 
 
 @contextlib.contextmanager
@@ -67,10 +72,11 @@ def open_entries(source: str | os.PathLike[str] | IO[bytes], staging: str) -> It
         else:
             file = source
         if not _is_at_start_of_a_file(file):
-            file = stack.enter_context(_spooled(file, staging))
+            file = stack.enter_context(_spooled(file, staging, _MOST_BYTES))
         plain = _decompressed(file)
         if plain is not file:
-            file = stack.enter_context(_spooled(plain, staging))
+            most = max(_EXPANSION_FLOOR, _EXPANSION * os.fstat(file.fileno()).st_size)
+            file = stack.enter_context(_spooled(plain, staging, min(most, _MOST_BYTES)))
         yield _Tar(file)
 
 
@@ -85,14 +91,19 @@ def _copy(source: Readable, offset: int | None, size: int | None, target: int) -
     left = size
     while left is None or left > 0:
         wanted = _CHUNK if left is None else min(_CHUNK, left)
-        data = source.read(wanted) if offset is None else os.pread(source.fileno(), wanted, offset)
+        with _legible():
+            data = source.read(wanted) if offset is None else os.pread(source.fileno(), wanted, offset)
         if not data:
             break
-        view = memoryview(data)
-        while view:
-            view = view[os.write(target, view) :]
+        _write(target, data)
         offset = None if offset is None else offset + len(data)
         left = None if left is None else left - len(data)
+
+
+def _write(target: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(target, view) :]
 
 
 @contextlib.contextmanager
@@ -115,43 +126,80 @@ def _is_at_start_of_a_file(file: IO[bytes]) -> bool:
 
 
 @contextlib.contextmanager
-def _spooled(source: IO[bytes], staging: str) -> Iterator[IO[bytes]]:
+def _legible() -> Iterator[None]:
+    """What cannot be read, or not be decompressed, is no valid archive."""
     import lzma
     import zlib
 
-    name = f"{staging}/{os.urandom(6).hex()}"
-    with open(name, "x+b") as spool:
-        os.unlink(name)  # not O_TMPFILE, which some file systems do not have
-        try:
-            while data := source.read(_CHUNK):
-                spool.write(data)
-        except (EOFError, zlib.error, lzma.LZMAError) as error:
-            raise ImageInvalid(f"archive is damaged or truncated: {error}") from error
-        except OSError as error:
-            if error.errno is not None:
-                raise
+    try:
+        yield
+    except (EOFError, zlib.error, lzma.LZMAError) as error:
+        raise ImageInvalid(f"archive is damaged or truncated: {error}") from error
+    except OSError as error:
+        if error.errno is None and not isinstance(error, TimeoutError):
             raise ImageInvalid(f"archive is damaged: {error}") from error
-        spool.flush()
+        raise ImageInvalid(f"cannot read the archive: {(error.strerror or str(error)).lower()}") from error
+
+
+@contextlib.contextmanager
+def _spooled(source: IO[bytes], staging: str, most: int) -> Iterator[IO[bytes]]:
+    name, size = f"{staging}/{os.urandom(6).hex()}", 0
+    with open(os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "rb") as spool:
+        os.unlink(name)  # not O_TMPFILE, which some file systems do not have
+        for data in _chunks(source):
+            size += len(data)
+            if size > most:
+                raise ImageInvalid(f"archive has more than {most} bytes")
+            try:
+                _write(spool.fileno(), data)
+            except OSError as error:
+                words = (error.strerror or str(error)).lower()
+                raise StoreError(
+                    f"cannot spool the archive in `{staging}`: {words}", errno=error.errno, filename=staging
+                ) from error
         spool.seek(0)
         yield spool
 
 
+def _chunks(source: IO[bytes]) -> Iterator[bytes]:
+    """All that it has; only the beginning where that is no archive's: it may have no end, as `/dev/zero`."""
+    import tarfile
+
+    head = b""
+    with _legible():
+        while len(head) < tarfile.BLOCKSIZE and (data := source.read(tarfile.BLOCKSIZE - len(head))):
+            head += data
+    yield head
+    if not head.startswith((_GZIP, _BZIP2, _XZ)):
+        try:
+            tarfile.TarInfo.frombuf(head, tarfile.ENCODING, "surrogateescape")
+        except tarfile.HeaderError:
+            return
+    while True:
+        with _legible():
+            data = source.read(_CHUNK)
+        if not data:
+            return
+        yield data
+
+
 def _decompressed(file: IO[bytes]) -> IO[bytes]:
     """The same file, or what it decompresses to: archives are often compressed as a whole."""
-    head = os.pread(file.fileno(), 6, 0)
-    if head.startswith(b"\x1f\x8b"):
+    with _legible():
+        head = os.pread(file.fileno(), 6, 0)
+    if head.startswith(_GZIP):
         import gzip
 
         return gzip.open(file)  # type: ignore[return-value]
-    if head.startswith(b"BZh"):
+    if head.startswith(_BZIP2):
         import bz2
 
         return bz2.open(file)
-    if head == b"\xfd7zXZ\x00":
+    if head == _XZ:
         import lzma
 
         return lzma.open(file)
-    if head.startswith(b"\x28\xb5\x2f\xfd"):
+    if head.startswith(_ZSTD):
         raise Unsupported(
             "archive is compressed by zstd as a whole", hint="pipe it: `zstd -dc FILE | pycontain load`"
         )
@@ -159,20 +207,21 @@ def _decompressed(file: IO[bytes]) -> IO[bytes]:
 
 
 class _Directory:
-    """A directory in the OCI layout; names are made of digests that were checked, so none leads out of it."""
+    """A directory in the OCI layout, or docker's; what a name or a link leads to elsewhere is not in it."""
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self._root = os.path.realpath(path)
 
     def __contains__(self, name: str) -> bool:
-        return os.path.isfile(os.path.join(self._path, name))
+        return self._place(name) is not None
 
     def size(self, name: str) -> int:
         with self._opened(name) as file:
             return os.fstat(file.fileno()).st_size
 
     def read(self, name: str) -> bytes:
-        with self._opened(name) as file:
+        with self._opened(name) as file, _legible():
             return _document(file.read(_LONGEST_DOCUMENT + 1), name)
 
     @contextlib.contextmanager
@@ -182,10 +231,19 @@ class _Directory:
 
     @contextlib.contextmanager
     def _opened(self, name: str) -> Iterator[IO[bytes]]:
-        if name not in self:
+        place = self._place(name)
+        if place is None:
             raise ImageInvalid(f"`{name}` is missing in `{self._path}`")
-        with open(os.path.join(self._path, name), "rb") as file:
+        with _opened(place) as file:
             yield file
+
+    def _place(self, name: str) -> str | None:
+        try:
+            place = os.path.realpath(os.path.join(self._root, name))
+        except ValueError:  # it has a NUL
+            return None
+        is_within = os.path.commonpath((self._root, place)) == self._root
+        return place if is_within and os.path.isfile(place) else None
 
 
 class _Tar:
@@ -207,7 +265,8 @@ class _Tar:
         offset, size = self._place(name)
         if size > _LONGEST_DOCUMENT:
             raise ImageInvalid(f"`{name}` is a document of {size} bytes")
-        return _document(os.pread(self._file.fileno(), size, offset), name)
+        with _legible():
+            return _document(os.pread(self._file.fileno(), size, offset), name)
 
     @contextlib.contextmanager
     def stream(self, name: str) -> Iterator[int]:
@@ -239,7 +298,9 @@ class _Tar:
             with tarfile.open(fileobj=guarded, mode="r:") as archive:
                 while (member := archive.next()) is not None:
                     entries += 1
-                    if archive.offset <= end or entries > _MOST_ENTRIES:
+                    if entries > _MOST_ENTRIES:
+                        raise ImageInvalid(f"the archive has more than {_MOST_ENTRIES} entries")
+                    if archive.offset <= end:
                         raise ImageInvalid(f"`{member.name[:200]}` in the archive has an impossible size")
                     end = archive.offset
                     self._add(member)
@@ -273,7 +334,8 @@ class _Guarded(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= _LONGEST_DOCUMENT:
             raise ImageInvalid(f"a header in the archive claims a size of {size} bytes")
-        return self._file.read(size)
+        with _legible():
+            return self._file.read(size)
 
     def seek(self, offset: int, whence: int = 0) -> int:
         if offset < 0:

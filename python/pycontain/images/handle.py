@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pycontain.errors import ImageNotFound, InvalidOption
+from pycontain.errors import ImageNotFound
+from pycontain.images.reference import HOST
 from pycontain.types import Value
 
 TYPE_CHECKING = False
@@ -15,9 +16,7 @@ if TYPE_CHECKING:
     from pycontain.runtime.command import ImageConfig as Defaults
     from pycontain.types import RootFilesystem
 
-__all__ = ["HOST", "Image", "StartImage", "give_tag", "not_host"]
-
-HOST = "host"
+__all__ = ["HOST", "Image", "StartImage", "not_host"]
 
 
 class StartImage(Value):
@@ -107,9 +106,9 @@ class Image:
         """Give it one more name; another image of that name loses it.
 
         Raises:
-            InvalidOption: it is no name, or ends in a digest.
+            InvalidOption: it is no name, or not one that can be given.
         """
-        give_tag(self._store, self.id, name)
+        self._store.tag(self.id, name)
 
     def remove(self, *, force: bool = False) -> Removal:
         """Remove it with its name, and with all its names if `force`; layers that other images have stay.
@@ -128,13 +127,6 @@ class Image:
 
     def __repr__(self) -> str:
         return f"<Image {self.id[7:19]}>"
-
-
-def give_tag(store: Store, name: str, target: str) -> None:
-    """One more name for the image `name`, unless that is `host`."""
-    if target == HOST:
-        raise InvalidOption(f"cannot tag as `{HOST}`: that is this machine's own image")
-    store.tag(name, target)
 
 
 def not_host(name: str) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 
-from pycontain.errors import ImageInvalid, ImageNotFound, InvalidOption
+from pycontain.errors import ImageInvalid, ImageNotFound
 from pycontain.images import changes as instructions
 from pycontain.images.config import machine_platform
 from pycontain.images.entries import piped
-from pycontain.images.reference import parse
+from pycontain.images.reference import parse_tag
 from pycontain.images.stage import NewImage
 
 TYPE_CHECKING = False
@@ -46,9 +46,7 @@ def import_file_system(
         ImageInvalid: the tar is damaged; nothing was added.
         InvalidOption: the name or a change is not valid.
     """
-    reference = parse(name) if name else None
-    if reference is not None and reference.digest:
-        raise InvalidOption(f"cannot import as `{name}`: a name with a digest is given by its registry")
+    reference = parse_tag(name, "import") if name else None
     config: dict[str, Any] = {}
     instructions.apply(config, changes)
     described = os.fspath(source) if isinstance(source, str | os.PathLike) else "-"

@@ -20,7 +20,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import re
 
-__all__ = ["Reference", "id_prefix", "is_digest", "parse"]
+__all__ = ["HOST", "Reference", "id_prefix", "is_digest", "parse", "parse_tag"]
+
+HOST = "host"  # this machine's own image
 
 _DEFAULT_DOMAIN = "docker.io"
 _LEGACY_DOMAIN = "index.docker.io"
@@ -137,6 +139,24 @@ def parse(text: str) -> Reference:
     if digest is not None:
         _check_digest(digest)
     return Reference(domain, path, tag, digest)
+
+
+def parse_tag(text: str, verb: str) -> Reference:
+    """The name that `text` is, for an image that somebody gives it here; `verb`: how.
+
+    Raises:
+        InvalidOption: it is none, ends in a digest, or would stand for something else already.
+    """
+    reference = parse(text)
+    if reference.digest:
+        raise InvalidOption(f"cannot {verb} as `{text}`: a name with a digest is given by its registry")
+    if reference.familiar_repository == "sha256":
+        raise InvalidOption(
+            f"cannot {verb} as `{text}`: refusing to create an ambiguous tag using digest algorithm as name"
+        )
+    if reference.key == parse(HOST).key:
+        raise InvalidOption(f"cannot {verb} as `{HOST}`: that is this machine's own image")
+    return reference
 
 
 def _split_domain(text: str) -> tuple[str, str]:

@@ -160,22 +160,23 @@ def _untag(
 ) -> tuple[str, ...]:
     """Take names away, and exclude the image if they were the last: then it goes, and all of its names."""
     image = store.found(connection, name)
-    named = [reference for reference in image.names if reference.key == key(name)]
-    repositories = {reference.repository for reference in image.names}
+    names, filed = image.names, key(name)
+    named = [reference for reference in names if reference.key == filed]
+    repositories = {reference.repository for reference in names}
     if not named and not force and (len(image.tags) > 1 or len(repositories) > 1):
         raise Conflict(
-            f"image `{name}` has the names {', '.join(reference.familiar for reference in image.names)}",
+            f"image `{name}` has the names {', '.join(reference.familiar for reference in names)}",
             hint="remove it by these names, or use force",
         )
-    going = named or list(image.names)
-    if not any(reference.tag for reference in image.names if reference not in going):
+    going = {reference.key: reference.familiar for reference in named or names}
+    if not any(reference.tag for reference in names if reference.key not in going):
         users = exclusion.users([image.id])
         if not users:
             return ()
         if not (force and named):
             raise _in_use(name, users[image.id])
-    connection.executemany("DELETE FROM names WHERE reference = ?", [(one.key,) for one in going])
-    return tuple(reference.familiar for reference in going)
+    connection.executemany("DELETE FROM names WHERE reference = ?", [(key,) for key in going])
+    return tuple(going.values())
 
 
 def _in_use(name: str, users: Sequence[str]) -> StillInUse:

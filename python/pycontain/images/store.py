@@ -10,7 +10,7 @@ from pycontain.images import syncs, use
 from pycontain.images.blobs import layer_path, stored_layers
 from pycontain.images.config import HistoryEntry, ImageConfig, machine_platform, runs_here
 from pycontain.images.database import Database
-from pycontain.images.reference import Reference, id_prefix, parse
+from pycontain.images.reference import Reference, id_prefix, is_digest, parse, parse_tag
 from pycontain.types import Value
 
 TYPE_CHECKING = False
@@ -275,11 +275,9 @@ class Store:
 
         Raises:
             ImageNotFound: there is no image `name`.
-            InvalidOption: `target` is no name, or ends in a digest.
+            InvalidOption: `target` is no name, or not one that can be given.
         """
-        reference = parse(target)
-        if reference.digest:
-            raise InvalidOption(f"cannot tag as `{target}`: a name with a digest is given by its registry")
+        reference = parse_tag(target, "tag")
         with self.database.writing() as connection:
             image = self._find(connection, name)[0]
             connection.execute(
@@ -353,7 +351,9 @@ class Store:
 
 
 def key(name: str) -> str | None:
-    """What the image of this name is filed under; None for what can only be the beginning of an id."""
+    """What the image of this name is filed under; None for an id, and for what can only begin one."""
+    if is_digest(name):  # it could be a name as well, which would stand in for any image
+        return None
     try:
         return parse(name).key
     except InvalidOption:

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["collect", "layers", "move_below", "put_below", "with_layers", "with_upper", "written"]
 
 _BELOW = "below"
-_MOST = 100  # below one container; overlayfs takes 500, with those of the image
+_MOST = 100  # below one container
+_MOST_LOWER = 500  # that overlayfs takes (fs/overlayfs/params.h), those of the image among them
 _LOWER = "lowerdir+="
 
 
@@ -79,8 +80,10 @@ def move_below(paths: Paths, config: bytes, directory: str) -> None:
     from pycontain._core import exchange
 
     upper = f"{directory}/upper"
-    places = sorted(_places(json.loads(config), upper), reverse=True)
-    if len(layers(directory)) >= _MOST or _is_empty(upper, places):
+    mounts = _places(json.loads(config), upper)
+    places = sorted(mounts, reverse=True)
+    room = _MOST_LOWER - max(map(_lower_directories, mounts.values()))
+    if len(layers(directory)) >= min(_MOST, room) or _is_empty(upper, places):
         return
     held = staging.hold(paths.shared)  # an empty one, until the exchange
     try:
@@ -182,6 +185,10 @@ def _stacked(document: dict[str, Any], directory: str, top: str, below: Sequence
         stacked[stacked.index(f"upperdir={directory}/upper{place}")] = f"upperdir={top}{place}"
         mount["options"] = stacked
     return json.dumps(document).encode()
+
+
+def _lower_directories(mount: dict[str, Any]) -> int:
+    return sum(option.startswith(_LOWER) for option in mount["options"])
 
 
 def _places(document: dict[str, Any], upper: str) -> dict[str, dict[str, Any]]:
