@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from pycontain import Engine
 
-pytestmark = pytest.mark.parametrize("userns", ["auto", "host"])
+pytestmark = [pytest.mark.guest, pytest.mark.parametrize("userns", ["auto", "host"])]
 FDS = range(24)
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LOOP = "while :; do sleep 0.05; done"
 
+pytestmark = pytest.mark.guest
+
 
 @pytest.fixture
 def own(engine: Engine, engine_root: str, busybox: str) -> Iterator[Engine]:

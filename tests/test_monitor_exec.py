@@ -22,6 +22,8 @@ LOOK = """id; cat /proc/self/cgroup; grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/
 for kind in /proc/self/ns/*; do readlink $kind; done
 hostname; ulimit -a; umask; ls /proc/self/fd | wc -l"""
 
+pytestmark = pytest.mark.guest
+
 
 @pytest.fixture
 def container(engine: Engine, busybox: str) -> Iterator[Detached]:

@@ -12,7 +12,7 @@ use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::stat::Mode;
 use nix::unistd::Pid;
-use pycontain_plan::step::Filter;
+use pycontain_plan::step::{Filter, Overlay};
 use pycontain_plan::{HostFacts, Plan, Source, Sources, Spec};
 use pycontain_runtime::protocol::{Event, LONGEST_MESSAGE, Request, Unpacked};
 use pycontain_sys::{memfd, process, socket};
@@ -174,7 +174,7 @@ impl Launcher {
         let mut fds = vec![theirs.as_fd(), plan_fd.as_fd(), stdin, stdout, stderr];
         fds.extend(start.lock);
         let request = Request::Start(pycontain_runtime::protocol::Start {
-            root: plan.lasting_root().cloned(),
+            root: plan.lasting_root().filter(|root| is_short(root)).cloned(),
             shares_mounts: plan.shares_mounts(),
             shape: plan.shape,
             ephemeral: start.ephemeral.clone(),
@@ -272,12 +272,20 @@ pub(crate) fn directory(path: &Path) -> Result<OwnedFd, Error> {
     open(path, flags, Mode::empty()).during("open the directory")
 }
 
+/// Of hundreds of layers, the paths alone could be longer than a message.
+fn is_short(root: &Overlay) -> bool {
+    root.lower.iter().map(|layer| layer.as_os_str().len()).sum::<usize>() < LONGEST_MESSAGE / 2
+}
+
 pub(crate) fn send(
     socket: BorrowedFd<'_>,
     message: &impl serde::Serialize,
     fds: &[BorrowedFd<'_>],
 ) -> Result<(), Error> {
     let bytes = postcard::to_stdvec(message).map_err(|_| Error::LauncherDied)?;
+    if bytes.len() > LONGEST_MESSAGE {
+        return Err(Error::System { what: "ask the launcher", errno: nix::errno::Errno::EMSGSIZE });
+    }
     socket::send(socket, &bytes, fds).map_err(|_| Error::LauncherDied)
 }
 

@@ -177,6 +177,9 @@ impl fmt::Display for Act {
     }
 }
 
+/// Layers that are told by name.
+const MOST_NAMED: usize = 20;
+
 impl fmt::Display for Overlay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "make an overlay of ")?;
@@ -188,8 +191,12 @@ impl fmt::Display for Overlay {
                 Holder::Scratch => f.write_str("the launcher's directory over "),
             }?;
         }
-        let lower: Vec<_> = self.lower.iter().map(|path| path.display().to_string()).collect();
+        let lower: Vec<_> =
+            self.lower.iter().take(MOST_NAMED).map(|path| path.display().to_string()).collect();
         f.write_str(&lower.join(" "))?;
+        if self.lower.len() > MOST_NAMED {
+            write!(f, " and {} more", self.lower.len() - MOST_NAMED)?;
+        }
         for (is, words) in [
             (self.idmap, ", ids mapped"),
             (self.volatile, ", volatile"),

@@ -19,6 +19,7 @@ pub(crate) fn run_below() -> nix::Result<()> {
             sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
         }
         ForkResult::Parent { child } => {
+            process::catch_all();
             // The command alone holds the container's fds open from here on.
             let _ = process::close_range(0, u32::MAX);
             process::exit(serve(child, &all))

@@ -158,6 +158,16 @@ pub fn default_signal(signal: Signal) -> Result<()> {
     unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigDfl) }.map(drop)
 }
 
+/// A handler that does nothing, for every signal that may have one: who looks (proc(5)) sees that this process is one that
+/// takes them, also while it waits for them.
+pub fn catch_all() {
+    extern "C" fn nothing(_: libc::c_int) {}
+    for signal in Signal::iterator() {
+        // SAFETY: the handler does nothing. SIGKILL and SIGSTOP have none, which is an error of no interest.
+        let _ = unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::Handler(nothing)) };
+    }
+}
+
 /// Ignores `SIGCHLD`: the kernel reaps what this process forks. A fork inherits that.
 pub fn ignore_children() -> Result<()> {
     // SAFETY: no code of ours is run.
