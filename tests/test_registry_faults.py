@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import signal
 import subprocess
 import tarfile
 from dataclasses import dataclass
@@ -13,9 +14,11 @@ from typing import TYPE_CHECKING
 
 import pycontain
 import pytest
+from containers import seconds
 from image_archives import OCI, configuration, descriptor, digest, layer
-from interposed import FOREVER, Answer, Interposed, Request, Rule
+from interposed import FOREVER, Answer, Interposed, Request, Rule, until
 from registries import DOCKER, Packed, gzipped
+from test_registry_killed import begin
 from test_registry_pull import files, put_index
 
 if TYPE_CHECKING:
@@ -375,3 +378,37 @@ def test_credentials_do_not_follow_to_another_host(
             fresh.images.pull(name, credentials=credentials)
         assert not [one for one in elsewhere.requests if "authorization" in one.headers]
     nothing_here(fresh, tmp_path / "root")
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+ENDLESS = {
+    "continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100, 0),
+    "trailers": (CHUNKED + b"1\r\n{\r\n0\r\n", b"a: b\r\n" * 100, 0),
+    "sizes of chunks": (CHUNKED, b"0", 0.1),
+    "a header byte by byte": (b"HTTP/1.1 200 OK\r\nA: ", b"a", 0.1),
+}
+
+
+@pytest.mark.parametrize("what", [MANIFEST, BLOB], ids=["manifest", "layer"])
+@pytest.mark.parametrize("case", ENDLESS)
+def test_answer_without_end_counts_as_stalled(
+    fresh: Engine, behind: str, settings_directory: Path, case: str, what: str
+) -> None:
+    (settings_directory / "registries.toml").write_text("timeout = 0.5\nretries = 1\n")
+    with (
+        Interposed(behind, Rule(f"GET {what}", raw=ENDLESS[case])) as server,
+        pytest.raises(pycontain.RegistryUnreachable, match=r"stalled: nothing for 0\.5 s"),
+    ):
+        fresh.images.pull(f"{server.host}/{NAME}:1")
+
+
+@pytest.mark.parametrize("case", [*ENDLESS, "nothing"])
+def test_interrupt_ends_a_pull_that_waits_for_a_layer(
+    fresh_cli: Cli, behind: str, settings_directory: Path, case: str
+) -> None:
+    (settings_directory / "registries.toml").write_text("timeout = 1000\n")
+    with Interposed(behind, Rule(f"GET {BLOB}", raw=ENDLESS.get(case, (b"", b"", 0.1)))) as server:
+        process = begin(fresh_cli, f"{server.host}/{NAME}:1")
+        until(lambda: server.asked(f"GET {BLOB}"))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(seconds(10)) == 128 + signal.SIGINT

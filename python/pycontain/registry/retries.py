@@ -57,6 +57,8 @@ class Retries:
             RegistryError: there is none, or the registry asks for too much patience.
             Stopped: `stop` was set.
         """
+        if self._stop.is_set():
+            raise Stopped
         too_long = failure.after is not None and failure.after > _LONGEST_ASKED
         most = self._count if failure.tries is None else min(failure.tries, self._count)
         if self._used >= most or too_long:

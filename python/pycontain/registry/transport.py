@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from pycontain.registry.connections import Answer
+    from pycontain.registry.answers import Answer
     from pycontain.registry.settings import Settings
 
     Body = bytes | Callable[[], Iterator[bytes]] | None
@@ -169,6 +169,11 @@ class Transport:
     def close(self) -> None:
         """Close all connections."""
         self._pool.close()
+
+    def give_up(self) -> None:
+        """Set `stop`, and end whatever waits for a server."""
+        self.stop.set()
+        self._pool.cut()
 
     def retries(self) -> Retries:
         """Tries for one thing."""
