@@ -191,6 +191,17 @@ def test_registry_that_does_not_take_it_says_why(fresh: Engine, registry: Regist
             fresh.images.push(name)
 
 
+def test_layer_that_another_push_compresses_meanwhile_is_sent(fresh: Engine, registry: Registry) -> None:
+    name = imported(fresh, f"{registry.host}/push/twice:1", layer("a", os.urandom(1000)))
+    others: list[str] = []
+
+    def push(step: Progress) -> None:
+        if step.phase == "Preparing":
+            others.append(fresh.images.push(name))
+
+    assert fresh.images.push(name, progress=push) == others[0]
+
+
 def skopeo(*words: str) -> str:
     """What it prints."""
     if shutil.which("skopeo") is None:
