@@ -177,8 +177,42 @@ def test_entry_that_is_not_base64_is_named(tmp_path: Path) -> None:
         Keychain(str(tmp_path)).get("a.b")
 
 
-def test_helper_must_be_a_name(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"credsStore": "../../tmp/x"}')
+@pytest.mark.parametrize(
+    "document",
+    [
+        [1],
+        {"auths": [1]},
+        {"auths": {"a.b": "x"}},
+        {"auths": {"a.b": {"auth": 5}}},
+        {"auths": {"a.b": {"identitytoken": []}}},
+        {"credHelpers": ["a"]},
+        {"credHelpers": {"a.b": 1}},
+        {"credsStore": 1},
+    ],
+    ids=str,
+)
+def test_file_of_another_shape_is_named(tmp_path: Path, document: object) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(document))
+    with pytest.raises(
+        RegistryError, match=r"config\.json` is not valid: .* not an? (object|text)"
+    ) as caught:
+        Keychain(str(tmp_path)).get("a.b")
+    assert caught.value.hint
+
+
+def test_null_is_as_if_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({"auths": {"a.b": {"username": None, "password": None}}, "credHelpers": None}))
+    assert Keychain(str(tmp_path)).get("a.b") == Credentials()
+    file.write_text('{"auths": null}')
+    assert Keychain(str(tmp_path)).erase("a.b") is False
+    assert Keychain(str(tmp_path)).store("a.b", Credentials("u", "p")) == str(file)
+    assert Keychain(str(tmp_path)).get("a.b") == Credentials("u", "p")
+
+
+@pytest.mark.parametrize("name", ["../../tmp/x", "a\0b", "\ud800"])
+def test_helper_must_be_a_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"credsStore": name}))
     with pytest.raises(RegistryError, match="is not a name"):
         Keychain(str(tmp_path)).get("a.b")
 
