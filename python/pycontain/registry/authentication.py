@@ -217,7 +217,8 @@ class Authenticator:
         retries = self._transport.retries()
         while True:
             try:
-                with self._transport.open(method, url, headers, body) as exchange:
+                # what the form has in it is for nobody else
+                with self._transport.open(method, url, headers, body, leaves_host=body is None) as exchange:
                     if exchange.status < 400:
                         return exchange.reply(_LONGEST_ANSWER, "a token")
                     if exchange.status in {400, 401, 403, 404, 405}:

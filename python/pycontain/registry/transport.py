@@ -15,6 +15,7 @@ import threading
 from pycontain.errors import RateLimited, RegistryError, RegistryUnreachable, Unauthorized
 from pycontain.registry.connections import BadAddress, Pool, ProxyError, SourceError, Unconnected, Url, words
 from pycontain.registry.endpoints import HUB_HOSTS, Endpoint, is_loopback
+from pycontain.registry.received import shown
 from pycontain.registry.retries import Passing, Retries, seconds_of
 from pycontain.types import Value
 
@@ -200,6 +201,7 @@ class Transport:
         body: Body = None,
         *,
         verified: bool = True,
+        leaves_host: bool = True,
     ) -> Iterator[Exchange]:
         """One request, redirects followed.
 
@@ -209,6 +211,7 @@ class Transport:
             headers: as they are.
             body: all of it, or what makes its pieces, whose headers have the `Content-Length`.
             verified: whether the certificate of the host that is asked must be valid.
+            leaves_host: whether redirects to other hosts are followed.
 
         Raises:
             Passing: no connection, or a broken one.
@@ -238,6 +241,11 @@ class Transport:
                     " away from HTTPS, which is not followed"
                 )
             if following.origin != asked.origin:
+                if not leaves_host:
+                    raise RegistryError(
+                        f"`{asked.place}` redirects to `{shown(following.origin)}`,"
+                        " where a login is not to be sent"
+                    )
                 own = False
                 sent = {name: value for name, value in sent.items() if name.lower() != "authorization"}
             target = following
