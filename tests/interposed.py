@@ -53,7 +53,7 @@ class Rule:
         corrupt: change this byte of the body.
         truncate: send so many bytes only, as if these were all.
         slow: seconds between pieces of 64 KiB.
-        raw: instead of any answer: these bytes, and then others every so many seconds, without end.
+        raw: instead of any answer: these bytes, and then others, if any, every so many seconds without end.
         times: for how many requests.
     """
 
@@ -131,7 +131,7 @@ def _handler(interposed: Interposed) -> type[BaseHTTPRequestHandler]:
             rule = interposed.rule(request)
             if rule is not None and rule.raw is not None:
                 self.close_connection = True
-                self.send_without_end(*rule.raw)
+                self.send_raw(*rule.raw)
                 return
             if rule is not None and rule.answer is not None:
                 answer = rule.answer(request) if callable(rule.answer) else rule.answer
@@ -168,9 +168,9 @@ def _handler(interposed: Interposed) -> type[BaseHTTPRequestHandler]:
             if end < len(body):
                 self.close_connection = True
 
-        def send_without_end(self, first: bytes, more: bytes, every: float) -> None:
+        def send_raw(self, first: bytes, more: bytes, every: float) -> None:
             self.wfile.write(first)
-            while not interposed.ended.wait(every):
+            while more and not interposed.ended.wait(every):
                 self.wfile.write(more)
 
         def log_message(self, *_: object) -> None:

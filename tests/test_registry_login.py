@@ -241,3 +241,13 @@ def test_identity_token_does_not_follow_to_another_host(fresh: Engine, status: i
             fresh.images.pull(f"{server.host}/private/app:1", credentials=credentials)
         assert tokens.asked("POST /token")
         assert elsewhere.requests == []
+
+
+def test_token_that_lasts_no_time_that_there_is_is_told_of(fresh: Engine) -> None:
+    with Interposed(None) as tokens, Interposed(None) as server:
+        answer = Answer(200, {}, b'{"token": "t", "expires_in": ' + b"9" * 401 + b"}")
+        tokens.rules.append(Rule(".*", answer))
+        challenge = {"WWW-Authenticate": f'Bearer realm="http://{tokens.host}/token"'}
+        server.rules.append(Rule(".*", Answer(401, challenge)))
+        with pytest.raises(pycontain.RegistryError, match="gave no token that could be read"):
+            fresh.images.pull(f"{server.host}/private/app:1")

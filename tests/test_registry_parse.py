@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime
 import email.utils
+import http.client
 import json
 import threading
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,10 @@ from pycontain.images import platforms
 from pycontain.images.documents import Descriptor
 from pycontain.images.documents import Platform as Told
 from pycontain.registry.authentication import Challenge, parse_challenges
+from pycontain.registry.connections import words
 from pycontain.registry.credentials import Credentials, Keychain, registry_of
 from pycontain.registry.endpoints import endpoint, endpoints, is_loopback
+from pycontain.registry.received import shown
 from pycontain.registry.retries import Passing, Retries, Stopped, seconds_of
 from pycontain.registry.settings import Settings
 
@@ -112,6 +115,23 @@ def test_retry_after_is_seconds_or_a_date() -> None:
     assert told is not None
     assert 90 < told <= 100
     assert seconds_of("Thu, 01 Jan 1970 00:00:00 GMT") == 0
+    for text in ("²", "9" * 5000, "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"):
+        assert seconds_of(text) is None
+
+
+@given(st.text(max_size=100) | st.from_regex(r"(\w{3}, )?\d+ (Jan|\w+) \d+ \d+:\d+:\d+ (GMT|[+-]\d+)"))
+def test_any_retry_after_is_read_without_an_error(text: str) -> None:
+    assert (seconds_of(text) or 0) >= 0
+
+
+def test_text_of_a_server_is_part_of_one_line() -> None:
+    assert shown("a\x1b[1mb\nc\u202e\ud800") == r"a\x1b[1mb\nc\u202e\ud800"
+    assert shown("a" * 300, 10) == "a" * 10 + "…"
+
+
+def test_reasons_are_lower_case_but_not_what_a_server_sent() -> None:
+    assert words(ConnectionResetError("Connection reset by peer.")) == "connection reset by peer"
+    assert words(http.client.BadStatusLine("HTTP/1.1 099\x1b\r\n")) == r"HTTP/1.1 099\x1b"
 
 
 def test_retries_are_used_up_and_start_over() -> None:
@@ -252,6 +272,8 @@ BEST = [
     ("linux/amd64/v3", ["linux/amd64", "linux/amd64/v2"], 1),
     ("linux/amd64", ["linux/amd64", "linux/amd64"], 0),
     ("linux/amd64", ["windows/amd64", "linux/386", "unknown/unknown"], None),
+    ("linux/arm", ["linux/arm/v²", "linux/arm/v7"], 0),
+    ("linux/arm", ["linux/arm/v" + "9" * 5000, "linux/arm/v7"], 0),
 ]
 
 

@@ -19,6 +19,7 @@ import urllib.parse
 from pycontain.errors import RegistryError
 from pycontain.registry.answers import Answer, Response
 from pycontain.registry.endpoints import is_loopback
+from pycontain.registry.received import shown
 from pycontain.registry.retries import Stopped
 from pycontain.types import Value
 
@@ -34,6 +35,7 @@ _CONNECT_SECONDS = 15.0
 _IDLE_SECONDS = 5.0  # servers and whatever lies between forget a connection that rests
 _SENT = 64 << 10
 _LONGEST_REASON = 300
+_LONGEST_HOST = 255
 _PORTS = {"http": 80, "https": 443}
 # what may stand in a target as it is; the rest, if a server sends it in a `Location`, is escaped
 _SAFE = "!#$%&'()*+,/:;=?@[]~"
@@ -42,8 +44,9 @@ _SAFE = "!#$%&'()*+,/:;=?@[]~"
 def words(error: BaseException) -> str:
     """What an error says, as the end of a line."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    text = " ".join((text or type(error).__name__).split())[:_LONGEST_REASON].rstrip(".")
-    return text[:1].lower() + text[1:]
+    text = shown(" ".join((text or type(error).__name__).split()).rstrip("."), _LONGEST_REASON)
+    # of a protocol it may be what the server sent
+    return text[:1].lower() + text[1:] if isinstance(error, OSError) else text
 
 
 class BadAddress(ValueError):
@@ -97,9 +100,9 @@ class Url(Value):
                 host = host.encode("idna").decode()
             port = parts.port or _PORTS[scheme]
         except (ValueError, KeyError) as error:
-            raise BadAddress(text[:200]) from error
-        if not host or not host.isprintable() or " " in host:
-            raise BadAddress(text[:200])
+            raise BadAddress(shown(text)) from error
+        if not 0 < len(host) <= _LONGEST_HOST or not host.isprintable() or " " in host:
+            raise BadAddress(shown(text))
         target = urllib.parse.quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), _SAFE)
         return cls(scheme, host, port, target, parts.netloc.rpartition("@")[0])
 
@@ -123,7 +126,7 @@ class Url(Value):
         try:
             return self.parse(urllib.parse.urljoin(str(self), reference))
         except ValueError as error:
-            raise BadAddress(reference[:200]) from error
+            raise BadAddress(shown(reference)) from error
 
     def __str__(self) -> str:
         return self.origin + self.target
@@ -319,7 +322,7 @@ def _read(pieces: Iterator[bytes]) -> Iterator[bytes]:
         raise SourceError from error
 
 
-def _tunnel(sock: socket.socket, url: Url, shown: Mapping[str, str]) -> None:
+def _tunnel(sock: socket.socket, url: Url, headers: Mapping[str, str]) -> None:
     """Have the proxy connect to where the URL leads."""
     if isinstance(sock, ssl.SSLSocket):
         raise ProxyError("HTTPS within HTTPS is not supported: give the proxy as `http://`")
@@ -327,7 +330,7 @@ def _tunnel(sock: socket.socket, url: Url, shown: Mapping[str, str]) -> None:
     lines = [
         f"CONNECT {place} HTTP/1.1",
         f"Host: {place}",
-        *(f"{name}: {shown[name]}" for name in shown),
+        *(f"{name}: {headers[name]}" for name in headers),
         "",
         "",
     ]
@@ -340,7 +343,7 @@ def _tunnel(sock: socket.socket, url: Url, shown: Mapping[str, str]) -> None:
     finally:
         response.close()
     if not 200 <= response.status < 300:
-        raise ProxyError(f"{response.status} {response.reason}".strip())
+        raise ProxyError(shown(f"{response.status} {response.reason}".strip()))
 
 
 def _socket(url: Url, proxy: Url | None, within: float) -> socket.socket:

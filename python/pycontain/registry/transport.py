@@ -15,7 +15,7 @@ import threading
 from pycontain.errors import RateLimited, RegistryError, RegistryUnreachable, Unauthorized
 from pycontain.registry.connections import BadAddress, Pool, ProxyError, SourceError, Unconnected, Url, words
 from pycontain.registry.endpoints import HUB_HOSTS, Endpoint, is_loopback
-from pycontain.registry.received import shown
+from pycontain.registry.received import number, shown
 from pycontain.registry.retries import Passing, Retries, seconds_of
 from pycontain.types import Value
 
@@ -123,9 +123,9 @@ class Exchange:
         """
         if self._method == "HEAD":
             return b""
-        announced = self.headers.get("content-length", "")
+        announced = number(self.headers.get("content-length", ""))
         data = bytearray()
-        if not (announced.isdigit() and int(announced) > limit):
+        if announced is None or announced <= limit:
             for chunk in self.chunks():
                 data += chunk
                 if len(data) > limit:
@@ -237,7 +237,7 @@ class Transport:
                 answer.close()
             if following.scheme == "http" and target.scheme == "https" and not self._may_be_plain(following):
                 raise RegistryError(
-                    f"registry `{asked.place}` redirects to `{following.origin}`,"
+                    f"registry `{asked.place}` redirects to `{shown(following.origin)}`,"
                     " away from HTTPS, which is not followed"
                 )
             if following.origin != asked.origin:
@@ -301,7 +301,7 @@ def failure(
     asked = Url.parse(url)
     path = asked.target.partition("?")[0]
     why = f": {reason}" if reason else ""
-    message = f"registry `{asked.place}` answered {status} ({phrase}) to `{method} {path}`{why}"
+    message = f"registry `{asked.place}` answered {status} ({phrase}) to `{method} {shown(path)}`{why}"
     if status in {401, 403}:
         return Unauthorized(message, hint=f"`{login_command(asked.place)}` with an account that may")
     after = seconds_of(headers.get("retry-after"))
@@ -320,7 +320,7 @@ def login_command(host: str) -> str:
 @contextlib.contextmanager
 def _told(url: Url | str, settings: Settings) -> Iterator[None]:
     """Failures of the connection, as what may pass; those of certificates, as what does not."""
-    host = url if isinstance(url, str) else url.place
+    host = shown(url) if isinstance(url, str) else url.place
     try:
         yield
     except Unconnected as error:
@@ -376,7 +376,7 @@ def _reason(body: bytes) -> str:
     except (ValueError, AttributeError, TypeError, RecursionError):
         return ""
     text = ", ".join(dict.fromkeys(filter(None, texts)))
-    return "".join(c for c in " ".join(text.split()) if c.isprintable())[:_LONGEST_REASON]
+    return shown(" ".join(text.split()), _LONGEST_REASON)
 
 
 def _user_agent() -> str:
