@@ -230,6 +230,12 @@ BAD = {
     "breaks without end": Bad(
         Rule(f"GET {BLOB}", cut=0), pycontain.RegistryUnreachable, "broke off", "try again"
     ),
+    "manifest that comes by single bytes": Bad(
+        Rule(f"GET {MANIFEST}", raw=(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"a", 0.1)),
+        pycontain.RegistryUnreachable,
+        "comes too slowly",
+        "try again",
+    ),
     "redirects to no host": Bad(
         Rule(f"GET {MANIFEST}", Answer(307, {"Location": f"http://{'a' * 10_000}/"})),
         pycontain.RegistryError,

@@ -11,6 +11,7 @@ import http.client
 import os
 import ssl
 import threading
+import time
 
 from pycontain.errors import RateLimited, RegistryError, RegistryUnreachable, Unauthorized
 from pycontain.registry.connections import BadAddress, Pool, ProxyError, SourceError, Unconnected, Url, words
@@ -37,6 +38,7 @@ _LONGEST_REASON = 300
 _WITH_BODY = frozenset({"PATCH", "POST", "PUT"})
 _LONGEST_ERROR = 64 << 10
 _FIRST_TRIES = 2
+_SLOWEST = 4 << 10  # bytes per second of a document, once it has had the time of one that stalls
 
 
 class Reply(Value):
@@ -119,15 +121,24 @@ class Exchange:
 
         Raises:
             RegistryError: it is longer.
-            Passing: as `chunks`.
+            Passing: as `chunks`, or it comes by single bytes.
         """
         if self._method == "HEAD":
             return b""
         announced = number(self.headers.get("content-length", ""))
         data = bytearray()
+        begun = time.monotonic()
         if announced is None or announced <= limit:
             for chunk in self.chunks():
                 data += chunk
+                late = time.monotonic() - begun - self._settings.timeout
+                if len(data) < late * _SLOWEST:
+                    raise Passing(
+                        RegistryUnreachable(
+                            f"{what} from `{self._place.place}` comes too slowly",
+                            hint="try again: `timeout` in registries.toml gives it more time",
+                        )
+                    )
                 if len(data) > limit:
                     break
             else:
