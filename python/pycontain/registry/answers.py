@@ -2,6 +2,8 @@
 
 The limit is for all that is waited for at once: a server that sends a byte now and then, or endless answers
 `100 Continue` or trailers, comes to nothing by that.
+
+What is downloaded over plain HTTP goes from the socket into a pipe within the kernel.
 """
 
 from __future__ import annotations

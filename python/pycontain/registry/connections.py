@@ -1,7 +1,6 @@
 """Connections of HTTP/1.1: made directly or by a proxy, and kept for the next request to the same place.
 
-The standard library's `http.client` speaks; it takes a fifth of the processor that larger clients take. What
-is downloaded over plain HTTP goes from the socket into a pipe within the kernel.
+The standard library's `http.client` speaks; it takes a fifth of the processor that larger clients take.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import urllib.parse
 
 from pycontain.errors import BadDigest, ImageNotFound, RegistryError, RegistryUnreachable
+from pycontain.registry.lists import listed, pages
 from pycontain.registry.received import number, shown
 from pycontain.registry.retries import Passing, Retries
 from pycontain.types import Value
@@ -26,11 +26,10 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-__all__ = ["Document", "Repository", "listed", "pages", "request"]
+__all__ = ["Document", "Repository", "request"]
 
 LARGEST_MANIFEST = 4 << 20
 _LARGEST_PAGE = 16 << 20
-_MOST_PAGES = 1000
 _MISSING = 404
 
 
@@ -324,9 +323,9 @@ def opened(
 ) -> Iterator[Exchange]:
     """One request with what the endpoint wants to see of us; a 401 is answered once."""
     own = url.startswith(f"{transport.base(endpoint)}/")  # an upload may go on at another host
-    shown = authenticator.header(endpoint, scope) if own else None
+    authorization = authenticator.header(endpoint, scope) if own else None
     for again in (False, True):
-        sent = dict(headers) if shown is None else {**headers, "Authorization": shown}
+        sent = dict(headers) if authorization is None else {**headers, "Authorization": authorization}
         with transport.open(method, url, sent, body, verified=endpoint.verified) as exchange:
             if exchange.status != 401 or not (own and exchange.own):
                 yield exchange
@@ -334,7 +333,7 @@ def opened(
             if again:
                 raise authenticator.refused(endpoint, exchange.reason())
             challenges = exchange.challenges
-        shown = authenticator.challenged(endpoint, scope, challenges, shown)
+        authorization = authenticator.challenged(endpoint, scope, challenges, authorization)
 
 
 def request(
@@ -368,59 +367,6 @@ def request(
                 raise _error(exchange, method)
         except Passing as passing:
             retries.wait(passing)
-
-
-def pages(url: str, ask: Callable[[str], Reply]) -> Iterator[Reply]:
-    """A list that comes in pages, the first at `url`; it ends where it would lead in a circle.
-
-    Raises:
-        RegistryError: it has no end.
-    """
-    seen: set[str] = set()
-    following: str | None = url
-    for _ in range(_MOST_PAGES):
-        if following is None or following in seen:
-            return
-        reply = ask(following)
-        yield reply
-        seen |= {following, reply.url}
-        following = _next_page(reply)
-    raise RegistryError(f"the list at `{url}` has more than {_MOST_PAGES} pages")
-
-
-def _next_page(reply: Reply) -> str | None:
-    """Where a list goes on (RFC 8288); only at the same host."""
-    import re
-
-    match = re.search(r'<([^>]+)>\s*;\s*rel="?next"?', reply.headers.get("link", ""))
-    if match is None:
-        return None
-    try:
-        following = urllib.parse.urljoin(reply.url, match[1])
-        here, there = urllib.parse.urlsplit(reply.url), urllib.parse.urlsplit(following)
-    except ValueError as error:
-        raise RegistryError(
-            f"`{shown(reply.url)}` goes on at `{shown(match[1])}`, which is no address"
-        ) from error
-    return following if (here.scheme, here.netloc) == (there.scheme, there.netloc) else None
-
-
-def listed(reply: Reply, member: str, of: type[T]) -> list[T]:
-    """The list that is a member of the document in an answer.
-
-    Raises:
-        RegistryError: there is no such list.
-    """
-    import json
-
-    try:
-        found = json.loads(reply.body).get(member) or []
-        if not isinstance(found, list) or not all(isinstance(one, of) for one in found):
-            raise ValueError("not a list of these")
-    except (ValueError, AttributeError, RecursionError) as error:
-        address = shown(reply.url.partition("?")[0])
-        raise RegistryError(f"`{address}` did not answer with a list of {member}") from error
-    return found
 
 
 def _error(exchange: Exchange, method: str) -> Exception:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pycontain.errors import InvalidOption, RegistryError, Unsupported
+from pycontain.registry.lists import listed, pages
 from pycontain.registry.received import shown
-from pycontain.registry.repository import listed, pages
 from pycontain.registry.retries import Passing
 from pycontain.registry.settings import DOCKER_HUB
 from pycontain.types import Value
