@@ -53,6 +53,7 @@ class Rule:
         corrupt: change this byte of the body.
         truncate: send so many bytes only, as if these were all.
         slow: seconds between pieces of 64 KiB.
+        raw: instead of any answer: these bytes, and then others, if any, every so many seconds without end.
         times: for how many requests.
     """
 
@@ -63,6 +64,7 @@ class Rule:
     corrupt: int | None = None
     truncate: int | None = None
     slow: float = 0
+    raw: tuple[bytes, bytes, float] | None = None
     times: int = FOREVER
 
 
@@ -127,6 +129,10 @@ def _handler(interposed: Interposed) -> type[BaseHTTPRequestHandler]:
             body = b"".join(_body(self.rfile, headers))
             request = Request(self.command, self.path, headers, body)
             rule = interposed.rule(request)
+            if rule is not None and rule.raw is not None:
+                self.close_connection = True
+                self.send_raw(*rule.raw)
+                return
             if rule is not None and rule.answer is not None:
                 answer = rule.answer(request) if callable(rule.answer) else rule.answer
             elif interposed.upstream is None:
@@ -161,6 +167,11 @@ def _handler(interposed: Interposed) -> type[BaseHTTPRequestHandler]:
                 interposed.ended.wait(30)
             if end < len(body):
                 self.close_connection = True
+
+        def send_raw(self, first: bytes, more: bytes, every: float) -> None:
+            self.wfile.write(first)
+            while more and not interposed.ended.wait(every):
+                self.wfile.write(more)
 
         def log_message(self, *_: object) -> None:
             pass

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import signal
 import subprocess
 import tarfile
 from dataclasses import dataclass
@@ -13,13 +14,15 @@ from typing import TYPE_CHECKING
 
 import pycontain
 import pytest
+from containers import seconds
 from image_archives import OCI, configuration, descriptor, digest, layer
-from interposed import FOREVER, Answer, Interposed, Request, Rule
+from interposed import FOREVER, Answer, Interposed, Request, Rule, until
 from registries import DOCKER, Packed, gzipped
+from test_registry_killed import begin
 from test_registry_pull import files, put_index
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from containers import Cli
@@ -129,6 +132,16 @@ def _serves(body: bytes, media_type: str = f"{OCI}.manifest.v1+json", **headers:
     return Rule(f"GET {MANIFEST}", Answer(200, told, body))
 
 
+def _index(platforms: Iterable[str]) -> bytes:
+    members = []
+    for platform in platforms:
+        system, architecture = platform.split("/")
+        told = {"os": system, "architecture": architecture}
+        members.append(descriptor(platform.encode(), f"{OCI}.manifest.v1+json") | {"platform": told})
+    kind = {"schemaVersion": 2, "mediaType": f"{OCI}.index.v1+json"}
+    return json.dumps({**kind, "manifests": members}).encode()
+
+
 _ELSEWHERE = Packed(BIG.plain, BIG.data, f"{DOCKER}.image.rootfs.foreign.diff.tar.gzip")
 _STRANGE = Packed(BIG.plain, BIG.data, "application/vnd.example.layer")
 _OTHER = BIG.data[:9] + b"\0" + BIG.data[10:]  # the header says another system: the content is the same
@@ -155,6 +168,45 @@ BAD = {
         pycontain.ImageNotFound,
         f"no `{NAME}:1` in registry",
     ),
+    "401 that names no address for tokens": Bad(
+        Rule(f"GET {MANIFEST}", Answer(401, {"WWW-Authenticate": 'Bearer realm="http://[bad"'})),
+        pycontain.RegistryError,
+        r"sends for a token to `http://\[bad`",
+    ),
+    "length that is no number": Bad(
+        Rule(f"GET {MANIFEST}", raw=(b"HTTP/1.1 200 OK\r\nContent-Length: \xb2\r\n\r\n<html>", b"", 0)),
+        pycontain.ImageInvalid,
+        "is not valid",
+    ),
+    "length of 5000 digits": Bad(
+        Rule(
+            f"GET {MANIFEST}",
+            raw=(b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n<html>", b"", 0),
+        ),
+        pycontain.ImageInvalid,
+        "is not valid",
+    ),
+    "status that is none": Bad(
+        Rule(f"GET {MANIFEST}", raw=(b"HTTP/1.1 099\x1b \r\n\r\n", b"", 0)),
+        pycontain.RegistryUnreachable,
+        r"broke off: HTTP/1\.1 099\\x1b$",
+        "try again",
+    ),
+    "503 until no number": Bad(
+        Rule(f"GET {MANIFEST}", Answer(503, {"Retry-After": "\xb2"})), pycontain.RegistryError, "answered 503"
+    ),
+    "503 until no year": Bad(
+        Rule(
+            f"GET {MANIFEST}", Answer(503, {"Retry-After": "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"})
+        ),
+        pycontain.RegistryError,
+        "answered 503",
+    ),
+    "503 with a reason that steers terminals": Bad(
+        Rule(f"GET {MANIFEST}", Answer(503, {}, _errors("X", "\x1b[2J" * 1000))),
+        pycontain.RegistryError,
+        r"answered 503 .*: \\x1b\[2J",
+    ),
     "429 for an hour": Bad(
         Rule(
             f"GET {MANIFEST}", Answer(429, {"Retry-After": "3600"}, _errors("TOOMANYREQUESTS", "slow down"))
@@ -178,6 +230,17 @@ BAD = {
     "breaks without end": Bad(
         Rule(f"GET {BLOB}", cut=0), pycontain.RegistryUnreachable, "broke off", "try again"
     ),
+    "manifest that comes by single bytes": Bad(
+        Rule(f"GET {MANIFEST}", raw=(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"a", 0.1)),
+        pycontain.RegistryUnreachable,
+        "comes too slowly",
+        "try again",
+    ),
+    "redirects to no host": Bad(
+        Rule(f"GET {MANIFEST}", Answer(307, {"Location": f"http://{'a' * 10_000}/"})),
+        pycontain.RegistryError,
+        "an address that is not valid: http://aaa",
+    ),
     "redirects in circles": Bad(
         Rule(f"GET {MANIFEST}", Answer(307, {"Location": MANIFEST})),
         pycontain.RegistryError,
@@ -189,6 +252,18 @@ BAD = {
         _serves(_manifest(BIG), Docker_Content_Digest="sha256:" + "0" * 64),
         pycontain.BadDigest,
         "the registry promises sha256:000",
+    ),
+    "manifest of a digest that steers terminals": Bad(
+        _serves(_manifest(BIG), Docker_Content_Digest="\x1b[2J" + "a" * 20_000),
+        pycontain.BadDigest,
+        r"the registry promises \\x1b\[2Ja",
+    ),
+    "index for many platforms": Bad(
+        _serves(_index(f"linux/x{number:03}" for number in range(1000)), f"{OCI}.index.v1+json"),
+        pycontain.Unsupported,
+        "no image for this machine",
+        "there are: linux/x000, linux/x001, linux/x002, linux/x003, linux/x004, linux/x005, linux/x006,"
+        " linux/x007, linux/x008, linux/x009, …; ",
     ),
     "index that calls itself a manifest": Bad(
         _serves(json.dumps({"schemaVersion": 2, "manifests": []}).encode()),
@@ -248,7 +323,8 @@ def test_bad_registry_is_told_of_and_leaves_nothing(
         name = f"{server.host}/{NAME}:1"
         with pytest.raises(bad.error, match=bad.says.replace("(", r"\(").replace(")", r"\)")) as caught:
             fresh.images.pull(name)
-        assert "\n" not in str(caught.value)
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 1000
         assert bad.hint in (caught.value.hint or "")
         nothing_here(fresh, tmp_path / "root")
         server.rules.clear()
@@ -375,3 +451,138 @@ def test_credentials_do_not_follow_to_another_host(
             fresh.images.pull(name, credentials=credentials)
         assert not [one for one in elsewhere.requests if "authorization" in one.headers]
     nothing_here(fresh, tmp_path / "root")
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+ENDLESS = {
+    "continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100, 0),
+    "trailers": (CHUNKED + b"1\r\n{\r\n0\r\n", b"a: b\r\n" * 100, 0),
+    "sizes of chunks": (CHUNKED, b"0", 0.1),
+    "a header byte by byte": (b"HTTP/1.1 200 OK\r\nA: ", b"a", 0.1),
+}
+
+
+@pytest.mark.parametrize("what", [MANIFEST, BLOB], ids=["manifest", "layer"])
+@pytest.mark.parametrize("case", ENDLESS)
+def test_answer_without_end_counts_as_stalled(
+    fresh: Engine, behind: str, settings_directory: Path, case: str, what: str
+) -> None:
+    (settings_directory / "registries.toml").write_text("timeout = 0.5\nretries = 1\n")
+    with (
+        Interposed(behind, Rule(f"GET {what}", raw=ENDLESS[case])) as server,
+        pytest.raises(pycontain.RegistryUnreachable, match=r"stalled: nothing for 0\.5 s"),
+    ):
+        fresh.images.pull(f"{server.host}/{NAME}:1")
+
+
+@pytest.mark.parametrize("case", [*ENDLESS, "it stalls"])
+def test_interrupt_ends_a_pull_that_waits_for_a_layer(
+    fresh_cli: Cli, behind: str, settings_directory: Path, case: str
+) -> None:
+    (settings_directory / "registries.toml").write_text("timeout = 1000\n")
+    does = Rule(f"GET {BLOB}", raw=ENDLESS[case]) if case in ENDLESS else Rule(f"GET {BLOB}", stall=1000)
+    with Interposed(behind, does) as server:
+        process = begin(fresh_cli, f"{server.host}/{NAME}:1")
+        until(lambda: server.asked(f"GET {BLOB}"))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(seconds(10)) == 128 + signal.SIGINT
+
+
+TAGS = {
+    "no list": ({}, {"tags": 5}, "did not answer with a list of tags"),
+    "a text": ({}, {"tags": "12"}, "did not answer with a list of tags"),
+    "what is no tag": ({}, {"tags": ["1", "\x1b[2J\n"]}, r"lists a tag `\\x1b\[2J\\n`, which is none"),
+    "a digest": ({}, {"tags": [f"1@sha256:{'0' * 64}"]}, "lists a tag `1@sha256:0*`, which is none"),
+    "more at no address": (
+        {"Link": '<http://[>; rel="next"'},
+        {"tags": ["1"]},
+        r"goes on at `http://\[`, which is no address",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TAGS)
+def test_bad_list_of_tags_is_told_of(fresh: Engine, behind: str, tmp_path: Path, case: str) -> None:
+    headers, document, says = TAGS[case]
+    rule = Rule(f"GET /v2/{NAME}/tags/list", Answer(200, headers, json.dumps(document).encode()))
+    with Interposed(behind, rule) as server, pytest.raises(pycontain.RegistryError, match=says):
+        fresh.images.pull_all(f"{server.host}/{NAME}")
+    nothing_here(fresh, tmp_path / "root")
+
+
+def test_list_of_tags_that_leads_in_a_circle_ends(fresh: Engine, behind: str) -> None:
+    def page(request: Request) -> Answer:
+        following = "b" if request.path.endswith("a") else "a"
+        return Answer(200, {"Link": f'<?page={following}>; rel="next"'}, b'{"tags": ["1"]}')
+
+    with Interposed(behind, Rule(f"GET /v2/{NAME}/tags/list.*", page)) as server:
+        (image,) = fresh.images.pull_all(f"{server.host}/{NAME}")
+        assert image.tags == (f"{server.host}/{NAME}:1",)
+
+
+def catalogue(document: object, **headers: str) -> tuple[Rule, Rule]:
+    answer = Answer(200, headers, json.dumps(document).encode())
+    return Rule("GET /v2/", Answer(200)), Rule("GET /v2/_catalog.*", answer)
+
+
+def test_search_shows_no_more_than_names(fresh_cli: Cli) -> None:
+    names = ["a", "a\nb", "a\x1b[2J", "a\ud800", "a b", "a" * 256, "z/a"]
+    with Interposed(
+        None, *catalogue({"repositories": names}, Link='</v2/_catalog?n=1000>; rel="next"')
+    ) as server:
+        done = fresh_cli("search", f"{server.host}/a", "--format", "{{.Name}}")
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert done.stdout.decode().splitlines() == [f"{server.host}/a", f"{server.host}/z/a"]
+
+
+def test_search_in_a_catalogue_without_end_ends(fresh_cli: Cli) -> None:
+    count = iter(range(FOREVER))
+
+    def page(_: Request) -> Answer:
+        return Answer(200, {"Link": f'</v2/_catalog?page={next(count)}>; rel="next"'}, b"{}")
+
+    with Interposed(None, Rule("GET /v2/", Answer(200)), Rule("GET /v2/_catalog.*", page)) as server:
+        done = fresh_cli("search", f"{server.host}/a")
+    assert done.returncode == 1
+    assert "has more than 1000 pages" in done.stderr.decode()
+
+
+def test_search_in_what_is_no_catalogue_is_told_of(fresh_cli: Cli) -> None:
+    with Interposed(None, *catalogue({"repositories": 5})) as server:
+        done = fresh_cli("search", f"{server.host}/a")
+    assert done.returncode == 1
+    assert done.stderr.decode().splitlines() == [
+        f"pycontain: `http://{server.host}/v2/_catalog` did not answer with a list of repositories"
+    ]
+
+
+def test_search_for_what_is_no_text_is_refused(fresh_cli: Cli) -> None:
+    done = fresh_cli("search", os.fsdecode(b"\xff"))
+    assert (done.returncode, done.stderr) == (1, b"pycontain: cannot search for `\\udcff`\n")
+    assert b"invalid filter" in fresh_cli("search", "--filter", "stars=\xb2", "a").stderr
+
+
+def test_search_of_docker_hub_shows_text_and_numbers(settings_directory: Path) -> None:
+    from pycontain.registry import Client
+    from pycontain.registry.searching import Found, search
+
+    results = [
+        {"name": "a", "description": "of\na\x1b[2J", "star_count": "many"},
+        {"name": "a\nb"},
+        {"name": "c", "star_count": 7, "is_official": True},
+    ]
+    answer = Answer(200, {}, json.dumps({"results": results}).encode())
+    with Interposed(None, Rule("GET /v1/search.*", answer)) as server, Client() as client:
+        found = search(client, "docker.io", "a", 10, hub=f"http://{server.host}")
+    assert found == [Found("a", r"of a\x1b[2J"), Found("c", "", 7, True)]
+
+
+def test_image_removed_at_the_end_of_its_pull_is_said_to_be(fresh: Engine, behind: str) -> None:
+    name = f"{behind}/{NAME}:1"
+
+    def remove(step: Progress) -> None:
+        if step.phase.startswith("Status:"):
+            fresh.images.remove(name)
+
+    with pytest.raises(pycontain.ImageNotFound, match=f"image `{name}` has been removed meanwhile"):
+        fresh.images.pull(name, progress=remove)

@@ -12,7 +12,7 @@ import pycontain
 import pytest
 import registries
 from image_archives import layer
-from interposed import Interposed
+from interposed import Answer, Interposed, Rule
 from registries import PASSWORD, USER, Registry, gzipped
 from tokens import IDENTITY, TokenServer, basic
 
@@ -208,8 +208,6 @@ def test_token_in_place_of_the_password_is_what_is_kept(
 
 def test_expired_token_is_fetched_anew(fresh: Engine, tmp_path: Path) -> None:
     """The registry refuses a token that was good before; the pull goes on with another."""
-    from interposed import Answer, Rule
-
     with (
         TokenServer(tmp_path) as tokens,
         registries.running(tmp_path / "registry", auth=tokens.auth) as registry,
@@ -229,3 +227,27 @@ def test_expired_token_is_fetched_anew(fresh: Engine, tmp_path: Path) -> None:
         tokens.requests.clear()
         fresh.images.pull(name, credentials=credentials)
         assert len(tokens.requests) == 2
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_identity_token_does_not_follow_to_another_host(fresh: Engine, status: int) -> None:
+    with Interposed(None) as elsewhere, Interposed(None) as tokens, Interposed(None) as server:
+        elsewhere.rules.append(Rule(".*", Answer(200, {}, b'{"token": "t"}')))
+        tokens.rules.append(Rule(".*", Answer(status, {"Location": f"http://{elsewhere.host}/token"})))
+        challenge = {"WWW-Authenticate": f'Bearer realm="http://{tokens.host}/token"'}
+        server.rules.append(Rule(".*", Answer(401, challenge)))
+        credentials = pycontain.Credentials(identity_token=IDENTITY)
+        with pytest.raises(pycontain.RegistryError, match="where a login is not to be sent"):
+            fresh.images.pull(f"{server.host}/private/app:1", credentials=credentials)
+        assert tokens.asked("POST /token")
+        assert elsewhere.requests == []
+
+
+def test_token_that_lasts_no_time_that_there_is_is_told_of(fresh: Engine) -> None:
+    with Interposed(None) as tokens, Interposed(None) as server:
+        answer = Answer(200, {}, b'{"token": "t", "expires_in": ' + b"9" * 401 + b"}")
+        tokens.rules.append(Rule(".*", answer))
+        challenge = {"WWW-Authenticate": f'Bearer realm="http://{tokens.host}/token"'}
+        server.rules.append(Rule(".*", Answer(401, challenge)))
+        with pytest.raises(pycontain.RegistryError, match="gave no token that could be read"):
+            fresh.images.pull(f"{server.host}/private/app:1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime
 import email.utils
+import http.client
 import json
 import threading
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,10 @@ from pycontain.images import platforms
 from pycontain.images.documents import Descriptor
 from pycontain.images.documents import Platform as Told
 from pycontain.registry.authentication import Challenge, parse_challenges
+from pycontain.registry.connections import words
 from pycontain.registry.credentials import Credentials, Keychain, registry_of
 from pycontain.registry.endpoints import endpoint, endpoints, is_loopback
+from pycontain.registry.received import shown
 from pycontain.registry.retries import Passing, Retries, Stopped, seconds_of
 from pycontain.registry.settings import Settings
 
@@ -112,6 +115,23 @@ def test_retry_after_is_seconds_or_a_date() -> None:
     assert told is not None
     assert 90 < told <= 100
     assert seconds_of("Thu, 01 Jan 1970 00:00:00 GMT") == 0
+    for text in ("²", "9" * 5000, "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"):
+        assert seconds_of(text) is None
+
+
+@given(st.text(max_size=100) | st.from_regex(r"(\w{3}, )?\d+ (Jan|\w+) \d+ \d+:\d+:\d+ (GMT|[+-]\d+)"))
+def test_any_retry_after_is_read_without_an_error(text: str) -> None:
+    assert (seconds_of(text) or 0) >= 0
+
+
+def test_text_of_a_server_is_part_of_one_line() -> None:
+    assert shown("a\x1b[1mb\nc\u202e\ud800") == r"a\x1b[1mb\nc\u202e\ud800"
+    assert shown("a" * 300, 10) == "a" * 10 + "…"
+
+
+def test_reasons_are_lower_case_but_not_what_a_server_sent() -> None:
+    assert words(ConnectionResetError("Connection reset by peer.")) == "connection reset by peer"
+    assert words(http.client.BadStatusLine("HTTP/1.1 099\x1b\r\n")) == r"HTTP/1.1 099\x1b"
 
 
 def test_retries_are_used_up_and_start_over() -> None:
@@ -177,8 +197,42 @@ def test_entry_that_is_not_base64_is_named(tmp_path: Path) -> None:
         Keychain(str(tmp_path)).get("a.b")
 
 
-def test_helper_must_be_a_name(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"credsStore": "../../tmp/x"}')
+@pytest.mark.parametrize(
+    "document",
+    [
+        [1],
+        {"auths": [1]},
+        {"auths": {"a.b": "x"}},
+        {"auths": {"a.b": {"auth": 5}}},
+        {"auths": {"a.b": {"identitytoken": []}}},
+        {"credHelpers": ["a"]},
+        {"credHelpers": {"a.b": 1}},
+        {"credsStore": 1},
+    ],
+    ids=str,
+)
+def test_file_of_another_shape_is_named(tmp_path: Path, document: object) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(document))
+    with pytest.raises(
+        RegistryError, match=r"config\.json` is not valid: .* not an? (object|text)"
+    ) as caught:
+        Keychain(str(tmp_path)).get("a.b")
+    assert caught.value.hint
+
+
+def test_null_is_as_if_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({"auths": {"a.b": {"username": None, "password": None}}, "credHelpers": None}))
+    assert Keychain(str(tmp_path)).get("a.b") == Credentials()
+    file.write_text('{"auths": null}')
+    assert Keychain(str(tmp_path)).erase("a.b") is False
+    assert Keychain(str(tmp_path)).store("a.b", Credentials("u", "p")) == str(file)
+    assert Keychain(str(tmp_path)).get("a.b") == Credentials("u", "p")
+
+
+@pytest.mark.parametrize("name", ["../../tmp/x", "a\0b", "\ud800"])
+def test_helper_must_be_a_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"credsStore": name}))
     with pytest.raises(RegistryError, match="is not a name"):
         Keychain(str(tmp_path)).get("a.b")
 
@@ -218,6 +272,8 @@ BEST = [
     ("linux/amd64/v3", ["linux/amd64", "linux/amd64/v2"], 1),
     ("linux/amd64", ["linux/amd64", "linux/amd64"], 0),
     ("linux/amd64", ["windows/amd64", "linux/386", "unknown/unknown"], None),
+    ("linux/arm", ["linux/arm/v²", "linux/arm/v7"], 0),
+    ("linux/arm", ["linux/arm/v" + "9" * 5000, "linux/arm/v7"], 0),
 ]
 
 

@@ -191,6 +191,32 @@ def test_registry_that_does_not_take_it_says_why(fresh: Engine, registry: Regist
             fresh.images.push(name)
 
 
+UPLOADS = {
+    "no address": (Answer(202, {"Location": "http://[bad"}), r"wants uploads at `http://\[bad`, which is no"),
+    "mounted from nowhere": (Answer(201), r"answered 201 \(created\) to `POST "),
+}
+
+
+@pytest.mark.parametrize("case", UPLOADS)
+def test_bad_beginning_of_an_upload_is_told_of(fresh: Engine, registry: Registry, case: str) -> None:
+    answer, says = UPLOADS[case]
+    with Interposed(registry.host, Rule("POST .*", answer)) as server:
+        name = imported(fresh, f"{server.host}/push/{case.replace(' ', '-')}:1", layer("a", os.urandom(9)))
+        with pytest.raises(pycontain.RegistryError, match=says):
+            fresh.images.push(name)
+
+
+def test_layer_that_another_push_compresses_meanwhile_is_sent(fresh: Engine, registry: Registry) -> None:
+    name = imported(fresh, f"{registry.host}/push/twice:1", layer("a", os.urandom(1000)))
+    others: list[str] = []
+
+    def push(step: Progress) -> None:
+        if step.phase == "Preparing":
+            others.append(fresh.images.push(name))
+
+    assert fresh.images.push(name, progress=push) == others[0]
+
+
 def skopeo(*words: str) -> str:
     """What it prints."""
     if shutil.which("skopeo") is None:

@@ -218,6 +218,8 @@ def test_proxy_that_is_not_there_is_named(fresh: Engine, monkeypatch: pytest.Mon
         ("speed = 3", "no setting `speed`"),
         ('timeout = "long"', "`timeout` is not seconds"),
         ("timeout = 0", "too little"),
+        ("timeout = nan", "is nan, not at most 86400"),
+        ("timeout = 1e400", "is inf, not at most 86400"),
         ("retries = true", "`retries` is not a number"),
         ("registry = 3", "`registry` is not tables"),
         ('[registry."a"]\nmirror = "b"', "takes `mirrors` and `insecure`"),

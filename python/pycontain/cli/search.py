@@ -67,12 +67,13 @@ def _registry(term: str, default: str) -> tuple[str, str]:
 def _wanted(filters: list[str]) -> tuple[int, bool | None]:
     """The least number of stars, and whether only official ones."""
     from pycontain.errors import InvalidOption
+    from pycontain.registry.received import number
 
     stars, official = 0, None
     for text in filters:
         key, _, value = text.partition("=")
-        if key == "stars" and value.isdigit():
-            stars = int(value)
+        if key == "stars" and (least := number(value)) is not None:
+            stars = least
         elif key == "is-official" and value.lower() in _TRUTH:
             official = _TRUTH[value.lower()]
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pycontain.errors import InvalidOption
 from pycontain.images.config import machine_platform, runs_here
+from pycontain.registry.received import number
 from pycontain.types import Value
 
 TYPE_CHECKING = False
@@ -109,5 +110,5 @@ def _normal(architecture: str, variant: str) -> tuple[str, str]:
 
 
 def _number(architecture: str, variant: str) -> int:
-    digits = variant.removeprefix("v").partition(".")[0]
-    return int(digits) if digits.isdigit() else _VARIANTS.get(architecture, 0)
+    told = number(variant.removeprefix("v").partition(".")[0])
+    return _VARIANTS.get(architecture, 0) if told is None else told

@@ -11,13 +11,14 @@ fails, nothing of it appears.
 
 from __future__ import annotations
 
-from pycontain.errors import ImageInvalid, ImageNotFound, InvalidOption, Unsupported
+from pycontain.errors import ImageInvalid, ImageNotFound, InvalidOption, RegistryError, Unsupported
 from pycontain.images import documents, downloads, platforms
 from pycontain.images.documents import Descriptor, Index, Manifest
 from pycontain.images.feeding import fed
-from pycontain.images.reference import Reference, is_digest
+from pycontain.images.reference import Reference, is_digest, parse
 from pycontain.images.stage import NewImage
 from pycontain.images.transferring import Transfer
+from pycontain.registry.received import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ ACCEPTED = (
     "application/vnd.docker.distribution.manifest.v2+json",
 )
 _DEEPEST_INDEX = 8
+_MOST_PLATFORMS = 10  # that are named
 _LARGEST_CONFIGURATION = 8 << 20
 
 
@@ -93,7 +95,10 @@ class Puller:
             if newer
             else f"Status: Image is up to date for {reference.familiar}",
         )
-        return self._store.get(image.id)
+        try:
+            return self._store.get(image.id)
+        except ImageNotFound as error:
+            raise ImageNotFound(f"image `{reference.familiar}` has been removed meanwhile") from error
 
     def pull_all(self, reference: Reference, platform: Platform | None = None) -> list[StoredImage]:
         """Every tag of a repository."""
@@ -102,6 +107,11 @@ class Puller:
         tags = self._client.source(reference.domain, reference.path).tags()
         if not tags:
             raise ImageNotFound(f"no tags in repository `{reference.familiar_repository}`")
+        for tag in tags:
+            if not _is_tag(tag):
+                raise RegistryError(
+                    f"registry `{reference.domain}` lists a tag `{shown(tag)}`, which is none"
+                )
         return [self.pull(Reference(reference.domain, reference.path, tag), platform) for tag in tags]
 
     def _known(self, key: str) -> str | None:
@@ -187,14 +197,20 @@ def _member(index: Index, platform: Platform | None, name: str) -> Descriptor:
     single = [one for one in index.manifests if one.platform is None]
     if len(single) == len(index.manifests) == 1:  # an index of one image does not have to say what for
         return single[0]
-    known = {
-        str(platforms.Platform(one.platform.os, one.platform.architecture, one.platform.variant))
-        for one in index.manifests
-        if one.platform is not None and one.platform.os != "unknown"
-    }
+    known = sorted(
+        {
+            shown(
+                str(platforms.Platform(one.platform.os, one.platform.architecture, one.platform.variant)), 40
+            )
+            for one in index.manifests
+            if one.platform is not None and one.platform.os != "unknown"
+        }
+    )
+    if len(known) > _MOST_PLATFORMS:
+        known[_MOST_PLATFORMS:] = ["…"]
     raise Unsupported(
         f"no image for {platform or 'this machine'} in `{name}`",
-        hint=f"there are: {', '.join(sorted(known)) or 'none'}; `--platform` chooses",
+        hint=f"there are: {', '.join(known) or 'none'}; `--platform` chooses",
     )
 
 
@@ -205,10 +221,10 @@ def _is_manifest(document: Document) -> bool:
     told = document.media_type if document.media_type in known else by_members
     for kind in (by_members, told):
         if kind not in known:
-            raise ImageInvalid(f"`{document.digest}` is no image: its media type is `{kind[:100]}`")
+            raise ImageInvalid(f"`{document.digest}` is no image: its media type is `{shown(kind)}`")
     # a document that is both would be one image here and another elsewhere (CVE-2021-41190)
     if (by_members in documents.MANIFEST_TYPES) != (told in documents.MANIFEST_TYPES):
-        raise ImageInvalid(f"`{document.digest}` is sent as `{told}`, but is `{by_members}`")
+        raise ImageInvalid(f"`{document.digest}` is sent as `{shown(told)}`, but is `{shown(by_members)}`")
     return told in documents.MANIFEST_TYPES
 
 
@@ -217,13 +233,13 @@ def _manifest(document: Document) -> Manifest:
     if manifest.config.media_type not in documents.CONFIG_TYPES:
         raise ImageInvalid(
             f"`{document.digest}` is no container image: its configuration is of type"
-            f" `{manifest.config.media_type[:100]}`"
+            f" `{shown(manifest.config.media_type)}`"
         )
     for layer in manifest.layers:
         if layer.media_type not in documents.LAYER_TYPES:
             foreign = "foreign" in layer.media_type or "nondistributable" in layer.media_type
             what = "is not in the registry, but elsewhere" if foreign else "is not one that can be unpacked"
-            raise ImageInvalid(f"layer {layer.digest} {what}: its media type is `{layer.media_type[:100]}`")
+            raise ImageInvalid(f"layer {layer.digest} {what}: its media type is `{shown(layer.media_type)}`")
     return manifest
 
 
@@ -233,9 +249,16 @@ def _check_platform(reference: Reference, data: bytes, platform: Platform | None
     found = documents.configuration(data, reference.familiar)
     if not platform.is_served_by(found.os, found.architecture, found.variant):
         raise Unsupported(
-            f"`{reference.familiar}` is for {found.os}/{found.architecture}, not for {platform}",
+            f"`{reference.familiar}` is for {shown(f'{found.os}/{found.architecture}')}, not for {platform}",
             hint="its registry has it for that platform only",
         )
+
+
+def _is_tag(text: str) -> bool:
+    try:
+        return parse(f"name:{text}").tag == text
+    except InvalidOption:
+        return False
 
 
 def _short(layer: Descriptor) -> str:

@@ -133,10 +133,10 @@ class Pusher:
         stored = {layer.diff_id: layer for layer in self._store.layers(image.id)}
         for layer in stored.values():
             self._say(layer.diff_id[7:19], "Preparing")
-        ready = {diff_id: self._compressed(stage, layer) for diff_id, layer in stored.items()}
+        ready = {diff_id: self._compressed(stage, image, layer) for diff_id, layer in stored.items()}
         return [_Layer(diff_id, ready[diff_id]) for diff_id in image.diff_ids]
 
-    def _compressed(self, stage: Stage, layer: StoredLayer) -> Blob:
+    def _compressed(self, stage: Stage, image: StoredImage, layer: StoredLayer) -> Blob:
         blob = layer.blob
         if blob is None:
             raise Unsupported(
@@ -145,9 +145,15 @@ class Pusher:
             )
         if blob.media_type.endswith(("gzip", "zstd")):
             return blob
-        packed = _gzip(
-            blob, stage.path, lambda done: self._say_layer(layer.diff_id, "Compressing", done, blob)
-        )
+        try:
+            packed = _gzip(
+                blob, stage.path, lambda done: self._say_layer(layer.diff_id, "Compressing", done, blob)
+            )
+        except FileNotFoundError:
+            now = {one.diff_id: one for one in self._store.layers(image.id)}[layer.diff_id]
+            if now.blob == blob:
+                raise
+            return self._compressed(stage, image, now)  # another push has replaced it
         return stage.replace_blob(layer.diff_id, packed)
 
     def _layers(self, repository: Repository, reference: Reference, layers: list[_Layer]) -> None:

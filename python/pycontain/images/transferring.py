@@ -58,7 +58,7 @@ class Transfer:
                     move(layer)
             except BaseException as error:  # noqa: BLE001, RUF100 - raised again by the caller's thread
                 failures.append(error)
-                self.stop.set()
+                self._client.transport.give_up()
             finally:
                 ended.set()
 
@@ -71,7 +71,7 @@ class Transfer:
             for ended in ends:
                 ended.wait()
         except BaseException:
-            self.stop.set()
+            self._client.transport.give_up()
             for thread, ended in zip(threads, ends, strict=True):
                 if thread.ident is not None:  # else it ends as soon as it begins, if it ever does
                     ended.wait()

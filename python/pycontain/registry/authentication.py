@@ -15,6 +15,8 @@ import time
 import urllib.parse
 
 from pycontain.errors import RegistryError, Unauthorized
+from pycontain.registry.connections import BadAddress, Url
+from pycontain.registry.received import shown
 from pycontain.registry.retries import Passing
 from pycontain.registry.transport import failure, login_command
 from pycontain.types import Value
@@ -135,7 +137,7 @@ class Authenticator:
         if challenge is None:
             asked = ", ".join(f"`{one.scheme}`" for one in challenges) or "nothing"
             raise Unauthorized(
-                f"registry `{endpoint.host}` refuses access, and asks for {asked}, which is not known"
+                f"registry `{endpoint.host}` refuses access, and asks for {shown(asked)}, which is not known"
             )
         with self._lock:
             self._challenges[endpoint] = challenge
@@ -205,19 +207,22 @@ class Authenticator:
 
     def _realm(self, endpoint: Endpoint, challenge: Challenge) -> str:
         realm = challenge.parameters.get("realm", "")
-        parts = urllib.parse.urlsplit(realm)
         plain = self._transport.base(endpoint).startswith("http:")
-        if parts.scheme not in ({"http", "https"} if plain else {"https"}) or not parts.hostname:
-            raise RegistryError(
-                f"registry `{endpoint.host}` sends for a token to `{realm[:200]}`, which is no HTTPS address"
-            )
-        return realm
+        try:
+            if Url.parse(realm).scheme == "https" or plain:
+                return realm
+        except BadAddress:
+            pass
+        raise RegistryError(
+            f"registry `{endpoint.host}` sends for a token to `{shown(realm)}`, which is no HTTPS address"
+        )
 
     def _ask(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> Reply:
         retries = self._transport.retries()
         while True:
             try:
-                with self._transport.open(method, url, headers, body) as exchange:
+                # what the form has in it is for nobody else
+                with self._transport.open(method, url, headers, body, leaves_host=body is None) as exchange:
                     if exchange.status < 400:
                         return exchange.reply(_LONGEST_ANSWER, "a token")
                     if exchange.status in {400, 401, 403, 404, 405}:
@@ -246,11 +251,11 @@ class Authenticator:
                 raise ValueError("no token")
             if self._wants_identity_token:
                 self.identity_token = str(document.get("refresh_token") or "")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as problem:
             raise RegistryError(
-                f"`{reply.url.partition('?')[0]}` gave no token that could be read"
+                f"`{shown(reply.url.partition('?')[0])}` gave no token that could be read"
             ) from problem
-        return token, max(seconds, _LEAST_SECONDS)
+        return token, max(_LEAST_SECONDS, seconds)
 
 
 def _basic(user: Credentials) -> str:

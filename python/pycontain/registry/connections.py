@@ -1,7 +1,6 @@
 """Connections of HTTP/1.1: made directly or by a proxy, and kept for the next request to the same place.
 
-The standard library's `http.client` speaks; it takes a fifth of the processor that larger clients take. What
-is downloaded over plain HTTP goes from the socket into a pipe within the kernel.
+The standard library's `http.client` speaks; it takes a fifth of the processor that larger clients take.
 """
 
 from __future__ import annotations
@@ -17,22 +16,25 @@ import time
 import urllib.parse
 
 from pycontain.errors import RegistryError
+from pycontain.registry.answers import Answer, Response
 from pycontain.registry.endpoints import is_loopback
+from pycontain.registry.received import shown
+from pycontain.registry.retries import Stopped
 from pycontain.types import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from pycontain.registry.settings import Settings
 
-__all__ = ["Answer", "BadAddress", "Pool", "ProxyError", "SourceError", "Unconnected", "Url", "words"]
+__all__ = ["BadAddress", "Pool", "ProxyError", "SourceError", "Unconnected", "Url", "words"]
 
 _CONNECT_SECONDS = 15.0
 _IDLE_SECONDS = 5.0  # servers and whatever lies between forget a connection that rests
-_PIECE = 256 << 10
 _SENT = 64 << 10
 _LONGEST_REASON = 300
+_LONGEST_HOST = 255
 _PORTS = {"http": 80, "https": 443}
 # what may stand in a target as it is; the rest, if a server sends it in a `Location`, is escaped
 _SAFE = "!#$%&'()*+,/:;=?@[]~"
@@ -41,8 +43,9 @@ _SAFE = "!#$%&'()*+,/:;=?@[]~"
 def words(error: BaseException) -> str:
     """What an error says, as the end of a line."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    text = " ".join((text or type(error).__name__).split())[:_LONGEST_REASON].rstrip(".")
-    return text[:1].lower() + text[1:]
+    text = shown(" ".join((text or type(error).__name__).split()).rstrip("."), _LONGEST_REASON)
+    # of a protocol it may be what the server sent
+    return text[:1].lower() + text[1:] if isinstance(error, OSError) else text
 
 
 class BadAddress(ValueError):
@@ -96,9 +99,9 @@ class Url(Value):
                 host = host.encode("idna").decode()
             port = parts.port or _PORTS[scheme]
         except (ValueError, KeyError) as error:
-            raise BadAddress(text[:200]) from error
-        if not host or not host.isprintable() or " " in host:
-            raise BadAddress(text[:200])
+            raise BadAddress(shown(text)) from error
+        if not 0 < len(host) <= _LONGEST_HOST or not host.isprintable() or " " in host:
+            raise BadAddress(shown(text))
         target = urllib.parse.quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), _SAFE)
         return cls(scheme, host, port, target, parts.netloc.rpartition("@")[0])
 
@@ -122,98 +125,10 @@ class Url(Value):
         try:
             return self.parse(urllib.parse.urljoin(str(self), reference))
         except ValueError as error:
-            raise BadAddress(reference[:200]) from error
+            raise BadAddress(shown(reference)) from error
 
     def __str__(self) -> str:
         return self.origin + self.target
-
-
-class Answer:
-    """An answer whose body is still to come.
-
-    Attributes:
-        status: 200 and so on.
-        headers: those that came several times are joined by commas.
-    """
-
-    def __init__(
-        self, response: http.client.HTTPResponse, sock: socket.socket, done: Callable[[], None]
-    ) -> None:
-        self._response = response
-        self._socket = sock
-        self._done = done
-        # None: chunks tell, or the end of the connection
-        self._left = response.length if not response.chunked else None
-        self._read = self._ended = False
-        self.status = response.status
-        self.headers: dict[str, str] = {}
-        for name, value in response.getheaders():
-            known = self.headers.get(name.lower())
-            self.headers[name.lower()] = value if known is None else f"{known}, {value}"
-
-    def all_of(self, name: str) -> tuple[str, ...]:
-        """Every value of a header, one by one."""
-        return tuple(self._response.headers.get_all(name, ()))
-
-    def read(self) -> bytes:
-        """Some more of the body; empty at its end.
-
-        Raises:
-            OSError, http.client.HTTPException: the connection broke, or nothing came for too long.
-        """
-        if self._left == 0 or self._ended:
-            self._ended = True
-            return b""
-        if self._left is None:
-            piece = self._response.read1(_PIECE)
-            self._ended = not piece
-            return piece
-        # not by the response, which does not tell an end that is too early
-        piece = self._response.fp.read1(min(_PIECE, self._left))
-        self._advance(len(piece))
-        self._read = True
-        return piece
-
-    @property
-    def can_splice(self) -> bool:
-        """Whether all that is to come is still in the socket: a `read` took what came with the headers."""
-        return bool(self._read and self._left) and not isinstance(self._socket, ssl.SSLSocket)
-
-    def splice(self, pipe: int) -> int:
-        """Move some more of the body into a pipe; how much, or 0: nobody reads from it any more.
-
-        Raises:
-            OSError: as `read`.
-        """
-        while True:
-            try:
-                moved = os.splice(self._socket.fileno(), pipe, min(_PIECE, self._left or 0))
-            except BlockingIOError:
-                wait = self._socket.gettimeout()
-                poll = select.poll()
-                poll.register(self._socket, select.POLLIN)
-                if not poll.poll(None if wait is None else wait * 1000):
-                    raise TimeoutError("timed out") from None
-            except BrokenPipeError:
-                return 0
-            else:
-                self._advance(moved)
-                return moved
-
-    def close(self) -> None:
-        """Done with it: the connection serves again if all of it was read."""
-        complete = (self._ended or self._left == 0) and not self._response.will_close
-        self._response.close()
-        if complete:
-            self._done()
-        else:
-            self._socket.close()
-
-    def _advance(self, count: int) -> None:
-        assert self._left is not None
-        if count == 0:
-            raise ConnectionError(f"it ended {self._left} bytes too early")
-        self._left -= count
 
 
 class Pool:
@@ -228,7 +143,8 @@ class Pool:
         self._lock = threading.Lock()
         self._idle: dict[tuple[str, bool], list[tuple[float, _Connection]]] = {}
         self._contexts: dict[tuple[str, bool], ssl.SSLContext] = {}
-        self._closed = False
+        self._used: set[socket.socket] = set()
+        self._closed = self._cut = False
 
     def close(self) -> None:
         """Close those that rest, and those in use when they are given back."""
@@ -239,6 +155,15 @@ class Pool:
                     connection.close()
             self._idle.clear()
 
+    def cut(self) -> None:
+        """End the connections in use, whatever their threads wait for; there will be no others."""
+        with self._lock:
+            self._cut = True
+            for sock in self._used:
+                with contextlib.suppress(OSError):
+                    # not TLS's own, which would take the rest of what is there for plain text
+                    socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
     def send(
         self, method: str, url: Url, headers: Mapping[str, str], pieces: Iterator[bytes], *, verified: bool
     ) -> Answer:
@@ -247,10 +172,12 @@ class Pool:
         Raises:
             Unconnected, ProxyError, SourceError: it was not even sent, or not all of it.
             OSError, http.client.HTTPException: the connection broke, or nothing came for too long.
+            Stopped: `cut` was called.
         """
         connection = self._resting(url, verified=verified) or self._connected(url, verified=verified)
         sock = connection.sock
         try:
+            self._use(sock)
             connection.putrequest(
                 method,
                 str(url) if connection.absolute else url.target,
@@ -267,11 +194,32 @@ class Pool:
             except (OSError, http.client.HTTPException) as error:
                 raise broken or error from None
         except BaseException:
-            connection.close()
+            self._end(sock, connection)
             raise
+        assert isinstance(response, Response)
         if broken is not None:
             response.will_close = True
-        return Answer(response, sock, lambda: self._give_back(url, connection, verified=verified))
+
+        def done(again: bool) -> None:
+            self._end(sock, response)
+            if again:
+                self._give_back(url, connection, verified=verified)
+            else:
+                sock.close()
+
+        return Answer(response, sock, done)
+
+    def _use(self, sock: socket.socket) -> None:
+        with self._lock:
+            if self._cut:
+                raise Stopped
+            self._used.add(sock)
+
+    def _end(self, sock: socket.socket, user: _Connection | Response) -> None:
+        """Close what uses a socket, which `cut` is not to meet: its number may be another's at once."""
+        with self._lock:
+            self._used.discard(sock)
+            user.close()
 
     def _resting(self, url: Url, *, verified: bool) -> _Connection | None:
         while True:
@@ -348,6 +296,7 @@ class _Connection(http.client.HTTPConnection):
     """
 
     auto_open = 0
+    response_class = Response
     absolute = False
     shown: Mapping[str, str] = {}
 
@@ -372,7 +321,7 @@ def _read(pieces: Iterator[bytes]) -> Iterator[bytes]:
         raise SourceError from error
 
 
-def _tunnel(sock: socket.socket, url: Url, shown: Mapping[str, str]) -> None:
+def _tunnel(sock: socket.socket, url: Url, headers: Mapping[str, str]) -> None:
     """Have the proxy connect to where the URL leads."""
     if isinstance(sock, ssl.SSLSocket):
         raise ProxyError("HTTPS within HTTPS is not supported: give the proxy as `http://`")
@@ -380,12 +329,12 @@ def _tunnel(sock: socket.socket, url: Url, shown: Mapping[str, str]) -> None:
     lines = [
         f"CONNECT {place} HTTP/1.1",
         f"Host: {place}",
-        *(f"{name}: {shown[name]}" for name in shown),
+        *(f"{name}: {headers[name]}" for name in headers),
         "",
         "",
     ]
     sock.sendall("\r\n".join(lines).encode())
-    response = http.client.HTTPResponse(sock, method="CONNECT")
+    response = Response(sock, method="CONNECT")
     try:
         response.begin()
     except http.client.HTTPException as error:
@@ -393,7 +342,7 @@ def _tunnel(sock: socket.socket, url: Url, shown: Mapping[str, str]) -> None:
     finally:
         response.close()
     if not 200 <= response.status < 300:
-        raise ProxyError(f"{response.status} {response.reason}".strip())
+        raise ProxyError(shown(f"{response.status} {response.reason}".strip()))
 
 
 def _socket(url: Url, proxy: Url | None, within: float) -> socket.socket:

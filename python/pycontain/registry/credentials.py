@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 from pycontain.errors import RegistryError
+from pycontain.registry.received import shown
 from pycontain.registry.settings import DOCKER_HUB
 from pycontain.types import Value
 
@@ -23,6 +24,7 @@ __all__ = ["Credentials", "Keychain", "registry_of"]
 _HUB_KEY = "https://index.docker.io/v1/"
 _TOKEN_USER = "<token>"  # noqa: S105 - as helpers name the user whose secret is an identity token
 _HELPER_SECONDS = 60
+_OF_ENTRY = ("auth", "username", "password", "identitytoken")
 _NOT_FOUND = "credentials not found"
 
 
@@ -78,7 +80,7 @@ class Keychain:
         """
         document = self._document()
         helper = _helper(document, registry)
-        auths = document.setdefault("auths", {})
+        auths = document["auths"] = document.get("auths") or {}
         if helper:
             token = credentials.identity_token
             entry = {
@@ -109,7 +111,7 @@ class Keychain:
         helper = _helper(document, registry)
         if helper:
             _by_helper(helper, "erase", _key(registry))
-        auths = document.get("auths", {})
+        auths = document.get("auths") or {}
         keys = [key for key in auths if registry_of(key) == registry]
         for key in keys:
             del auths[key]
@@ -124,7 +126,7 @@ class Keychain:
         # docker has written hosts with and without `https://` and `/v1/`
         keys = [key for key in (_key(registry), *auths) if key in auths and registry_of(key) == registry]
         for entry in filter(None, (auths[key] for key in keys)):
-            user, password = entry.get("username", ""), entry.get("password", "")
+            user, password = entry.get("username") or "", entry.get("password") or ""
             if entry.get("auth"):
                 try:
                     user, _, password = base64.b64decode(entry["auth"], validate=True).decode().partition(":")
@@ -133,7 +135,7 @@ class Keychain:
                         f"`{self.path}`: `auth` of `{registry}` is not valid",
                         hint=f"`pycontain login {registry}` writes it anew",
                     ) from error
-            return Credentials(user, password.rstrip("\0"), entry.get("identitytoken", ""))
+            return Credentials(user, password.rstrip("\0"), entry.get("identitytoken") or "")
         return None
 
     def _document(self) -> dict[str, Any]:
@@ -142,8 +144,7 @@ class Keychain:
         try:
             with open(self.path, "rb") as file:
                 document = json.loads(file.read() or b"{}")
-            if not isinstance(document, dict) or not isinstance(document.get("auths") or {}, dict):
-                raise ValueError("not an object")
+            _check(document)
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except OSError as error:
@@ -152,7 +153,8 @@ class Keychain:
             raise RegistryError(
                 f"`{self.path}` is not valid: {error}", hint="correct it, or remove it"
             ) from error
-        return document
+        found: dict[str, Any] = document
+        return found
 
     def _write(self, document: dict[str, Any]) -> None:
         """All of it or nothing, and never readable by others, not even for a moment."""
@@ -179,6 +181,25 @@ class Keychain:
             raise RegistryError(f"cannot write `{self.path}`: {error.strerror}") from error
 
 
+def _check(document: object) -> None:
+    """Raises: ValueError: what is read here of `config.json` is not of its kind."""
+
+    def check(what: str, value: object, kind: type) -> None:
+        if value is not None and not isinstance(value, kind):
+            raise ValueError(f"{what} is not {'an object' if kind is dict else 'a text'}")
+
+    if not isinstance(document, dict):
+        raise ValueError("it is not an object")
+    for name, kind in (("auths", dict), ("credHelpers", dict), ("credsStore", str)):
+        check(f"`{name}`", document.get(name), kind)
+    for helper in (document.get("credHelpers") or {}).values():
+        check("what is in `credHelpers`", helper, str)
+    for entry in (document.get("auths") or {}).values():
+        check("what is in `auths`", entry, dict)
+        for name in _OF_ENTRY:
+            check(f"`{name}` in `auths`", (entry or {}).get(name), str)
+
+
 def _key(registry: str) -> str:
     return _HUB_KEY if registry == DOCKER_HUB else registry
 
@@ -192,10 +213,10 @@ def registry_of(key: str) -> str:
 
 def _helper(document: dict[str, Any], registry: str) -> str:
     helpers = document.get("credHelpers") or {}
-    named = helpers.get(_key(registry)) or helpers.get(registry) or document.get("credsStore") or ""
+    named: str = helpers.get(_key(registry)) or helpers.get(registry) or document.get("credsStore") or ""
     # it becomes part of a program's name: no path may come out of that
-    if not isinstance(named, str) or "/" in named:
-        raise RegistryError(f"credential helper `{named}` is not a name")
+    if "/" in named or not named.isprintable():
+        raise RegistryError(f"credential helper `{shown(named)}` is not a name")
     return named
 
 
@@ -224,12 +245,12 @@ def _by_helper(name: str, verb: str, subject: str | dict[str, str]) -> dict[str,
         if _NOT_FOUND in said.lower():
             return None
         # of `get` stdout is the secret, but only where it succeeded
-        why = " ".join((said or done.stderr.decode(errors="replace")).split())[:300] or "no word"
+        why = shown(" ".join((said or done.stderr.decode(errors="replace")).split())) or "no word"
         raise RegistryError(f"`{program} {verb}` ended with {done.returncode}: {why}")
     if verb != "get":
         return {}
     try:
         answer = json.loads(said)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RegistryError(f"`{program} get` did not answer with JSON") from error
     return answer if isinstance(answer, dict) else None

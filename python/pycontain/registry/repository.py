@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import urllib.parse
 
 from pycontain.errors import BadDigest, ImageNotFound, RegistryError, RegistryUnreachable
+from pycontain.registry.lists import listed, pages
+from pycontain.registry.received import number, shown
 from pycontain.registry.retries import Passing, Retries
 from pycontain.types import Value
 
@@ -25,11 +26,10 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-__all__ = ["Document", "Repository", "next_page", "request"]
+__all__ = ["Document", "Repository", "request"]
 
 LARGEST_MANIFEST = 4 << 20
 _LARGEST_PAGE = 16 << 20
-_MOST_PAGES = 10_000
 _MISSING = 404
 
 
@@ -152,8 +152,7 @@ class Repository:
             begin = offset if exchange.status == 206 else 0
             if exchange.status == 206:
                 _check_range(exchange, offset)
-            length = exchange.headers.get("content-length", "")
-            yield begin, int(length) if length.isdigit() else None, exchange
+            yield begin, number(exchange.headers.get("content-length", "")), exchange
 
     def tags(self) -> list[str]:
         """All tags, sorted.
@@ -163,15 +162,14 @@ class Repository:
         """
 
         def ask(endpoint: Endpoint) -> list[str]:
-            found: list[str] = []
-            url: str | None = self.url(endpoint, "tags/list")
-            for _ in range(_MOST_PAGES):
-                if url is None:
-                    break
-                reply = self._get(endpoint, url, {}, _LARGEST_PAGE, f"list of tags of `{self.path}`")
-                found += _strings(reply, "tags")
-                url = next_page(reply)
-            return sorted(set(found))
+            what = f"list of tags of `{self.path}`"
+            found: set[str] = set()
+            for reply in pages(
+                self.url(endpoint, "tags/list"),
+                lambda url: self._get(endpoint, url, {}, _LARGEST_PAGE, what),
+            ):
+                found.update(listed(reply, "tags", str))
+            return sorted(found)
 
         return self._first(ask, self.path)
 
@@ -196,7 +194,9 @@ class Repository:
         digest = _digest(data)
         told = reply.headers.get("docker-content-digest", digest)
         if told != digest:
-            raise BadDigest(f"the registry has `{self._name(reference)}` as {told}, it was sent as {digest}")
+            raise BadDigest(
+                f"the registry has `{self._name(reference)}` as {shown(told)}, it was sent as {digest}"
+            )
         return digest
 
     def request(
@@ -323,9 +323,9 @@ def opened(
 ) -> Iterator[Exchange]:
     """One request with what the endpoint wants to see of us; a 401 is answered once."""
     own = url.startswith(f"{transport.base(endpoint)}/")  # an upload may go on at another host
-    shown = authenticator.header(endpoint, scope) if own else None
+    authorization = authenticator.header(endpoint, scope) if own else None
     for again in (False, True):
-        sent = dict(headers) if shown is None else {**headers, "Authorization": shown}
+        sent = dict(headers) if authorization is None else {**headers, "Authorization": authorization}
         with transport.open(method, url, sent, body, verified=endpoint.verified) as exchange:
             if exchange.status != 401 or not (own and exchange.own):
                 yield exchange
@@ -333,7 +333,7 @@ def opened(
             if again:
                 raise authenticator.refused(endpoint, exchange.reason())
             challenges = exchange.challenges
-        shown = authenticator.challenged(endpoint, scope, challenges, shown)
+        authorization = authenticator.challenged(endpoint, scope, challenges, authorization)
 
 
 def request(
@@ -369,30 +369,6 @@ def request(
             retries.wait(passing)
 
 
-def next_page(reply: Reply) -> str | None:
-    """Where a list goes on (RFC 8288); only at the same host."""
-    import re
-
-    match = re.search(r'<([^>]+)>\s*;\s*rel="?next"?', reply.headers.get("link", ""))
-    if match is None:
-        return None
-    following = urllib.parse.urljoin(reply.url, match[1])
-    here, there = urllib.parse.urlsplit(reply.url), urllib.parse.urlsplit(following)
-    return following if (here.scheme, here.netloc) == (there.scheme, there.netloc) else None
-
-
-def _strings(reply: Reply, member: str) -> list[str]:
-    import json
-
-    try:
-        listed = json.loads(reply.body).get(member) or []
-        if not all(isinstance(one, str) for one in listed):
-            raise ValueError("not strings")
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise RegistryError(f"`{reply.url}` did not answer with a list of {member}") from error
-    return list(listed)
-
-
 def _error(exchange: Exchange, method: str) -> Exception:
     error = exchange.failure(method)
     if exchange.status == _MISSING and isinstance(error, RegistryError):
@@ -403,14 +379,16 @@ def _error(exchange: Exchange, method: str) -> Exception:
 def _check_range(exchange: Exchange, offset: int) -> None:
     told = exchange.headers.get("content-range", "")
     if not told.startswith(f"bytes {offset}-"):
-        raise RegistryError(f"`{exchange.url}` answers a request for byte {offset} with `{told[:100]}`")
+        raise RegistryError(
+            f"`{shown(exchange.url)}` answers a request for byte {offset} with `{shown(told)}`"
+        )
 
 
 def _checked(reply: Reply, reference: str, name: str) -> Document:
     digest = _digest(reply.body)
     promised = reference if ":" in reference else reply.headers.get("docker-content-digest", digest)
     if promised != digest:
-        raise BadDigest(f"manifest of `{name}` has digest {digest}, the registry promises {promised}")
+        raise BadDigest(f"manifest of `{name}` has digest {digest}, the registry promises {shown(promised)}")
     media_type = reply.headers.get("content-type", "").partition(";")[0].strip()
     return Document(digest, media_type, reply.body)
 

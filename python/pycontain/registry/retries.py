@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import threading
 
+from pycontain.registry.received import number
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pycontain.errors import RegistryError
@@ -57,6 +59,8 @@ class Retries:
             RegistryError: there is none, or the registry asks for too much patience.
             Stopped: `stop` was set.
         """
+        if self._stop.is_set():
+            raise Stopped
         too_long = failure.after is not None and failure.after > _LONGEST_ASKED
         most = self._count if failure.tries is None else min(failure.tries, self._count)
         if self._used >= most or too_long:
@@ -75,14 +79,15 @@ def seconds_of(retry_after: str | None) -> float | None:
     """The header `Retry-After`: seconds, or a date."""
     if not retry_after:
         return None
-    if retry_after.strip().isdigit():
-        return float(retry_after)
+    seconds = number(retry_after.strip())
+    if seconds is not None:
+        return float(seconds)
     import datetime
     import email.utils
 
     try:
         until = email.utils.parsedate_to_datetime(retry_after)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if until.tzinfo is None:
         until = until.replace(tzinfo=datetime.UTC)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pycontain.errors import RegistryError, Unsupported
-from pycontain.registry.repository import next_page
+from pycontain.errors import InvalidOption, RegistryError, Unsupported
+from pycontain.registry.lists import listed, pages
+from pycontain.registry.received import shown
 from pycontain.registry.retries import Passing
 from pycontain.registry.settings import DOCKER_HUB
 from pycontain.types import Value
@@ -11,17 +12,17 @@ from pycontain.types import Value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import TypeVar
 
     from pycontain.registry import Client
     from pycontain.registry.transport import Reply
-
-    T = TypeVar("T")
 
 __all__ = ["Found", "catalog", "search"]
 
 _HUB = "https://index.docker.io"
 _LARGEST = 16 << 20
+_LONGEST_DESCRIPTION = 1000
+_LONGEST_NAME = 255
+_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-/")
 
 
 class Found(Value):
@@ -48,9 +49,12 @@ def search(client: Client, registry: str, term: str, limit: int, *, hub: str = _
     """What a registry has for `term`, the best first, at most `limit`.
 
     Raises:
+        InvalidOption: the term is nothing that a name could have in it.
         Unsupported: the registry has no catalogue.
         RegistryError: it does not answer as it should.
     """
+    if not term.isprintable():
+        raise InvalidOption(f"cannot search for `{shown(term)}`")
     if registry == DOCKER_HUB:
         return _of_hub(client, term, limit, hub)
     found = []
@@ -63,21 +67,22 @@ def search(client: Client, registry: str, term: str, limit: int, *, hub: str = _
 
 
 def catalog(client: Client, registry: str) -> Iterator[str]:
-    """All repositories of a registry, as far as it tells.
+    """All repositories of a registry, as far as it tells, and as they have names that one can pull by.
 
     Raises:
         Unsupported: it tells of none.
     """
-    rest: str | None = "/v2/_catalog?n=1000"
-    while rest is not None:
+
+    def ask(rest: str) -> Reply:
         try:
-            reply = client.request(registry, rest, "registry:catalog:*")
+            return client.request(registry, rest, "registry:catalog:*")
         except RegistryError as error:
             if " answered 404 " in str(error) or " answered 405 " in str(error):
                 raise Unsupported(f"registry `{registry}` has no catalogue to search in") from error
             raise
-        yield from _list(reply, "repositories", str)
-        rest = next_page(reply)
+
+    for reply in pages("/v2/_catalog?n=1000", ask):
+        yield from filter(_is_name, listed(reply, "repositories", str))
 
 
 def _of_hub(client: Client, term: str, limit: int, hub: str) -> list[Found]:
@@ -94,22 +99,20 @@ def _of_hub(client: Client, term: str, limit: int, hub: str) -> list[Found]:
             break
         except Passing as passing:
             retries.wait(passing)
-    return [
-        Found(
-            str(one.get("name", "")),
-            " ".join(str(one.get("description") or "").split()),
-            int(one.get("star_count") or 0),
-            bool(one.get("is_official")),
-        )
-        for one in _list(reply, "results", dict)
-    ][:limit]
+    found = [_found(one) for one in listed(reply, "results", dict)]
+    return [one for one in found if _is_name(one.name)][:limit]
 
 
-def _list(reply: Reply, member: str, of: type[T]) -> list[T]:
-    import json
+def _found(result: dict[str, object]) -> Found:
+    description, stars = str(result.get("description") or ""), result.get("star_count")
+    return Found(
+        str(result.get("name") or ""),
+        shown(" ".join(description.split()), _LONGEST_DESCRIPTION),
+        stars if isinstance(stars, int) else 0,
+        bool(result.get("is_official")),
+    )
 
-    try:
-        listed = json.loads(reply.body).get(member) or []
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise RegistryError(f"`{reply.url.partition('?')[0]}` did not answer with JSON") from error
-    return [one for one in listed if isinstance(one, of)]
+
+def _is_name(text: str) -> bool:
+    """Whether one could pull by it: anything else would be for whoever looks at the list."""
+    return 0 < len(text) <= _LONGEST_NAME and _LETTERS.issuperset(text)

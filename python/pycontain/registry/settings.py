@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["DOCKER_HUB", "Settings", "config_directories", "default_registry", "load"]
 
 DOCKER_HUB = "docker.io"
+_LONGEST_TIMEOUT = 86400
 _FILE = "registries.toml"
 _CERTIFICATES = ("/etc/docker/certs.d", "/etc/containers/certs.d")
 _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
@@ -148,8 +149,11 @@ def _document(path: str) -> dict[str, Any]:
         types, what = _TYPES[name]
         if not isinstance(value, types) or isinstance(value, bool):
             raise InvalidOption(f"`{path}`: `{name}` is not {what}")
-        if isinstance(value, int | float) and (value < 0 or (value == 0 and name != "retries")):
-            raise InvalidOption(f"`{path}`: `{name}` is {value}, too little")
+        if isinstance(value, int | float):
+            if value < 0 or (value == 0 and name != "retries"):
+                raise InvalidOption(f"`{path}`: `{name}` is {value}, too little")
+            if name == "timeout" and not value <= _LONGEST_TIMEOUT:  # nor NaN
+                raise InvalidOption(f"`{path}`: `{name}` is {value}, not at most {_LONGEST_TIMEOUT}")
     for name, table in document.get("registry", {}).items():
         _check_registry(path, name, table)
     return document

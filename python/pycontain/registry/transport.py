@@ -11,10 +11,12 @@ import http.client
 import os
 import ssl
 import threading
+import time
 
 from pycontain.errors import RateLimited, RegistryError, RegistryUnreachable, Unauthorized
 from pycontain.registry.connections import BadAddress, Pool, ProxyError, SourceError, Unconnected, Url, words
 from pycontain.registry.endpoints import HUB_HOSTS, Endpoint, is_loopback
+from pycontain.registry.received import number, shown
 from pycontain.registry.retries import Passing, Retries, seconds_of
 from pycontain.types import Value
 
@@ -22,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from pycontain.registry.connections import Answer
+    from pycontain.registry.answers import Answer
     from pycontain.registry.settings import Settings
 
     Body = bytes | Callable[[], Iterator[bytes]] | None
@@ -36,6 +38,7 @@ _LONGEST_REASON = 300
 _WITH_BODY = frozenset({"PATCH", "POST", "PUT"})
 _LONGEST_ERROR = 64 << 10
 _FIRST_TRIES = 2
+_SLOWEST = 4 << 10  # bytes per second of a document, once it has had the time of one that stalls
 
 
 class Reply(Value):
@@ -118,15 +121,24 @@ class Exchange:
 
         Raises:
             RegistryError: it is longer.
-            Passing: as `chunks`.
+            Passing: as `chunks`, or it comes by single bytes.
         """
         if self._method == "HEAD":
             return b""
-        announced = self.headers.get("content-length", "")
+        announced = number(self.headers.get("content-length", ""))
         data = bytearray()
-        if not (announced.isdigit() and int(announced) > limit):
+        begun = time.monotonic()
+        if announced is None or announced <= limit:
             for chunk in self.chunks():
                 data += chunk
+                late = time.monotonic() - begun - self._settings.timeout
+                if len(data) < late * _SLOWEST:
+                    raise Passing(
+                        RegistryUnreachable(
+                            f"{what} from `{self._place.place}` comes too slowly",
+                            hint="try again: `timeout` in registries.toml gives it more time",
+                        )
+                    )
                 if len(data) > limit:
                     break
             else:
@@ -170,6 +182,11 @@ class Transport:
         """Close all connections."""
         self._pool.close()
 
+    def give_up(self) -> None:
+        """Set `stop`, and end whatever waits for a server."""
+        self.stop.set()
+        self._pool.cut()
+
     def retries(self) -> Retries:
         """Tries for one thing."""
         return Retries(self.settings.retries, self.stop)
@@ -195,6 +212,7 @@ class Transport:
         body: Body = None,
         *,
         verified: bool = True,
+        leaves_host: bool = True,
     ) -> Iterator[Exchange]:
         """One request, redirects followed.
 
@@ -204,6 +222,7 @@ class Transport:
             headers: as they are.
             body: all of it, or what makes its pieces, whose headers have the `Content-Length`.
             verified: whether the certificate of the host that is asked must be valid.
+            leaves_host: whether redirects to other hosts are followed.
 
         Raises:
             Passing: no connection, or a broken one.
@@ -229,10 +248,15 @@ class Transport:
                 answer.close()
             if following.scheme == "http" and target.scheme == "https" and not self._may_be_plain(following):
                 raise RegistryError(
-                    f"registry `{asked.place}` redirects to `{following.origin}`,"
+                    f"registry `{asked.place}` redirects to `{shown(following.origin)}`,"
                     " away from HTTPS, which is not followed"
                 )
             if following.origin != asked.origin:
+                if not leaves_host:
+                    raise RegistryError(
+                        f"`{asked.place}` redirects to `{shown(following.origin)}`,"
+                        " where a login is not to be sent"
+                    )
                 own = False
                 sent = {name: value for name, value in sent.items() if name.lower() != "authorization"}
             target = following
@@ -288,7 +312,7 @@ def failure(
     asked = Url.parse(url)
     path = asked.target.partition("?")[0]
     why = f": {reason}" if reason else ""
-    message = f"registry `{asked.place}` answered {status} ({phrase}) to `{method} {path}`{why}"
+    message = f"registry `{asked.place}` answered {status} ({phrase}) to `{method} {shown(path)}`{why}"
     if status in {401, 403}:
         return Unauthorized(message, hint=f"`{login_command(asked.place)}` with an account that may")
     after = seconds_of(headers.get("retry-after"))
@@ -307,7 +331,7 @@ def login_command(host: str) -> str:
 @contextlib.contextmanager
 def _told(url: Url | str, settings: Settings) -> Iterator[None]:
     """Failures of the connection, as what may pass; those of certificates, as what does not."""
-    host = url if isinstance(url, str) else url.place
+    host = shown(url) if isinstance(url, str) else url.place
     try:
         yield
     except Unconnected as error:
@@ -363,7 +387,7 @@ def _reason(body: bytes) -> str:
     except (ValueError, AttributeError, TypeError, RecursionError):
         return ""
     text = ", ".join(dict.fromkeys(filter(None, texts)))
-    return "".join(c for c in " ".join(text.split()) if c.isprintable())[:_LONGEST_REASON]
+    return shown(" ".join(text.split()), _LONGEST_REASON)
 
 
 def _user_agent() -> str:

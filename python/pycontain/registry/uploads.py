@@ -13,6 +13,7 @@ from __future__ import annotations
 import urllib.parse
 
 from pycontain.errors import RegistryError
+from pycontain.registry.received import number, shown
 from pycontain.registry.retries import Passing, Stopped
 
 TYPE_CHECKING = False
@@ -107,7 +108,7 @@ class _Session:
             rest,
             headers={"Content-Length": "0"},
             also=mount_from,
-            expected={201, 202},
+            expected={202} if mount_from is None else {201, 202},
         )
         if reply.status == 201:
             return True
@@ -145,10 +146,10 @@ class _Session:
         """How far it came; a session that is gone, or that does not tell, is begun anew."""
         if self._source.size > _CHUNK:
             reply = self._repository.request("GET", self._url, expected={204, 400, 404, 416})
-            _, _, last = reply.headers.get("range", "").rpartition("-")
+            last = number(reply.headers.get("range", "").rpartition("-")[2])
             # `0-0` is one byte or none, depending on whom one asks
-            if reply.status == 204 and last.isdigit() and 0 < int(last) < self._source.size:
-                self.done = int(last) + 1
+            if reply.status == 204 and last and last < self._source.size:
+                self.done = last + 1
                 self._follow(reply)
                 return
         self.begin()
@@ -182,10 +183,18 @@ class _Session:
             raise RegistryError(
                 f"registry `{self._repository.endpoint.host}` opens an upload without an address"
             )
-        url = urllib.parse.urljoin(reply.url, location)
-        here, there = urllib.parse.urlsplit(reply.url), urllib.parse.urlsplit(url)
+        try:
+            url = urllib.parse.urljoin(reply.url, location)
+            here, there = urllib.parse.urlsplit(reply.url), urllib.parse.urlsplit(url)
+        except ValueError as error:
+            raise RegistryError(
+                f"registry `{self._repository.endpoint.host}` wants uploads at `{shown(location)}`,"
+                " which is no address"
+            ) from error
         if here.netloc == there.netloc:  # one behind a proxy of TLS may not know that it is
             url = there._replace(scheme=here.scheme).geturl()
         elif there.scheme != "https" and here.scheme == "https":
-            raise RegistryError(f"registry `{here.netloc}` wants uploads at `{there.netloc}`, without HTTPS")
+            raise RegistryError(
+                f"registry `{here.netloc}` wants uploads at `{shown(there.netloc)}`, without HTTPS"
+            )
         self._url = url
