@@ -115,6 +115,20 @@ def test_platform_chooses_and_a_missing_one_names_those_that_there_are(
     assert "linux/arm/v6, linux/arm/v7, linux/arm64" in caught.value.hint
 
 
+def test_run_fetches_the_platform_that_it_is_for(
+    fresh: Engine, registry: Registry, busybox_layer: bytes
+) -> None:
+    other = "arm64" if ARCHITECTURE == "amd64" else "amd64"
+    put_index(registry, "pull/both", "1", {f"linux/{other}": "x"})
+    name = f"{registry.host}/pull/both:1"
+    fresh.images.pull(name, platform=other)
+    with pytest.raises(pycontain.Unsupported, match=f"is for linux/{other}"):
+        fresh.run(name, ["true"])
+    registry.put_image("pull/both", "1", [gzipped(busybox_layer)])
+    run = fresh.run(name, ["echo", "here"], platform=f"linux/{ARCHITECTURE}", pull="missing", text=True)
+    assert run.stdout == "here\n"
+
+
 def test_second_pull_moves_nothing_and_says_so(fresh: Engine, registry: Registry) -> None:
     layers = [gzipped(layer("a")), gzipped(layer("b"))]
     registry.put_image("pull/twice", "1", layers)

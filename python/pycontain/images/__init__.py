@@ -385,14 +385,15 @@ class Images:
         return StartImage(stored.id, RootFilesystem(lower, immutable=True), stored.config)
 
     def _for_platform(self, name: str, platform: str | None) -> StoredImage:
-        stored = self._store.resolve(name)
         wanted = _platform(platform)
-        if wanted is not None and not wanted.is_served_by(stored.os, stored.architecture):
-            raise ImageNotFound(
-                f"image `{name}` is here for {stored.os}/{stored.architecture}, not for `{wanted}`",
-                hint=f"`pycontain pull --platform {wanted} {name}` gets it where there is one",
-            )
-        return stored
+        if wanted is not None:
+            stored = self._store.get(name)
+            if not wanted.is_served_by(stored.os, stored.architecture):
+                raise ImageNotFound(
+                    f"image `{name}` is here for {stored.os}/{stored.architecture}, not for `{wanted}`",
+                    hint=f"`pycontain pull --platform {wanted} {name}` gets it where there is one",
+                )
+        return self._store.resolve(name)
 
     def list(self, name: str | None = None, **filters: Unpack[ImageFilters]) -> tuple[Image, ...]:
         """The images, the newest first.
