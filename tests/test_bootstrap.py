@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
+import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
-from pycontain import Engine, InvalidOption, PycontainError, Unsupported
+from pycontain import Engine, ImageInvalid, InvalidOption, PycontainError, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,6 +79,24 @@ def test_failure_is_told_on_one_line_and_leaves_nothing(own: Engine) -> None:
     assert own.images.list() == ()
 
 
+def test_what_is_no_file_system_is_refused_before_it_has_been_made_to_the_end(
+    own: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not os.path.exists("/usr/share/keyrings/debian-archive-keyring.gpg"):
+        pytest.skip("no keys of Debian on this machine")
+    with tarfile.open(tmp_path / "tar", "w") as files:
+        files.addfile(tarfile.TarInfo("../outside"))
+        large = tarfile.TarInfo("file")
+        large.size = 30_000_000
+        files.addfile(large, io.BytesIO(bytes(large.size)))
+    program = tmp_path / "mmdebstrap"
+    program.write_text(f"#!/bin/sh\nexec cat {tmp_path}/tar\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(ImageInvalid):
+        own.images.bootstrap("debian:bookworm")
+
+
 @pytest.mark.root
 @pytest.mark.timeout(400)
 def test_debian_from_its_mirror_runs(own: Engine) -> None:
@@ -92,3 +112,9 @@ def test_debian_from_its_mirror_runs(own: Engine) -> None:
     assert (
         own.run("base:1", ["sh", "-c", ". /etc/os-release; echo $VERSION_CODENAME"]).stdout == b"bookworm\n"
     )
+    with own.container("base:1", ["sleep", "1000"]) as container:
+        tar = io.BytesIO()
+        container.export(tar)
+    tar.seek(0)
+    with tarfile.open(fileobj=tar) as files:
+        assert not [member.name for member in files if member.isdev() and not member.isfifo()]

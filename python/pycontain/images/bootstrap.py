@@ -33,6 +33,7 @@ _VARIANTS = (
     "extract",
     "required",
 )
+_CHUNK = 1 << 16
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.+-")
 _CHANGES = (
     "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -151,7 +152,8 @@ def _made(
     """The tar of the file system, while it is made, and what is to be asked when it has been read."""
     if program := shutil.which("mmdebstrap"):
         # as root it makes the file system as root, else in a user namespace with subordinate ids
-        with _running([program, *options, suite, "-", *source], wanted) as made:
+        # device nodes would keep ordinary users from having the image; containers have a /dev of their own
+        with _running([program, "--skip=output/dev", *options, suite, "-", *source], wanted) as made:
             yield made
         return
     program = shutil.which("debootstrap")
@@ -173,7 +175,7 @@ def _made(
         ) as made:
             made[1]()
         tar = ["tar", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-C", tree]
-        tar += ["--exclude=./var/cache/apt/archives/*.deb", "-c", "."]
+        tar += ["--exclude=./var/cache/apt/archives/*.deb", "--exclude=./dev/*", "-c", "."]
         with _running(tar, wanted) as made:
             yield made
     finally:
@@ -190,6 +192,9 @@ class _Finish:
 
     def __call__(self) -> None:
         """Raises: Unsupported: it failed."""
+        assert self._process.stdout is not None
+        while self._process.stdout.read(_CHUNK):
+            pass  # what nobody wants any more; else it would wait for a reader
         status = self._process.wait()
         if status == 0:
             return
