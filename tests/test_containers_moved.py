@@ -165,7 +165,11 @@ def test_archive_gives_no_rights_that_are_not_told(own: Engine, other: Engine) -
         config["process"]["noNewPrivileges"] = False
         config["annotations"] |= {"io.pycontain.privileged": "true", "io.pycontain.seccomp": "unconfined"}
         config["mounts"].append({"destination": "/h", "type": "bind", "source": "/", "options": ["rbind"]})
+        config["mounts"].append({"destination": "/dev/shm", "type": "bind", "source": "/srv"})
         config["mounts"][0]["options"] = ["lowerdir+=/"]
+        for mount in config["mounts"][1:]:
+            if mount["type"] == "sysfs":
+                mount["options"] = ["rw"]
 
     loaded = load(other, forged(archive, rights))
     honest = json.loads(made._kept.own_config)
@@ -176,7 +180,8 @@ def test_archive_gives_no_rights_that_are_not_told(own: Engine, other: Engine) -
     assert config["annotations"].keys() == honest["annotations"].keys()
     assert config["annotations"]["io.pycontain.seccomp"] == honest["annotations"]["io.pycontain.seccomp"]
     assert "lowerdir+=/" not in config["mounts"][0]["options"]
-    assert loaded.inspect()["HostConfig"]["Binds"] == ["/:/h"]
+    assert all(mount in config["mounts"] for mount in honest["mounts"] if mount["type"] != "overlay")
+    assert loaded.inspect()["HostConfig"]["Binds"] == ["/:/h", "/srv:/dev/shm"]
     loaded.remove()
 
     def volume(config: Any) -> None:

@@ -54,7 +54,7 @@ _RIGHTS = frozenset(
 )
 _OF_PROCESS = ("capabilities", "noNewPrivileges")
 _OF_ANNOTATIONS = ("io.pycontain.seccomp", "io.pycontain.privileged", "io.pycontain.copy")
-_KINDS = frozenset("bind cgroup devpts mqueue proc sysfs tmpfs".split())
+_KINDS = ("bind", "tmpfs")  # of mounts that options ask for
 _ID = re.compile(r"[0-9a-f]{64}\Z")
 _LAYER = re.compile(r"[0-9a-f]{24}\Z")
 _VOLUME = re.compile(r"[0-9]{1,6}\Z")
@@ -307,7 +307,14 @@ class _Loading:
         )
         try:
             config: dict[str, Any] = _mapped(self._document.config, self._moved)
-            config["mounts"] = [granted["mounts"][0], *config["mounts"][1:]]
+            standard = {mount["destination"]: mount for mount in granted["mounts"]}
+            config["mounts"] = [
+                granted["mounts"][0],
+                *(
+                    mount if mount["type"] in _KINDS else standard[mount["destination"]]
+                    for mount in config["mounts"][1:]
+                ),
+            ]
             config["process"] |= {name: granted["process"][name] for name in _OF_PROCESS}
             devices = granted["linux"]["resources"]["devices"]
             config["linux"] = granted["linux"] | {
@@ -317,12 +324,11 @@ class _Loading:
                 config["annotations"].pop(name, None)
                 if name in granted["annotations"]:
                     config["annotations"][name] = granted["annotations"][name]
-            kinds = {mount["type"] for mount in config["mounts"][1:]}
             volumes = json.loads(config["annotations"].get("io.pycontain.volumes", "{}")).values()
             places = {f"{self._path}/volumes/{int(os.path.basename(place))}" for place in volumes}
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ImageInvalid(f"`container.json` is damaged: no configuration: {error}") from error
-        if kinds - _KINDS or places != set(volumes):
+        if places != set(volumes):
             raise ImageInvalid("`container.json` is damaged: it mounts what no options ask for")
         return json.dumps(config).encode()
 

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from pycontain.images import StartImage
     from pycontain.runtime.spec import Prepared
 
-__all__ = ["record_of"]
+__all__ = ["mounts", "record_of"]
 
 # of the host with `ipc=host`, and in nobody's list of mounts
-_NOT_ASKED_FOR = {"/dev/mqueue", "/dev/shm"}  # noqa: S108 - no file is made there
+_OF_IPC = {"/dev/mqueue", "/dev/shm"}  # noqa: S108 - no file is made there
 
 
 def record_of(
@@ -67,10 +67,13 @@ def _entrypoint(options: Mapping[str, Any], image: command.ImageConfig) -> tuple
 def mounts(config: bytes) -> Iterator[MountRecord]:
     """What a configuration mounts that was asked for."""
     document = json.loads(config)
+    spaces = {space["type"] for space in document["linux"]["namespaces"]}
     for mount in document["mounts"]:
-        if mount["type"] == "bind" and mount["destination"] not in {"/", *_NOT_ASKED_FOR}:
+        target = mount["destination"]
+        of_ipc = "ipc" not in spaces and mount["source"] == target and target in _OF_IPC
+        if mount["type"] == "bind" and target != "/" and not of_ipc:
             options = tuple(mount.get("options", ()))
-            yield MountRecord("bind", mount["source"], mount["destination"], options)
+            yield MountRecord("bind", mount["source"], target, options)
     volumes = document.get("annotations", {}).get("io.pycontain.volumes", "{}")
     for target, place in json.loads(volumes).items():
         yield MountRecord("volume", place, target)
