@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,10 +31,15 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 def waiting(before: set[int]) -> int:
     """The processes of spares of this process's launchers that are not in `before`."""
+    return len(spares(before))
+
+
+def spares(before: set[int]) -> list[int]:
+    """Those processes, in the order of their making."""
     everything = processes()
     launchers = {p.pid for p in everything.values() if p.parent == os.getpid() and p.is_the_runtimes}
     below = {p.pid for launcher in launchers for p in descendants(launcher, everything)}
-    return len(below - before)
+    return sorted(below - before)
 
 
 @pytest.fixture
@@ -125,3 +132,22 @@ def test_removed_image_gives_its_space_back_at_once(
         assert used() > 16 << 20
         engine.images.remove("large")
         wait_for(lambda: used() < 8 << 20)
+
+
+def test_start_whose_spare_is_killed_says_so(engine_root: str, busybox: str, before: set[int]) -> None:
+    with Engine(engine_root) as engine, ThreadPoolExecutor() as pool:
+        engine.warm_up()
+        wait_for(lambda: waiting(before) == 2)
+        outside, init = spares(before)
+        launcher = processes()[outside].parent
+        os.kill(launcher, signal.SIGSTOP)
+        try:
+            done = pool.submit(engine.run, busybox, ["echo", "hi"])
+            time.sleep(0.3)  # by then the launcher has its order
+            os.kill(outside, signal.SIGKILL)
+            wait_for(lambda: processes()[init].program == "zombie")
+        finally:
+            os.kill(launcher, signal.SIGCONT)
+        with pytest.raises(StartError, match="killed before its command was executed"):
+            done.result()
+        assert engine.run(busybox, ["echo", "hi"]).stdout == b"hi\n"

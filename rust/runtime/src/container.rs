@@ -12,6 +12,7 @@ use pycontain_runtime::protocol::{Event, Exited, Failure, Usage};
 use pycontain_sys::process;
 
 use crate::channel;
+use crate::failure::never_ran;
 use crate::scratch::{Pool, Scratch};
 use crate::sweeper;
 
@@ -98,6 +99,13 @@ impl Container {
         self.announce();
         if self.doomed.get() {
             self.kill();
+        }
+    }
+
+    /// With this status. What goes wrong in it, it tells itself; unless it was killed, before the command was executed.
+    pub(crate) fn outside_ended(&mut self, status: i32) {
+        if status > 128 && !self.doomed.get() && self.failure.is_none() {
+            self.failure = Some(never_ran());
         }
     }
 

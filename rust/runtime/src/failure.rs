@@ -28,3 +28,8 @@ impl<T> During<T> for std::io::Result<T> {
 pub(crate) fn failure(step: impl Into<String>, reason: Reason) -> Failure {
     Failure { step: step.into(), errno: 0, reason }
 }
+
+/// Somebody else ended one of the processes that make a container.
+pub(crate) fn never_ran() -> Failure {
+    failure("the container was killed before its command was executed", Reason::Step)
+}

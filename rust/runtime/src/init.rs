@@ -22,6 +22,9 @@ use crate::outside::Order;
 use crate::user::{self, User};
 use crate::{channel, execute, files, tree};
 
+/// The status of one that ended because `outside` did. A command may have it, too.
+pub(crate) const NEVER_RAN: i32 = 125;
+
 /// `others` are ends of `outside` alone.
 pub(crate) fn run(order: &Order<'_>, channel: OwnedFd, others: [&OwnedFd; 2]) -> ! {
     for fd in others {
@@ -39,7 +42,9 @@ pub(crate) fn run(order: &Order<'_>, channel: OwnedFd, others: [&OwnedFd; 2]) ->
         let _ = socket::receive(channel.as_fd(), &mut buffer, true);
         process::exit(1)
     };
-    let Ok((1.., fds)) = socket::receive(channel.as_fd(), &mut buffer, true) else { process::exit(0) };
+    let Ok((1.., fds)) = socket::receive(channel.as_fd(), &mut buffer, true) else {
+        process::exit(NEVER_RAN)
+    };
     let Ok([plan, handle, stdin, stdout, stderr]) = <[OwnedFd; 5]>::try_from(fds) else { process::exit(1) };
     let mut init = Init {
         channel,
@@ -146,7 +151,7 @@ impl Init {
                 (1.., fds) if buffer[0] == b'+' => self.tree.mounts.extend(fds),
                 (1.., _) => return Ok(()),
                 // `outside` failed, has told why, and ended.
-                (0, _) => process::exit(125),
+                (0, _) => process::exit(NEVER_RAN),
             }
         }
     }

@@ -18,6 +18,7 @@ use pycontain_sys::socket;
 use crate::channel::{self, Report};
 use crate::container::Container;
 use crate::failure::{During, failure};
+use crate::init::NEVER_RAN;
 use crate::layers::Removals;
 use crate::outside::{self, Order};
 use crate::ranges::Ranges;
@@ -442,14 +443,15 @@ impl Launcher {
         self.on_report(number);
         let Some(container) = self.containers.get_mut(&number) else { return };
         let Some(pidfd) = container.outside.take() else { return };
-        let failed = process::reap(pidfd.as_fd()) != Ok(0);
+        let status = process::reap(pidfd.as_fd());
         let _ = self.epoll.delete(&pidfd);
+        container.outside_ended(status.unwrap_or(NEVER_RAN));
         if self.spare == Some(number) {
             self.spare = None;
         }
-        match (&container.init, failed) {
-            (Some(_), true) => container.kill(),
-            (Some(_), false) => {}
+        match (&container.init, status) {
+            (Some(_), Ok(0)) => {}
+            (Some(_), _) => container.kill(),
             (None, _) => self.finish(number),
         }
     }
@@ -461,6 +463,9 @@ impl Launcher {
         let Some(pidfd) = container.init.take() else { return };
         container.status = process::reap(pidfd.as_fd()).unwrap_or(125);
         let _ = self.epoll.delete(&pidfd);
+        if container.status == NEVER_RAN && container.outside.is_some() {
+            return; // its end, which comes by itself, tells why
+        }
         if let Some(outside) = container.outside.take() {
             // It has nothing left to do, and would keep the cgroup busy.
             let _ = self.epoll.delete(&outside);

@@ -17,7 +17,7 @@ use pycontain_sys::{memory, process, socket};
 
 use crate::channel;
 use crate::container::Container;
-use crate::failure::{During, failure};
+use crate::failure::{During, failure, never_ran};
 use crate::outside::{close_others, leave_launcher};
 
 mod clients;
@@ -396,8 +396,7 @@ impl Monitor<'_> {
             log.finish(&self.directory);
             self.state.note(log.trouble());
         }
-        let killed = || failure("the container was killed before its command was executed", Reason::Step);
-        let why = why.or_else(|| (!executed).then(killed));
+        let why = why.or_else(|| (!executed).then(never_ran));
         self.ended(Exited { status, ..container.exited }, begun.elapsed(), why);
     }
 
