@@ -680,6 +680,28 @@ def grammar() -> tuple[dict[tuple[str, ...], str], dict[str, Grammar]]:
     return commands, grammars
 
 
+def _module(commands: dict[tuple[str, ...], str], grammars: dict[str, Grammar]) -> str:
+    of_run = grammars["run"][1].items()
+    shared = dict(row for row in grammars["create"][1].items() if row in of_run)
+
+    def table(options: dict[str, tuple[str, str]]) -> str:
+        if not shared.items() <= options.items():
+            return repr(options)
+        more = dict(row for row in options.items() if row[0] not in shared)
+        return f"{{**_CONTAINER, {repr(more)[1:]}" if more else "_CONTAINER"
+
+    rows = [
+        f"{module!r}: ({arguments!r}, {table(options)}, {anywhere!r})"
+        for module, (arguments, options, anywhere) in grammars.items()
+    ]
+    return f"""{_GRAMMAR_HEAD}\
+COMMANDS: dict[tuple[str, ...], str] = {commands!r}
+
+_CONTAINER = {shared!r}  # of all that make one
+GRAMMARS: dict[str, Grammar] = {{{", ".join(rows)},}}
+"""
+
+
 def _all_commands() -> Iterator[tuple[str, str, Any]]:
     top = group()
     context: Any = top.make_context("pycontain", ["ps"], resilient_parsing=True)
@@ -733,9 +755,7 @@ def main() -> int:
     if (commands, grammars) != (written.COMMANDS, written.GRAMMARS):
         stale.append(GRAMMAR)
         if not check:
-            names = f"COMMANDS: dict[tuple[str, ...], str] = {commands!r}\n"
-            tables = f"GRAMMARS: dict[str, Grammar] = {grammars!r}\n"
-            GRAMMAR.write_text(f"{_GRAMMAR_HEAD}{names}\n{tables}", encoding="utf-8")
+            GRAMMAR.write_text(_module(commands, grammars), encoding="utf-8")
             subprocess.run(["ruff", "format", "--quiet", GRAMMAR], check=True)
     if stale and check:
         names = ", ".join(str(file.relative_to(TOP)) for file in stale)
