@@ -16,19 +16,27 @@ from typing import TYPE_CHECKING
 from containers import seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from containers import Cli
 
 
 class Terminal:
-    """`run --rm -it WORDS` on a terminal of its own."""
+    """`run --rm WORDS`, or another command, on a terminal of its own."""
 
-    def __init__(self, cli: Cli, *words: str, rows: int = 24, columns: int = 80) -> None:
+    def __init__(
+        self,
+        cli: Cli,
+        *words: str,
+        command: Sequence[str] = ("run", "--rm"),
+        rows: int = 24,
+        columns: int = 80,
+    ) -> None:
         self.master, slave = pty.openpty()
         self.resize(rows, columns, tell=False)
         self.process = subprocess.Popen(
-            ["setsid", "--ctty", "--wait", cli.program, "run", "--rm", *words],
+            ["setsid", "--ctty", "--wait", cli.program, *command, *words],
             stdin=slave,
             stdout=slave,
             stderr=slave,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
-import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +12,7 @@ import containers
 import pycontain
 import pytest
 from pycontain.errors import CommandNotFound, Conflict, ExitError, InvalidOption, TimeoutExpired
+from terminals import Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,24 +123,35 @@ def test_in_the_background_it_goes_on(box: Container, cli: containers.Cli) -> No
 
 
 def test_terminal_is_given(box: Container, cli: containers.Cli) -> None:
-    mine, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [cli.program, "exec", "-it", box.name, "sh", "-c", "test -t 0 && test -t 1 && echo terminal; exit 4"],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env=cli.environment,
-    )
-    os.close(theirs)
-    try:
-        seen = b""
-        while b"terminal" not in seen:
-            seen += os.read(mine, 1024)
-        assert process.wait(containers.seconds(30)) == 4
-    finally:
-        process.kill()
-        process.wait()
-        os.close(mine)
+    script = "test -t 0 && test -t 1 && echo terminal; exit 4"
+    with Terminal(cli, "-it", box.name, "sh", "-c", script, command=["exec"]) as terminal:
+        terminal.expect("terminal")
+        assert terminal.end()[0] == 4
+
+
+def test_command_that_is_left_goes_on_and_may_write(box: Container, cli: containers.Cli) -> None:
+    script = """
+        stty -echo; echo ready; read line; echo "$line"
+        until test -e /go; do sleep 0.05; done
+        seq 100000; tty > /done; sleep 1234
+    """
+    words = ["-it", "--detach-keys", "ctrl-x,q", box.name, "sh", "-c", script]
+    began = time.time()
+    with Terminal(cli, *words, command=["exec"]) as terminal:
+        terminal.expect("ready")
+        terminal.type("a\x18b\n")  # the keys do not go on
+        terminal.expect("a\x18b")
+        terminal.type("\x18")
+        terminal.type("q")
+        assert terminal.end()[0] == 0
+    box.write_bytes("/go", b"")
+    deadline = time.monotonic() + containers.seconds(30)
+    while box.run(["grep", "-q", "^/dev/pts/", "/done"], check=False).returncode != 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    box.run(["sh", "-c", "ps | grep -q '[s]leep 1234'"])
+    told = cli("events", "--since", str(began), "--until", str(time.time()), "--format", "{{.Action}}")
+    assert "exec_detach" in told.stdout.decode().splitlines()
 
 
 def test_events_tell_of_commands_and_of_health(own: Engine, fresh_cli: containers.Cli) -> None:

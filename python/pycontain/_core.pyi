@@ -81,8 +81,11 @@ class Process:
     def terminal(self) -> int: ...  # a new fd of the pty's master
     def kill(self, signal: int) -> None: ...
     def wait(self, timeout: float | None = None) -> Exit | None: ...  # None: still running after `timeout` s
-    def relay(self, passages: list[tuple[int, int]]) -> Exit: ...  # (from, to); takes over fds above 2
-    def relay_terminal(self, input: int | None, output: int) -> Exit: ...  # raw mode, window size
+    # (from, to); takes over fds above 2. None, here and below: it was left
+    def relay(self, passages: list[tuple[int, int]]) -> Exit | None: ...
+    # raw mode, window size; left when `keys` are typed
+    def relay_terminal(self, input: int | None, output: int, keys: bytes | None = None) -> Exit | None: ...
+    def leave(self) -> None: ...  # of one in a container with a monitor: closed, it goes on
     def close(self) -> None: ...
 
 @final

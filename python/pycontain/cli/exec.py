@@ -17,6 +17,9 @@ def command(
     container: Annotated[str, typer.Argument(metavar="CONTAINER", show_default=False)],
     args: Annotated[list[str], typer.Argument(metavar="COMMAND [ARG...]", show_default=False)],
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Let it go on in the background")] = False,
+    detach_keys: Annotated[
+        str, typer.Option("--detach-keys", metavar="KEYS", help="What is typed to leave it")
+    ] = "ctrl-p,ctrl-q",
     env: Annotated[
         list[str] | None,
         typer.Option(
@@ -47,6 +50,7 @@ def command(
         args,
         stdin=interactive,
         detach=detach,
+        detach_keys=detach_keys,
         env=env or [],
         env_file=env_file or [],
         privileged=privileged,

@@ -259,6 +259,7 @@ GRAMMARS: dict[str, Grammar] = {
         {
             "--detach": ("detach", "flag"),
             "-d": ("detach", "flag"),
+            "--detach-keys": ("detach_keys", "text"),
             "--env": ("env", "list"),
             "-e": ("env", "list"),
             "--env-file": ("env_file", "list"),

@@ -83,10 +83,12 @@ def in_foreground(
     *,
     stdin: bool,
     detach: bool,
+    detach_keys: str,
 ) -> int:
     """See `Container.exec_foreground`."""
-    from pycontain.runtime import foreground
+    from pycontain.runtime import attached, foreground
 
+    keys = attached.detach_keys(detach_keys)
     terminal = bool(options.get("tty")) and not detach
     _, start = prepared(paths, container, args, options, detached=detach)
     if detach:
@@ -98,7 +100,7 @@ def in_foreground(
         return 0
     foreground.check_terminal(terminal=terminal, stdin=stdin)
     with keeping.watched(container.record.name):
-        return foreground.show(start, terminal=terminal, stdin=stdin, init=True)
+        return foreground.show(start, terminal=terminal, stdin=stdin, init=True, keys=keys)
 
 
 def prepared(

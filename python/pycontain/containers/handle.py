@@ -350,6 +350,7 @@ class Container:
         *,
         stdin: bool = False,
         detach: bool = False,
+        detach_keys: str = "ctrl-p,ctrl-q",
         **options: Unpack[ExecOptions],
     ) -> int:
         """Run a command in it with this process's streams, terminal and signals, as `pycontain exec` does.
@@ -360,11 +361,17 @@ class Container:
             args: the command.
             stdin: let it read what this process reads.
             detach: let it go on in the background, without streams; then this returns 0.
+            detach_keys: leave it when these are typed in its terminal; it goes on.
             options: see `ExecOptions`.
+
+        Returns:
+            Its exit status; 0 when it was left.
         """
         from pycontain.containers import executing
 
-        return executing.in_foreground(self._paths, self._kept, args, options, stdin=stdin, detach=detach)
+        return executing.in_foreground(
+            self._paths, self._kept, args, options, stdin=stdin, detach=detach, detach_keys=detach_keys
+        )
 
     def fork(self, name: str | None = None, *, start: bool | None = None) -> Container:
         """Make a container that begins with the files of this one as they are now.

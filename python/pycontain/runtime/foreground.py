@@ -43,30 +43,37 @@ def check_terminal(*, terminal: bool, stdin: bool) -> None:
         )
 
 
-def show(start: Start, *, terminal: bool, stdin: bool, init: bool, pass_signals: bool = True) -> int:
+def show(
+    start: Start, *, terminal: bool, stdin: bool, init: bool, pass_signals: bool = True, keys: bytes = b""
+) -> int:
     """Start a process in a container and pass its streams, and this process's signals, until it ends.
 
     With `init`, its first process passes every signal on; another that does not handle one would ignore it.
 
     Returns:
-        Its exit status.
+        Its exit status; 0 when it was left: when `keys` were typed in its terminal. It goes on.
     """
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     # until the signals are passed on, they wait: what the container writes first may make somebody send one
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - NOT_PASSED_ON)
 
-    def attend(process: Process, relay: Callable[[Process], Exit]) -> int:
+    def attend(process: Process, relay: Callable[[Process], Exit | None]) -> int:
         with contextlib.ExitStack() as stack:
             stack.enter_context(contextlib.closing(process))
             ended_by = stack.enter_context(_signals_to(process, init=init)) if pass_signals else []
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            status = relay(process).returncode
+            ended = relay(process)
+            if ended is None:
+                process.leave()
+                return 0
+            status = ended.returncode
         return 128 + ended_by[-1] if ended_by and status == 128 + signal.SIGKILL else status
 
     try:
         if terminal:
             typed = 0 if stdin else None
-            return attend(start((null, null, null)), lambda process: process.relay_terminal(typed, 1))
+            streams = null, null, null
+            return attend(start(streams), lambda process: process.relay_terminal(typed, 1, keys))
         theirs, passages, pipes = _streams(null, stdin=stdin)
         try:
             process = start(theirs)

@@ -90,6 +90,13 @@ impl Process {
         }
     }
 
+    /// Lets it go on when this is dropped, if it runs in a container that has a monitor, which holds its terminal then.
+    pub fn leave(&self) -> Result<(), Error> {
+        let known = self.known();
+        let terminal: Vec<_> = known.terminal.iter().map(AsFd::as_fd).collect();
+        send(self.handle.as_fd(), &Command::Leave, &terminal)
+    }
+
     /// Waits for the end; nothing when it has not come after `timeout`.
     pub fn wait(
         &self,

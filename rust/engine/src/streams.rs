@@ -176,17 +176,28 @@ pub struct Passage {
     inward: bool,
     /// There is something to read, and `to` is waited for.
     has_more: bool,
+    keys: Keys,
+}
+
+/// What is typed to leave a process; nothing, if that cannot be done.
+#[derive(Debug, Default)]
+struct Keys {
+    all: Vec<u8>,
+    /// So many have been typed, and were not passed on.
+    typed: usize,
+    left: bool,
 }
 
 impl Process {
-    /// Passes streams on until the container has ended. With a `terminal` (its master), the size of `window` is kept
-    /// the same as that of the user's: a handler for `SIGWINCH`, whatever it does, makes this loop look at it.
+    /// Passes streams on until the container has ended, or is left: then this is nothing. With a `terminal` (its master),
+    /// the size of `window` is kept the same as that of the user's: a handler for `SIGWINCH`, whatever it does, makes this
+    /// loop look at it.
     pub fn relay(
         &self,
         mut passages: Vec<Passage>,
         window: Option<(BorrowedFd<'_>, BorrowedFd<'_>)>,
         interrupted: Interrupted<'_>,
-    ) -> Result<Ended, Error> {
+    ) -> Result<Option<Ended>, Error> {
         let mut size = (0, 0);
         let mut buffer = vec![0; CHUNK];
         loop {
@@ -199,10 +210,13 @@ impl Process {
                 let _ = terminal::resize(master, now.0, now.1);
             }
             if let Some(ended) = self.ended()? {
-                for passage in passages.iter().filter(|passage| !passage.inward) {
+                for passage in passages.iter_mut().filter(|passage| !passage.inward) {
                     while passage.ready() && passage.pass(&mut buffer) {}
                 }
-                return Ok(ended);
+                return Ok(Some(ended));
+            }
+            if passages.iter().any(|passage| passage.keys.left) {
+                return Ok(None);
             }
             let mut fds = vec![PollFd::new(self.as_fd(), PollFlags::POLLIN)];
             fds.extend(passages.iter().map(Passage::awaited));
@@ -218,12 +232,18 @@ impl Process {
 impl Passage {
     #[must_use]
     pub fn inward(from: OwnedFd, to: OwnedFd) -> Self {
-        Self { from, to, inward: true, has_more: false }
+        Self { from, to, inward: true, has_more: false, keys: Keys::default() }
+    }
+
+    /// It ends, and with it all passages, when these are typed.
+    #[must_use]
+    pub fn left_by(self, keys: &[u8]) -> Self {
+        Self { keys: Keys { all: keys.to_owned(), ..self.keys }, ..self }
     }
 
     #[must_use]
     pub fn outward(from: OwnedFd, to: OwnedFd) -> Self {
-        Self { from, to, inward: false, has_more: false }
+        Self { from, to, inward: false, has_more: false, keys: Keys::default() }
     }
 
     fn awaited(&self) -> PollFd<'_> {
@@ -249,13 +269,34 @@ impl Passage {
     }
 
     /// Moves what is there; false at the end of either side. A terminal whose other side is closed reads as `EIO`.
-    fn pass(&self, buffer: &mut [u8]) -> bool {
+    fn pass(&mut self, buffer: &mut [u8]) -> bool {
         match read(&self.from, buffer) {
             Ok(0) => false,
-            Ok(length) => write_all(self.to.as_fd(), &buffer[..length]),
+            Ok(length) if self.keys.all.is_empty() => write_all(self.to.as_fd(), &buffer[..length]),
+            Ok(length) => write_all(self.to.as_fd(), &self.keys.sift(&buffer[..length])),
             Err(Errno::EINTR | Errno::EAGAIN) => true,
             Err(_) => false,
         }
+    }
+}
+
+impl Keys {
+    /// What of `bytes` is passed on: not what may be the beginning of the keys, and nothing after them.
+    fn sift(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut passed = Vec::new();
+        let mut held = self.all[..self.typed].to_vec();
+        for byte in bytes {
+            held.push(*byte);
+            if held == self.all {
+                self.left = true;
+                return passed;
+            }
+            while !self.all.starts_with(&held) {
+                passed.push(held.remove(0));
+            }
+        }
+        self.typed = held.len();
+        passed
     }
 }
 

@@ -66,6 +66,10 @@ impl Process {
     }
 }
 
+fn end(python: Python<'_>, ended: Option<Ended>) -> PyResult<Option<Exit>> {
+    ended.map(|ended| exit(python, ended)).transpose()
+}
+
 fn exit(python: Python<'_>, ended: Ended) -> PyResult<Exit> {
     match &ended.failure {
         Some(failure) => Err(failed(python, failure)),
@@ -112,13 +116,12 @@ impl Process {
     fn wait(&self, python: Python<'_>, timeout: Option<f64>) -> PyResult<Option<Exit>> {
         let process = self.get()?;
         let timeout = timeout.map(seconds).transpose()?;
-        let ended = enter(python, |interrupted| process.wait(timeout, interrupted))?;
-        ended.map(|ended| exit(python, ended)).transpose()
+        end(python, enter(python, |interrupted| process.wait(timeout, interrupted))?)
     }
 
     /// Passes streams on, each from one fd to another, until the container has ended. Fds above the standard streams
     /// are closed at the end of their stream, so that the container sees it.
-    fn relay(&self, python: Python<'_>, passages: Vec<(i32, i32)>) -> PyResult<Exit> {
+    fn relay(&self, python: Python<'_>, passages: Vec<(i32, i32)>) -> PyResult<Option<Exit>> {
         let process = self.get()?;
         let passages = passages
             .into_iter()
@@ -127,14 +130,19 @@ impl Process {
                 Ok(passage(take(from)?, take(to)?))
             })
             .collect::<PyResult<Vec<_>>>()?;
-        let ended = enter(python, |interrupted| process.relay(passages, None, interrupted))?;
-        exit(python, ended)
+        end(python, enter(python, |interrupted| process.relay(passages, None, interrupted))?)
     }
 
     /// Shows the container's terminal in the user's: `input` and `output` are fds, of which the first, when it is a
-    /// terminal, is in raw mode meanwhile.
-    #[pyo3(signature = (input, output))]
-    fn relay_terminal(&self, python: Python<'_>, input: Option<i32>, output: i32) -> PyResult<Exit> {
+    /// terminal, is in raw mode meanwhile. None: it was left, by `keys`.
+    #[pyo3(signature = (input, output, keys=None))]
+    fn relay_terminal(
+        &self,
+        python: Python<'_>,
+        input: Option<i32>,
+        output: i32,
+        keys: Option<&[u8]>,
+    ) -> PyResult<Option<Exit>> {
         let process = self.get()?;
         let (input, output) = (input.map(duplicate).transpose()?, duplicate(output)?);
         let ended = enter(python, |interrupted| {
@@ -153,13 +161,18 @@ impl Process {
             let mut raw = None;
             if let Some(input) = input {
                 raw = Raw::new(input.as_fd()).ok();
-                passages.push(Passage::inward(input, copy(&master)?));
+                passages.push(Passage::inward(input, copy(&master)?).left_by(keys.unwrap_or_default()));
             }
             let ended = process.relay(passages, Some((window.as_fd(), master.as_fd())), interrupted);
             drop(raw);
             ended
         })?;
-        exit(python, ended)
+        end(python, ended)
+    }
+
+    fn leave(&self, python: Python<'_>) -> PyResult<()> {
+        let process = self.get()?;
+        enter(python, |_| process.leave())
     }
 
     fn close(&self, python: Python<'_>) {

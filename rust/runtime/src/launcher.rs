@@ -516,7 +516,7 @@ impl Launcher {
         let Some(handle) = &container.handle else { return };
         match channel::receive::<Command>(handle.as_fd(), false) {
             Ok(Some((Command::Kill { signal }, _))) => container.signal(signal),
-            Err(nix::errno::Errno::EAGAIN) => {}
+            Ok(Some((Command::Leave, _))) | Err(nix::errno::Errno::EAGAIN) => {}
             // The engine has let go of it.
             Ok(None) | Err(_) => {
                 let _ = self.epoll.delete(handle);

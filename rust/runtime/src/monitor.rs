@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{UnlinkatFlags, unlinkat};
-use pycontain_runtime::protocol::{Detached, Ends, Event, Exited, Failure, Reason};
+use pycontain_runtime::protocol::{Detached, Ends, Event, Exited, Failure};
 use pycontain_runtime::restart::{End, Restarts};
 use pycontain_sys::{memory, process, socket};
 
 use crate::channel;
 use crate::container::Container;
-use crate::failure::{During, failure, never_ran};
+use crate::failure::{During, never_ran};
 use crate::outside::{close_others, leave_launcher};
 
 mod clients;
@@ -58,6 +58,7 @@ enum Source {
     Stream(Part),
     EnteredWord(u64),
     EnteredClient(u64),
+    EnteredTerminal(u64),
     EnteredEnd(u64),
     Probe,
     ProbeOutput,
@@ -278,7 +279,11 @@ impl Monitor<'_> {
                 entered.into_iter().for_each(|entered| entered.on_word(&self.directory));
             }
             Source::EnteredClient(number) => {
-                self.entered.get_mut(&number).into_iter().for_each(Entered::on_command);
+                let entered = self.entered.get_mut(&number);
+                entered.into_iter().for_each(|entered| entered.on_command(&self.directory));
+            }
+            Source::EnteredTerminal(number) => {
+                self.entered.get_mut(&number).into_iter().for_each(Entered::on_terminal);
             }
             Source::Probe => self.on_probe(),
             Source::ProbeOutput => self.on_probe_output(),

@@ -381,5 +381,10 @@ pub struct Usage {
 /// From the engine, on a handle.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Command {
-    Kill { signal: i32 },
+    Kill {
+        signal: i32,
+    },
+    /// Of what [`Instruction::Exec`] started: it goes on when the handle is closed. With the master of its terminal, if it
+    /// has one, as that would end with the last that holds it.
+    Leave,
 }

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::setns;
 use nix::sys::signal::Signal;
-use nix::unistd::{Pid, getpid, getppid, setsid};
+use nix::unistd::{Pid, getpid, getppid, read, setsid};
 use pycontain_plan::ExecPlan;
 use pycontain_plan::step::{Act, Ids};
 use pycontain_runtime::protocol::{Command, Event, Exited, Failure, Reason};
@@ -31,6 +31,7 @@ use pycontain_sys::process::{self, Side};
 use pycontain_sys::{socket, terminal};
 
 use super::run::Run;
+use super::streams::do_not_wait;
 use super::{Interests, Source, happenings};
 use crate::channel;
 use crate::execute::{self, Subject};
@@ -55,6 +56,8 @@ pub(super) struct Entered {
     client: Option<OwnedFd>,
     /// It goes on when the client is gone.
     detached: bool,
+    /// What the client showed, and left: it is read, so that the process can go on writing, and nobody sees it.
+    terminal: Option<OwnedFd>,
     word: Option<OwnedFd>,
     pid: i32,
     pidfd: OwnedFd,
@@ -129,6 +132,7 @@ impl Door {
                 Ok(Entered {
                     client: Some(client),
                     detached,
+                    terminal: None,
                     word: Some(word),
                     pid,
                     pidfd,
@@ -277,6 +281,8 @@ impl Entered {
         {
             fd.iter().for_each(|fd| interests.add(fd, PollFlags::POLLIN, source));
         }
+        let terminal = self.terminal.iter();
+        terminal.for_each(|fd| interests.add(fd, PollFlags::POLLIN, Source::EnteredTerminal(number)));
         interests.add(&self.pidfd, PollFlags::POLLIN, Source::EnteredEnd(number));
     }
 
@@ -312,10 +318,16 @@ impl Entered {
         }
     }
 
-    pub(super) fn on_command(&mut self) {
+    pub(super) fn on_command(&mut self, directory: &OwnedFd) {
         let Some(client) = &self.client else { return };
         let signal = match channel::receive::<Command>(client.as_fd(), false) {
             Ok(Some((Command::Kill { signal }, _))) => signal,
+            Ok(Some((Command::Leave, fds))) => {
+                self.detached = true;
+                self.terminal = fds.into_iter().next().filter(|fd| do_not_wait(fd).is_ok());
+                self.told.iter().for_each(|told| told.tell(directory, "exec_detach", &[]));
+                return;
+            }
             Err(nix::errno::Errno::EAGAIN) => return,
             Ok(None) | Err(_) => {
                 self.client = None;
@@ -326,6 +338,14 @@ impl Entered {
             }
         };
         let _ = process::send_signal(self.pidfd.as_fd(), signal);
+    }
+
+    pub(super) fn on_terminal(&mut self) {
+        let Some(terminal) = &self.terminal else { return };
+        match read(terminal, &mut [0; 4096]) {
+            Ok(1..) | Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => {}
+            Ok(_) | Err(_) => self.terminal = None, // nobody has it open any more
+        }
     }
 
     pub(super) fn kill(&self) {
