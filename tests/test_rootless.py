@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from containers import NAMESPACES, seconds
+from detached import wait_for
 
 if TYPE_CHECKING:
     from containers import Cli
@@ -131,6 +132,19 @@ def test_writes_do_not_reach_the_image(engine: Engine, busybox: str) -> None:
     engine.run(busybox, ["sh", "-c", "echo changed > /etc/passwd; rm /bin/ls; rm -r /home"])
     run = engine.run(busybox, ["sh", "-c", "head -n 1 /etc/passwd; ls -d /home/worker"])
     assert run.stdout == b"root:x:0:0:root:/root:/bin/sh\n/home/worker\n"
+
+
+@pytest.mark.parametrize("pid", ["", "host"])
+def test_stats_and_top_tell_of_what_runs(engine: Engine, busybox: str, pid: str) -> None:
+    box = engine.start(busybox, ["sh", "-c", "sleep 1000 & while :; do :; done"], pid=pid)
+    try:
+        wait_for(lambda: box.stats().cpu > 0.1)
+        found = box.stats()
+        assert (found.pids, found.cpu_share > 0.01) == (2, True)
+        assert 0 < found.memory < found.memory_limit
+        assert len(box.top()[1]) == 2
+    finally:
+        box.remove(force=True)
 
 
 def test_timeout_kills_everything_inside(engine: Engine, busybox: str, nothing_left: Watch) -> None:

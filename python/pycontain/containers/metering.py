@@ -1,11 +1,13 @@
-"""What containers use: read from their control groups, version 1 and 2, and from /proc."""
+"""What containers use: read from their control groups, version 1 and 2, or else from their processes."""
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import time
 
+from pycontain.containers import processes
 from pycontain.types import Value
 
 TYPE_CHECKING = False
@@ -45,7 +47,10 @@ class NetworkIO(Value):
 
 
 class Stats(Value):
-    """What a container uses at one moment. None, or empty, where the machine does not tell.
+    """What a container uses at one moment. Zero, or empty, where the machine does not tell.
+
+    Of one without a control group, as an ordinary user's is on version 1, its processes tell: processor time,
+    the memory that is resident, shared parts for each, and how many they are.
 
     Attributes:
         id: 64 hexadecimal digits.
@@ -133,13 +138,17 @@ def stats(containers: Sequence[Kept]) -> tuple[Stats, ...]:
     return tuple(_stats(*each) for each in zip(containers, groups, before, read, strict=True))
 
 
-def _groups(containers: Sequence[Kept]) -> Iterator[_Group | None]:
+def _groups(containers: Sequence[Kept]) -> Iterator[_Group | _Processes | None]:
     """Of each container: most are beside the one before, which takes a tenth of a look into /proc."""
+    by_namespace = functools.cache(processes.by_namespace)
     last = None
     for one in containers:
         name = one.state.cgroup
-        if not one.state.is_alive or not name:
+        if not one.state.is_alive:
             yield None
+            continue
+        if not name:
+            yield _Processes(processes.below(one.state.pid, by_namespace()))
             continue
         group = (last and last.beside(name)) or _Group.of(one.state.pid, name)
         last = group or last
@@ -148,7 +157,7 @@ def _groups(containers: Sequence[Kept]) -> Iterator[_Group | None]:
 
 def _stats(
     one: Kept,
-    group: _Group | None,
+    group: _Group | _Processes | None,
     before: tuple[float, float],
     read: tuple[dict[str, object], NetworkIO] | None,
 ) -> Stats:
@@ -261,6 +270,36 @@ class _Group:
         """Empty where there is no such controller or file, or no such container any more."""
         directory = self._directories.get(controller)
         return "" if directory is None else _read(f"{directory}/{file}")
+
+
+class _Processes:
+    """What a container without a control group has."""
+
+    def __init__(self, pids: set[int]) -> None:
+        self._pids = pids
+
+    def cpu(self) -> float:
+        """Seconds of processor time: of those that have ended, what whoever waited for them was told."""
+        own_and_children = slice(11, 15)
+        ticks = sum(int(ticks) for fields in self._fields() for ticks in fields[own_and_children])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def rest(self, total: int) -> dict[str, object]:
+        """All other figures, by the names in `Stats`; `total`: the machine's memory."""
+        found = list(self._fields())
+        pages = sum(int(fields[21]) for fields in found)
+        return {
+            "memory": pages * os.sysconf("SC_PAGE_SIZE"),
+            "memory_limit": total,
+            "pids": sum(int(fields[17]) for fields in found),
+        }
+
+    def _fields(self) -> Iterator[list[str]]:
+        """Of each process: what proc_pid_stat(5) has after the name."""
+        for pid in self._pids:
+            fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+            if fields:
+                yield fields
 
 
 _CONTROLLERS = ("cpu", "memory", "io", "pids")

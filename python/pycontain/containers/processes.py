@@ -11,11 +11,11 @@ from pycontain.runtime import kept
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pycontain.runtime.kept import Kept
 
-__all__ = ["top"]
+__all__ = ["below", "by_namespace", "top"]
 
 _ROOT = "/sys/fs/cgroup"
 _TITLES = ("UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD")
@@ -39,13 +39,44 @@ def _inside(container: Kept) -> set[int]:
         for directory in (_ROOT, f"{_ROOT}/freezer", f"{_ROOT}/pids"):
             with contextlib.suppress(OSError), open(f"{directory}{group}/cgroup.procs") as file:
                 return {int(line) for line in file}
-    own = _namespace(container.state.pid)
-    return {
-        int(name) for name in os.listdir("/proc") if name.isdigit() and own and _namespace(int(name)) == own
-    }
+    return below(container.state.pid, by_namespace())
+
+
+def by_namespace() -> dict[str, set[int]]:
+    """The processes of each pid namespace, as far as this process may look."""
+    found: dict[str, set[int]] = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        found.setdefault(_namespace(int(name)), set()).add(int(name))
+    found.pop("", None)
+    return found
+
+
+def below(pid: int, namespaces: Mapping[str, set[int]]) -> set[int]:
+    """The processes of a container, by its first one's pid namespace; where that is this process's, by descent."""
+    own = _namespace(pid)
+    found = namespaces.get(own, set())
+    if own != _namespace(os.getpid()):
+        return found
+    children: dict[int, list[int]] = {}
+    for one in found:
+        children.setdefault(_parent(one), []).append(one)
+    family, more = set[int](), [pid]
+    while more:
+        family.add(one := more.pop())
+        more += children.get(one, ())
+    return found & family
+
+
+def _parent(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return int(file.read().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def _namespace(pid: int) -> str:
+    """Its pid namespace; empty: it has ended, or is another user's."""
     try:
         return os.readlink(f"/proc/{pid}/ns/pid")
     except OSError:
