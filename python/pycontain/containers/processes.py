@@ -52,7 +52,7 @@ def by_namespace() -> dict[str, set[int]]:
 
 
 def below(pid: int, namespaces: Mapping[str, set[int]]) -> set[int]:
-    """The processes of a container, by its first one's pid namespace; where that is this process's, by descent."""
+    """Those of a container: of its first one's pid namespace; where that is this process's, by descent."""
     own = _namespace(pid)
     found = namespaces.get(own, set())
     if own != _namespace(os.getpid()):

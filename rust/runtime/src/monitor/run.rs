@@ -151,13 +151,14 @@ impl Run {
 
     /// Everything inside.
     pub(super) fn kill(&self) {
-        if self.container.shape.new.contains(&Namespace::Pid) {
+        let all_with_the_first = self.container.shape.new.contains(&Namespace::Pid);
+        // Of those who share the host's pid namespace, without a control group, nobody knows but the first.
+        if all_with_the_first || self.container.group.is_none() {
             self.container.kill();
         }
         // What is frozen dies when it is thawed.
         if let Some(group) = &self.container.group {
-            let _ =
-                if self.container.shape.new.contains(&Namespace::Pid) { group.thaw() } else { group.kill() };
+            let _ = if all_with_the_first { group.thaw() } else { group.kill() };
         }
     }
 }
