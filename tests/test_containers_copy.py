@@ -91,6 +91,23 @@ def test_tars_go_in_and_out(box: Container, fresh_cli: containers.Cli) -> None:
         assert content.read() == b"tar!"
 
 
+def test_all_files_come_without_those_of_the_kernel(
+    box: Container, fresh_cli: containers.Cli, tmp_path: Path
+) -> None:
+    before = set(tmp_path.iterdir())
+    box.copy_out("/", tmp_path / "all")
+    assert set(tmp_path.iterdir()) - before == {tmp_path / "all"}
+    box.copy_out("/proc", tmp_path)
+    assert {"bin", "dev", "etc", "proc", "sys"} <= {path.name for path in (tmp_path / "all").iterdir()}
+    for empty in ("all/dev", "all/proc", "all/sys", "proc"):
+        assert list((tmp_path / empty).iterdir()) == []
+    assert (tmp_path / "all" / "bin" / "busybox").stat().st_size == len(box.read_bytes("/bin/busybox"))
+    out = fresh_cli("cp", "box:/.", "-")
+    assert out.returncode == 0
+    with tarfile.open(fileobj=io.BytesIO(out.stdout)) as tar:
+        assert [name for name in tar.getnames() if name.startswith(("proc", "dev"))] == ["dev", "proc"]
+
+
 def test_events_tell_of_files_and_not_of_how_they_are_copied(
     own: Engine, box: Container, tree: Path, tmp_path: Path
 ) -> None:

@@ -56,7 +56,8 @@ pub struct PackOptions {
     pub latest: Option<i64>,
     /// Threads that compress; `None`: as many as there are processors. No byte depends on it.
     pub threads: Option<NonZero<usize>>,
-    /// Paths without a leading slash that are left out, with all that is in them.
+    /// Paths without a leading slash that are left out, with all that is in them; of one that ends with a slash, only what
+    /// is in it.
     pub skip: Vec<Vec<u8>>,
     pub scope: Scope,
 }
@@ -69,7 +70,7 @@ pub enum Scope {
     All,
     /// Everything in it.
     Contents,
-    /// What has this name there, and all that is in it; in the archive it has the other name.
+    /// What has this name there, and all that is in it; in the archive it has the other name. No name: the directory.
     Only { name: Vec<u8>, called: Vec<u8> },
 }
 
@@ -158,20 +159,20 @@ impl Packer {
         }
         let scope = std::mem::take(&mut self.scope);
         let next = match &scope {
-            Scope::Contents | Scope::Only { .. } if found.path.is_empty() => Ok(Next::Enter),
-            Scope::All | Scope::Contents => self.add_as(found),
-            Scope::Only { name, called } => match found.path.strip_prefix(&name[..]) {
-                Some(rest @ ([] | [b'/', ..])) => {
-                    self.add_as(&Found { path: &[called, rest].concat(), ..*found })
-                }
-                _ => Ok(Next::Pass),
+            Scope::Contents if found.path.is_empty() => Ok(Next::Enter),
+            Scope::All | Scope::Contents => self.add_as(found, found.path),
+            Scope::Only { name, .. } if found.path.is_empty() && !name.is_empty() => Ok(Next::Enter),
+            Scope::Only { name, called } => match renamed(found.path, name, called) {
+                Some(path) => self.add_as(&Found { path: &path, ..*found }, found.path),
+                None => Ok(Next::Pass),
             },
         };
         self.scope = scope;
         next
     }
 
-    fn add_as(&mut self, found: &Found<'_>) -> Result<Next, Error> {
+    /// What is at `path`, as if it had that of `found`.
+    fn add_as(&mut self, found: &Found<'_>, path: &[u8]) -> Result<Next, Error> {
         if self.content == Content::Layer {
             if is_overlay_whiteout(&found.stat) {
                 let parent = found.path.len() - found.name.len();
@@ -184,7 +185,8 @@ impl Packer {
         }
         if let Some(directory) = found.directory {
             self.directory(found, directory)?;
-            return Ok(Next::Enter);
+            let is_hollow = !self.skip.is_empty() && self.skip.contains(&joined(path, b""));
+            return Ok(if is_hollow { Next::Pass } else { Next::Enter });
         }
         match self.other(found) {
             // Gone, or something else by now.
@@ -282,6 +284,16 @@ impl Packer {
         self.entries += 1;
         let bytes = header::whiteout(path)?;
         self.feeder.put(&bytes)
+    }
+}
+
+/// A path that is `name`, or below it, as if that were `called`.
+fn renamed(path: &[u8], name: &[u8], called: &[u8]) -> Option<Vec<u8>> {
+    match path.strip_prefix(name)? {
+        [] => Some(called.to_vec()),
+        rest if name.is_empty() => Some(joined(called, rest)),
+        [b'/', rest @ ..] => Some(joined(called, rest)),
+        _ => None,
     }
 }
 

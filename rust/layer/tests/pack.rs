@@ -174,16 +174,17 @@ fn sockets_are_left_out() {
 #[test]
 fn what_is_to_be_skipped_is_left_out_with_all_in_it() {
     let source = Sandbox::new();
-    for name in ["proc/1/status", "etc/hosts", "etc/hostname", "etc/hosts.bak"] {
+    for name in ["proc/1/status", "etc/hosts", "etc/hostname", "etc/hosts.bak", "sys/kernel/x"] {
         fs::create_dir_all(source.path(name).parent().unwrap()).unwrap();
         fs::write(source.path(name), b"").unwrap();
     }
-    let options = PackOptions { skip: vec![b"etc/hosts".to_vec(), b"proc".to_vec()], ..LAYER };
+    let options =
+        PackOptions { skip: [&b"etc/hosts"[..], b"proc", b"sys/"].map(<[u8]>::to_vec).into(), ..LAYER };
     let (_, bytes) = packed(&source.root(), &options);
     let sandbox = Sandbox::new();
     sandbox.unpack(&bytes[..]).unwrap();
     let names: Vec<_> = sandbox.tree().into_keys().collect();
-    assert_eq!(names, ["", "etc", "etc/hostname", "etc/hosts.bak"].map(PathBuf::from));
+    assert_eq!(names, ["", "etc", "etc/hostname", "etc/hosts.bak", "sys"].map(PathBuf::from));
 }
 
 #[test]

@@ -24,6 +24,8 @@ use pycontain_sys::process;
 
 const MISSING: i32 = 2;
 
+const KERNELS: [&str; 6] = ["cgroup", "cgroup2", "devpts", "mqueue", "proc", "sysfs"];
+
 /// In place of a command. That it has begun, who waits for that sees by the end of its socket.
 pub(crate) fn run(words: &[String]) -> ! {
     let words: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
@@ -88,21 +90,36 @@ fn pack(path: &Path, called: &[u8]) -> Done {
             let name = name.as_bytes().to_vec();
             (parent, Scope::Only { name, called: called.to_vec() })
         }
+        _ if !called.is_empty() => (path, Scope::Only { name: Vec::new(), called: called.to_vec() }),
         _ => (path, Scope::Contents),
     };
+    let skip = kernels_own(directory);
     let directory = open(directory)?;
     let options = PackOptions {
         content: Content::Tree,
         compression: Compression::None,
         latest: None,
         threads: None,
-        skip: Vec::new(),
+        skip,
         scope,
     };
     let target = File::from(own(io::stdout().as_fd())?);
     pycontain_layer::pack(directory.as_fd(), target, &options)
         .map(drop)
         .map_err(|error| (1, error.to_string()))
+}
+
+/// Below `directory`: file systems that are no files of the container's, but a view of the kernel, and its devices.
+fn kernels_own(directory: &Path) -> Vec<Vec<u8>> {
+    let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let of_line = |line: &str| {
+        let (mount, source) = line.split_once(" - ")?;
+        let (place, kind) = (mount.split(' ').nth(4)?, source.split(' ').next()?);
+        let is_kernels = place == "/dev" || KERNELS.contains(&kind);
+        let below = Path::new(place).strip_prefix(directory).ok().filter(|_| is_kernels)?;
+        Some([below.as_os_str().as_bytes(), b"/"].concat())
+    };
+    text.lines().filter_map(of_line).collect()
 }
 
 fn unpack(directory: &Path) -> Done {
