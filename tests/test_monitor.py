@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -190,6 +191,77 @@ def test_paused_stands_still(own: Engine, busybox: str) -> None:
     wait_for(lambda: len(container.log()) > len(before) + 10)
     container.monitor.pause()
     assert container.monitor.stop().wait() is not None
+
+
+COUNT = "trap 'exit 5' TERM; while :; do echo on; sleep 0.01; done"
+
+
+def stands_still(container: Detached) -> bool:
+    time.sleep(0.1)  # for what is in the pipe
+    before = len(container.log())
+    time.sleep(0.3)
+    return len(container.log()) == before
+
+
+@pytest.mark.limits
+def test_held_stands_still_until_the_last_who_holds_it_leaves(own: Engine, busybox: str) -> None:
+    container = start(own, busybox, ["sh", "-c", COUNT])
+    wait_for(container.records)
+    first, second = container.monitor.hold(), container.monitor.hold()
+    first.wait()
+    second.wait()
+    assert stands_still(container)
+    first.leave()
+    assert stands_still(container)
+    del second  # as a SIGKILL of who holds it would
+    wait_for(lambda: not stands_still(container))
+    assert container.state["status"] == "running"
+
+
+@pytest.mark.limits
+def test_pause_and_hold_do_not_undo_each_other(own: Engine, busybox: str) -> None:
+    container = start(own, busybox, ["sh", "-c", COUNT])
+    wait_for(container.records)
+    hold = container.monitor.hold()
+    hold.wait()
+    container.monitor.pause()
+    hold.leave()
+    assert stands_still(container)
+    assert container.state["status"] == "paused"
+    hold = container.monitor.hold()
+    hold.wait()
+    container.monitor.unpause()
+    assert stands_still(container)
+    hold.leave()
+    wait_for(lambda: not stands_still(container))
+
+
+@pytest.mark.limits
+def test_paused_one_that_is_to_end_by_itself_is_not_told_to_be_paused(own: Engine, busybox: str) -> None:
+    slow = "trap 'sleep 1; exit 5' TERM; while :; do echo on; sleep 0.01; done"
+    container = start(own, busybox, ["sh", "-c", slow])
+    wait_for(container.records)
+    container.monitor.pause()
+    waiting = container.monitor.stop()
+    wait_for(lambda: container.state["status"] == "running")
+    ended = waiting.wait()
+    assert ended is not None
+    assert ended.returncode == 5
+
+
+@pytest.mark.limits
+def test_what_is_started_again_waits_for_who_holds_it(own: Engine, busybox: str) -> None:
+    container = start(own, busybox, ["sh", "-c", "echo on; sleep 1000"], {"restart": "always"})
+    wait_for(container.records)
+    hold = container.monitor.hold()
+    hold.wait()
+    container.monitor.signal(signal.SIGHUP)
+    os.kill(container.state["pid"], signal.SIGKILL)
+    wait_for(lambda: container.state["status"] == "restarting")
+    time.sleep(0.5)
+    assert container.state["status"] == "restarting"
+    hold.leave()
+    wait_for(lambda: container.log() == b"on\non\n")
 
 
 def test_failure_is_tried_again_as_often_as_asked(own: Engine, busybox: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -151,3 +152,57 @@ def test_paused_container_refuses(container: Detached) -> None:
     container.monitor.unpause()
     assert enter(container, ["true"], (null, null, null)).wait() is not None
     os.close(null)
+
+
+@pytest.mark.limits
+def test_command_waits_while_nothing_may_run(container: Detached) -> None:
+    hold = container.monitor.hold()
+    hold.wait()
+    reading, writing = os.pipe()
+    null = os.open(os.devnull, os.O_RDWR)
+    inside = enter(container, ["sh", "-c", "echo in"], (null, writing, null))
+    os.close(writing)
+    os.close(null)
+    assert inside.wait(0.3) is None
+    hold.leave()
+    assert os.read(reading, 10) == b"in\n"
+    os.close(reading)
+    ended = inside.wait()
+    assert ended is not None
+    assert ended.returncode == 0
+
+
+def test_who_uses_up_the_monitors_files_is_refused_and_it_can_be_stopped(container: Detached) -> None:
+    monitor = leftovers.processes()[container.state["pid"]].parent
+    resource.prlimit(monitor, resource.RLIMIT_NOFILE, (128, 128))
+    null = os.open(os.devnull, os.O_RDWR)
+    inside = []
+
+    def enter_many() -> None:
+        for _ in range(128):
+            process = enter(container, ["sleep", "1000"], (null, null, null))
+            assert process.pid > 0
+            inside.append(process)
+
+    with pytest.raises(Exception, match="the limit of open files of its monitor is reached"):
+        enter_many()
+    os.close(null)
+    assert len(inside) > 10
+    assert container.monitor.stop().wait() is not None
+
+
+def test_door_that_was_stopped_is_not_waited_for(container: Detached) -> None:
+    assert output(container, ["true"])[0] == 0
+    monitor = leftovers.processes()[container.state["pid"]].parent
+    doors = [
+        p.pid for p in leftovers.processes().values() if p.parent == monitor and "door" in name_of(p.pid)
+    ]
+    os.kill(doors[0], signal.SIGSTOP)
+    with pytest.raises(Exception, match="enter the container: connection timed out"):
+        output(container, ["true"])
+    assert output(container, ["true"])[0] == 0
+
+
+def name_of(pid: int) -> str:
+    with open(f"/proc/{pid}/comm") as file:
+        return file.read()

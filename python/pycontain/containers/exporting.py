@@ -64,7 +64,7 @@ def commit(
     latest = committing.source_date_epoch()
 
     hint = "commit it as it runs: `pause=False`, `--pause=false` on the command line"
-    still = keeping.standing_still(paths, container, launcher, hint=hint)
+    still = keeping.standing_still(paths, container, hint=hint)
     with still if pause else contextlib.nullcontext():
         image = images.add(
             lambda store: committing.commit(

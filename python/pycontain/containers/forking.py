@@ -50,7 +50,7 @@ def fork(
             called = names.take_any(paths, made.path)
         else:
             names.take(paths, called, made.path)
-        with keeping.standing_still(paths, original, lambda: launcher) as stopped:
+        with keeping.standing_still(paths, original) as stopped:
             directories.use_image(made, original.record.image_id, images.hold)
             _copy_files(paths, original, made.path, launcher, stopped=stopped)
             record = _record(original, id, called)

@@ -192,18 +192,18 @@ def _ended(paths: Paths, container: Kept, ask: Callable[[Monitor], Waiting]) -> 
 
 
 @contextlib.contextmanager
-def standing_still(
-    paths: Paths, container: Kept, launcher: Callable[[], Launcher], *, hint: str | None = None
-) -> Iterator[bool]:
+def standing_still(paths: Paths, container: Kept, *, hint: str | None = None) -> Iterator[bool]:
     """Nothing in the container runs for the block; gives whether it is stopped.
+
+    It is its monitor that suspends it, and lets it go on when this process is killed in the block.
 
     Args:
         paths: where it is.
         container: which.
-        launcher: suspends it.
         hint: for when that cannot be done.
 
     Raises:
+        Conflict: it ends at this moment.
         ContainerNotFound: it is gone.
         Unsupported: it runs and has no control group of its own.
     """
@@ -211,20 +211,25 @@ def standing_still(
         if stopped is not None:
             yield True
             return
-    group = kept.cgroup(container)
-    if group is None:
+    if kept.cgroup(container) is None:
         raise Unsupported(
             f"cannot pause container `{container.record.name}`: it has no control group of its own",
             hint=hint or "stop it first",
         )
-    if kept.state(paths, container).status == "paused":
-        yield False
-        return
-    launcher().freeze(group, True)
+    keeper = monitor(container)
+    try:
+        if keeper is None:
+            raise ConnectionError
+        hold = keeper.hold()
+        hold.wait()
+    except ConnectionError:
+        name = container.record.name
+        raise Conflict(f'container "{name}" is about to end', hint="try again when it has") from None
     try:
         yield False
     finally:
-        launcher().freeze(group, False)
+        with contextlib.suppress(ConnectionError):  # the monitor was killed
+            hold.leave()
 
 
 def kill(paths: Paths, container: Kept, number: int) -> None:

@@ -92,7 +92,7 @@ def save(
         )
     known = _sent(container) if incremental else frozenset()
     with contextlib.ExitStack() as files:
-        with keeping.standing_still(paths, container, lambda: launcher) as stopped:
+        with keeping.standing_still(paths, container) as stopped:
             state = kept.state(paths, container)
             if stopped:
                 with contextlib.suppress(OSError):  # then all of it is sent each time

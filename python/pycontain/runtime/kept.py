@@ -29,6 +29,8 @@ __all__ = ["Kept", "Stopped", "all_of", "cgroup", "find", "held", "state", "ther
 
 _ID = re.compile(r"[0-9a-f]{1,64}\Z")
 _ID_LENGTH = 64
+# a container's: below its parent, with the token of whoever made it, and a number
+_GROUP = re.compile(r"[^/].*/[0-9a-f]+-[0-9a-f]+-[0-9a-f]+\.[0-9]+", re.DOTALL)
 # what every container has mounted; the directories are made for that where an image has none
 _MOUNTED = ("/dev", "/proc", "/sys")
 _KILLED = 255  # the exit code of one whose end nobody saw
@@ -198,6 +200,8 @@ def _end_cgroup(name: str, pid: int) -> None:
     The first process of a container is to die with its monitor, but loses that wish (PR_SET_PDEATHSIG) with a
     change of its ids, as by `su`; in the pid namespace of the host its children have never had it.
     """
+    if ".." in name.split("/") or not _GROUP.fullmatch(name):
+        return
     root = "/sys/fs/cgroup"
     left = [os.path.join(root, hierarchy, name) for hierarchy in ("", *staging.names(root))]
     with contextlib.suppress(OSError), open(f"/proc/{pid}/cgroup") as file:

@@ -92,15 +92,6 @@ impl Launcher {
         }
     }
 
-    /// Suspends or resumes everything in a cgroup of pycontain's; returns when all stand still.
-    pub fn freeze(&self, group: &str, frozen: bool) -> Result<(), Error> {
-        match self.ask(&Request::Freeze { group: group.to_owned(), frozen }, &[])? {
-            Event::Done(None) => Ok(()),
-            Event::Done(Some(failure)) => Err(Error::Failed(failure)),
-            _ => Err(Error::LauncherDied),
-        }
-    }
-
     fn pack(
         &self,
         packing: &Packing,

@@ -159,6 +159,11 @@ impl Monitor {
         self.order(&Instruction::Unpause, &[], interrupted)
     }
 
+    /// Nothing in the container runs from the answer on, until that is dropped or left.
+    pub fn hold(&self) -> Result<Waiting, Error> {
+        self.ask(&Instruction::Hold, &[])
+    }
+
     pub fn resize(&self, rows: u16, columns: u16, interrupted: Interrupted<'_>) -> Result<(), Error> {
         self.order(&Instruction::Resize { rows, columns }, &[], interrupted)
     }

@@ -234,12 +234,6 @@ impl Launcher {
         enter(python, |interrupted| launcher.duplicate(&source, &target, interrupted))
     }
 
-    /// Suspends or resumes everything in a cgroup.
-    fn freeze(&self, python: Python<'_>, group: &str, frozen: bool) -> PyResult<()> {
-        let launcher = self.get()?;
-        enter(python, |_| launcher.freeze(group, frozen))
-    }
-
     /// Removes a directory and all below it, whoever inside a container owns it.
     fn remove_tree(&self, python: Python<'_>, directory: PathBuf) -> PyResult<()> {
         let launcher = self.get()?;

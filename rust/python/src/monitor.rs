@@ -93,6 +93,10 @@ impl Monitor {
         enter(python, |interrupted| self.inner.unpause(interrupted))
     }
 
+    fn hold(&self, python: Python<'_>) -> PyResult<Waiting> {
+        Ok(Waiting { inner: enter(python, |_| self.inner.hold())? })
+    }
+
     fn resize(&self, python: Python<'_>, rows: u16, columns: u16) -> PyResult<()> {
         enter(python, |interrupted| self.inner.resize(rows, columns, interrupted))
     }

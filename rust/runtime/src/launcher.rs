@@ -226,10 +226,6 @@ impl Launcher {
             Request::Pack => self.pack(handle, fds),
             Request::Changes => self.compare(handle, fds),
             Request::Duplicate => self.duplicate(handle, fds),
-            Request::Freeze { group, frozen } => {
-                let failure = self.freeze(&group, frozen).err();
-                channel::tell(&handle, &Event::Done(failure), &[]);
-            }
             Request::Remove { directory } => self.remove(&directory, handle),
         }
     }

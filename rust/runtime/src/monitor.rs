@@ -32,7 +32,7 @@ mod state;
 mod stop;
 mod streams;
 
-use clients::{Client, Waits};
+use clients::{Client, Deferred, Waits};
 use exec::{Door, Entered};
 use health::Health;
 pub(crate) use place::Ground;
@@ -139,6 +139,7 @@ fn begin(
         clients: Vec::new(),
         entered: BTreeMap::new(),
         entries: 0,
+        deferred: Vec::new(),
         door: None,
         run: None,
         streams,
@@ -177,6 +178,7 @@ struct Monitor<'a> {
     /// Processes that others have had started in the container, by the order in which they came.
     entered: BTreeMap<u64, Entered>,
     entries: u64,
+    deferred: Vec<Deferred>,
     door: Option<Door>,
     run: Option<Run>,
     streams: Streams,
@@ -255,7 +257,8 @@ impl Monitor<'_> {
         let now = Instant::now();
         let idle = self.awake.then(|| now + IDLE);
         let unused = self.door.as_ref().map(Door::due);
-        let Some(due) = [self.again, self.kill_at, idle, unused, self.health.as_ref().map(Health::due)]
+        let again = self.again.filter(|_| !self.is_held());
+        let Some(due) = [again, self.kill_at, idle, unused, self.health.as_ref().map(Health::due)]
             .into_iter()
             .flatten()
             .min()
@@ -309,7 +312,7 @@ impl Monitor<'_> {
         if self.health.as_ref().is_some_and(|health| health.due() <= now) {
             self.on_health_due();
         }
-        if self.again.is_some_and(|due| due <= now) {
+        if self.again.is_some_and(|due| due <= now) && !self.is_held() {
             self.again = None;
             let made = self.place.make();
             self.start(made);
@@ -369,6 +372,7 @@ impl Monitor<'_> {
                         socket: starter,
                         waits: Some(Waits::ForAll),
                         tied,
+                        holds: false,
                         gone: false,
                     });
                 }

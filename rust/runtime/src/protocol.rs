@@ -87,8 +87,6 @@ pub enum Request {
     /// fds: handle, the upper directory of an overlay, an empty directory that becomes a copy of it. Answered by
     /// [`Event::Done`]; given up as all that pack.
     Duplicate,
-    /// Suspends or resumes a cgroup, named by its path as in `/proc/PID/cgroup`. Answered by [`Event::Done`].
-    Freeze { group: String, frozen: bool },
     /// Removes a directory with all below it, with the launcher's ids. Answered by [`Event::Done`].
     Remove { directory: PathBuf },
 }
@@ -205,8 +203,11 @@ pub enum Instruction {
     Attach(Ends),
     /// Answered by [`Event::Exited`] at the end of the run, even if there is another after it.
     Wait,
-    /// On the connection of whoever awaits the container: it goes on without them. Not answered.
+    /// On the connection of whoever awaits or holds the container: it goes on without them. Not answered.
     Leave,
+    /// Nothing in it runs, nor is it started again, until the connection is closed or left. Who wants something run in it
+    /// meanwhile has to wait.
+    Hold,
     Restart(Policy),
     /// Limits, for this run and those after it.
     Update(Vec<Write>),

@@ -268,18 +268,22 @@ pub fn set_groups(groups: &[u32]) -> Result<()> {
 ///
 /// [prlimit(2)]: https://man7.org/linux/man-pages/man2/prlimit.2.html
 pub fn set_limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
-    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
-    // SAFETY: `limit` outlives the call; the old value is not asked for.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_prlimit64,
-            0,
-            resource,
-            std::ptr::from_ref(&limit),
-            std::ptr::null_mut::<libc::rlimit64>(),
-        )
-    };
-    Errno::result(done).map(drop)
+    prlimit(resource, Some(libc::rlimit64 { rlim_cur: soft, rlim_max: hard })).map(drop)
+}
+
+/// The soft limit of this process, by [prlimit(2)].
+///
+/// [prlimit(2)]: https://man7.org/linux/man-pages/man2/prlimit.2.html
+pub fn limit(resource: u32) -> Result<u64> {
+    prlimit(resource, None).map(|limit| limit.rlim_cur)
+}
+
+fn prlimit(resource: u32, new: Option<libc::rlimit64>) -> Result<libc::rlimit64> {
+    let mut old = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
+    let new = new.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: both limits outlive the call.
+    let done = unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, new, std::ptr::from_mut(&mut old)) };
+    Errno::result(done).map(|_| old)
 }
 
 /// [posix_spawn(3)] of `path` in a session of its own, with `channel` as its fd 3, 0 to 2 on `/dev/null` but for

@@ -76,17 +76,6 @@ impl Launcher {
         self.begin(begun, "copy the files", handle, Without::Kill);
     }
 
-    pub(super) fn freeze(&mut self, group: &str, frozen: bool) -> Result<(), Failure> {
-        let (parent, name) = group.rsplit_once('/').unwrap_or(("", group));
-        let step = |error: pycontain_cgroup::Error| Failure {
-            step: format!("{}: {error}", if frozen { "pause the container" } else { "resume the container" }),
-            errno: 0,
-            reason: Reason::Step,
-        };
-        let group = Parent::open(&self.facts.cgroups, parent).and_then(|parent| parent.open_group(name));
-        group.and_then(|group| if frozen { group.freeze() } else { group.thaw() }).map_err(step)
-    }
-
     fn begin(&mut self, begun: nix::Result<OwnedFd>, step: &'static str, handle: OwnedFd, without: Without) {
         match begun {
             Ok(pidfd) => self.run_errand(Errand { pidfd, handle, step }, without),

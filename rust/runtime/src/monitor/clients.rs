@@ -4,10 +4,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::libc::RLIMIT_NOFILE;
 use nix::sys::signal::Signal;
+use pycontain_cgroup::Group;
 use pycontain_plan::{Plan, Write};
 use pycontain_runtime::protocol::{Event, Failure, Instruction, Reason, Timeout};
-use pycontain_sys::{memfd, socket};
+use pycontain_sys::{memfd, process, socket};
 
 use super::exec::{Door, Entered, Told};
 use super::state::Status;
@@ -20,8 +22,22 @@ pub(super) struct Client {
     pub waits: Option<Waits>,
     /// The container ends with it.
     pub tied: bool,
+    /// Nothing runs until it is gone.
+    pub holds: bool,
     /// It has its answer, or does not want one any more.
     pub gone: bool,
+}
+
+/// So many processes that others have started, and their connections, fit into any usual limit of open files.
+const FEW: usize = 16;
+const NO_ROOM: &str =
+    "run another command in the container: the limit of open files of its monitor is reached";
+
+/// A process that was asked for while nothing may run.
+pub(super) struct Deferred {
+    handle: OwnedFd,
+    detached: bool,
+    fds: Vec<OwnedFd>,
 }
 
 /// For which end a client waits.
@@ -34,28 +50,32 @@ pub(super) enum Waits {
 impl Monitor<'_> {
     pub(super) fn on_connection(&mut self) {
         while let Ok(socket) = socket::accept(self.listener.as_fd()) {
-            self.clients.push(Client { socket, waits: None, tied: false, gone: false });
+            self.clients.push(Client { socket, waits: None, tied: false, holds: false, gone: false });
         }
     }
 
     pub(super) fn on_instruction(&mut self, number: usize) {
         let Some(client) = self.clients.get(number).filter(|client| !client.gone) else { return };
         let answer = match channel::receive::<Instruction>(client.socket.as_fd(), false) {
-            Ok(Some((Instruction::Exec { detached }, fds))) => {
-                let handle = client.socket.try_clone();
-                return self.exec(number, handle, detached, &fds);
-            }
+            Ok(Some((Instruction::Exec { detached }, fds))) => return self.exec(number, detached, fds),
             Ok(Some((Instruction::Facts, _))) => {
                 let facts = Box::new(self.place.facts().clone());
                 channel::tell(&client.socket, &Event::Facts(facts), &[]);
                 Ok(None)
             }
-            Ok(Some((Instruction::Leave, _))) => return self.clients[number].gone = true,
+            Ok(Some((Instruction::Leave, _))) => return self.lose(number),
+            Ok(Some((Instruction::Hold, _))) => {
+                let held = self.hold();
+                let (done, client) = (held.is_ok(), &mut self.clients[number]);
+                channel::tell(&client.socket, &Event::Done(held.err()), &[]);
+                (client.holds, client.gone) = (done, !done);
+                return;
+            }
             Ok(Some((instruction, fds))) => self.obey(&instruction, fds),
             Err(Errno::EAGAIN) => return,
             Ok(None) | Err(_) => {
                 let tied = client.tied;
-                self.clients[number].gone = true;
+                self.lose(number);
                 if tied {
                     self.lost = true;
                     self.stop(Some(Signal::SIGKILL as i32), Timeout::Usual);
@@ -94,14 +114,13 @@ impl Monitor<'_> {
             Instruction::Restart(policy) => self.detached.restart = policy,
             Instruction::Update(ref writes) => self.update(writes)?,
             // Answered in other ways.
-            Instruction::Facts | Instruction::Leave | Instruction::Exec { .. } => {}
+            Instruction::Facts | Instruction::Leave | Instruction::Hold | Instruction::Exec { .. } => {}
         }
         Ok(None)
     }
 
     fn update(&mut self, writes: &[Write]) -> Result<(), Failure> {
-        let group = self.run.as_ref().and_then(|run| run.container.group.as_ref());
-        let applied = group.map_or(Ok(()), |group| group.apply(writes));
+        let applied = self.group().map_or(Ok(()), |group| group.apply(writes));
         applied.map_err(|error| failure(format!("set limits: {error}"), Reason::Step))?;
         let mut plan: Plan = channel::read_memfd(&self.plan)?;
         plan.limit(writes.to_vec());
@@ -113,20 +132,60 @@ impl Monitor<'_> {
     }
 
     /// What becomes of it is told on a copy of the connection.
-    fn exec(&mut self, number: usize, handle: std::io::Result<OwnedFd>, detached: bool, fds: &[OwnedFd]) {
-        let begun = handle
-            .during(|| "copy the connection".to_owned())
-            .and_then(|handle| self.enter(handle, detached, fds));
-        let Some(client) = self.clients.get_mut(number) else { return };
+    fn exec(&mut self, number: usize, detached: bool, fds: Vec<OwnedFd>) {
+        let client = &mut self.clients[number];
         client.gone = true;
-        match begun {
+        let copy = client.socket.try_clone().during(|| "copy the connection".to_owned());
+        let has_room = self.entered.len() < FEW || has_room();
+        let copy = copy.and_then(|copy| if has_room { Ok(copy) } else { Err(state(NO_ROOM)) });
+        match copy {
+            Ok(handle) if self.is_held() => self.deferred.push(Deferred { handle, detached, fds }),
+            Ok(handle) => self.begin(Deferred { handle, detached, fds }),
+            Err(failure) => channel::refuse(&self.clients[number].socket, failure),
+        }
+    }
+
+    fn begin(&mut self, Deferred { handle, detached, fds }: Deferred) {
+        let Ok(copy) = handle.try_clone() else { return };
+        match self.enter(copy, detached, &fds) {
             Ok(mut entered) => {
                 entered.tell_of(fds.first().and_then(Told::new));
                 self.entries += 1;
                 self.entered.insert(self.entries, entered);
             }
-            Err(failure) => channel::refuse(&client.socket, failure),
+            Err(failure) => channel::refuse(&handle, failure),
         }
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        self.clients.iter().any(|client| client.holds && !client.gone)
+    }
+
+    fn hold(&mut self) -> Result<(), Failure> {
+        // What is about to be started again waits.
+        let Some(run) = self.run.as_ref().filter(|_| !self.stands_still()) else { return Ok(()) };
+        freeze(run)
+    }
+
+    /// A client has left, or was killed.
+    fn lose(&mut self, number: usize) {
+        let client = &mut self.clients[number];
+        client.gone = true;
+        if !client.holds || self.is_held() {
+            return;
+        }
+        if let Some(group) = self.group().filter(|_| self.state.status != Status::Paused) {
+            let _ = group.thaw();
+        }
+        std::mem::take(&mut self.deferred).into_iter().for_each(|deferred| self.begin(deferred));
+    }
+
+    pub(super) fn stands_still(&self) -> bool {
+        self.state.status == Status::Paused || self.is_held()
+    }
+
+    fn group(&self) -> Option<&Group> {
+        self.run.as_ref().and_then(|run| run.container.group.as_ref())
     }
 
     pub(super) fn enter(
@@ -178,8 +237,8 @@ impl Monitor<'_> {
             return Waits::ForAll;
         }
         run.container.signal(signal);
-        if let Some(group) = run.container.group.as_ref().filter(|_| self.state.status == Status::Paused) {
-            let _ = group.thaw();
+        if self.state.status == Status::Paused {
+            let _ = self.unpause();
         }
         let patience = match timeout {
             Timeout::Usual => self.detached.stop_timeout.map(|seconds| Duration::from_secs(seconds.into())),
@@ -193,27 +252,43 @@ impl Monitor<'_> {
     }
 
     fn pause(&mut self) -> Result<(), Failure> {
-        let group = self.running()?.container.group.as_ref();
+        let run = self.running()?;
         if self.state.status == Status::Paused {
             return Err(state("the container is paused already"));
         }
-        let group = group.ok_or_else(|| state("the container has no cgroup that could be frozen"))?;
-        group.freeze().map_err(|error| failure(format!("pause the container: {error}"), Reason::Step))?;
+        if !self.is_held() {
+            freeze(run)?;
+        }
         self.state.status = Status::Paused;
         self.write_state();
         Ok(())
     }
 
     fn unpause(&mut self) -> Result<(), Failure> {
-        let group = self.running()?.container.group.as_ref();
-        let group = group
-            .filter(|_| self.state.status == Status::Paused)
-            .ok_or_else(|| state("the container is not paused"))?;
-        group.thaw().map_err(|error| failure(format!("resume the container: {error}"), Reason::Step))?;
+        self.running()?;
+        let group = self.group().filter(|_| self.state.status == Status::Paused);
+        let group = group.ok_or_else(|| state("the container is not paused"))?;
+        if !self.is_held() {
+            group.thaw().map_err(|error| failure(format!("resume the container: {error}"), Reason::Step))?;
+        }
         self.state.status = Status::Running;
         self.write_state();
         Ok(())
     }
+}
+
+fn freeze(run: &Run) -> Result<(), Failure> {
+    let group = run.container.group.as_ref();
+    let group = group.ok_or_else(|| state("the container has no cgroup that could be frozen"))?;
+    group.freeze().map_err(|error| failure(format!("pause the container: {error}"), Reason::Step))
+}
+
+/// Whether fds are left for who wants the container to end.
+fn has_room() -> bool {
+    const KEPT: usize = 32;
+    let limit = process::limit(RLIMIT_NOFILE)
+        .map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    std::fs::read_dir("/proc/self/fd").is_ok_and(|fds| fds.count() + KEPT < limit)
 }
 
 fn state(step: &str) -> Failure {

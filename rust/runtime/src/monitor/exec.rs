@@ -44,12 +44,18 @@ use crate::{files, tree};
 /// A door that nobody has gone through for this long is closed.
 const UNUSED: Duration = Duration::from_secs(60);
 
+/// A door that has not answered for so many milliseconds has been stopped.
+const SILENT: u16 = 10_000;
+
 /// Where processes enter the container of the present run.
 pub(super) struct Door {
     control: OwnedFd,
     pidfd: OwnedFd,
     used: Instant,
 }
+
+/// What the door tells of a process: its pid, and by an fd its pidfd.
+type Made = (Result<i32, Failure>, Vec<OwnedFd>);
 
 /// A process that somebody had started, and its connection to them.
 pub(super) struct Entered {
@@ -124,8 +130,9 @@ impl Door {
         fds.iter().skip(1).for_each(open_to_all);
         let mut sent = vec![theirs.as_fd()];
         sent.extend(fds.iter().map(AsFd::as_fd));
-        let answer = socket::send(self.control.as_fd(), b"e", &sent)
-            .and_then(|()| channel::receive::<Result<i32, Failure>>(self.control.as_fd(), true));
+        let asked = socket::send(self.control.as_fd(), b"e", &sent);
+        drop(theirs); // and so there is room for what comes
+        let answer = asked.and_then(|()| self.answer());
         match answer.during(|| "enter the container".to_owned())? {
             Some((Ok(pid), mut fds)) => {
                 let pidfd = fds.pop().ok_or_else(gone)?;
@@ -142,6 +149,18 @@ impl Door {
             }
             Some((Err(failure), _)) => Err(failure),
             None => Err(gone()),
+        }
+    }
+
+    /// It comes at once, unless somebody stopped the door.
+    fn answer(&self) -> nix::Result<Option<Made>> {
+        let mut fds = [PollFd::new(self.control.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, SILENT) {
+            Ok(0) => {
+                let _ = process::send_signal(self.pidfd.as_fd(), Signal::SIGKILL as i32);
+                Err(nix::errno::Errno::ETIMEDOUT)
+            }
+            _ => channel::receive(self.control.as_fd(), true),
         }
     }
 

@@ -168,16 +168,17 @@ impl Monitor<'_> {
         self.state.write(&self.directory)
     }
 
-    /// It is time for a probe, or a probe has taken too long. One that is paused is not asked how it is.
+    /// It is time for a probe, or a probe has taken too long. What stands still is not asked how it is.
     pub(super) fn on_health_due(&mut self) {
+        let still = self.stands_still();
         let Some(health) = &mut self.health else { return };
+        if still {
+            return health.plan_next(Instant::now());
+        }
         if health.probe.is_some() {
             let why = format!("Health check exceeded timeout ({} ms)", health.options.timeout);
             health.ended(-1, Some(why));
             return self.report_health();
-        }
-        if self.state.status == super::state::Status::Paused {
-            return health.plan_next(Instant::now());
         }
         let begun = self.begin_probe();
         let Some(health) = &mut self.health else { return };
