@@ -168,14 +168,25 @@ def test_running_container_stands_still_meanwhile(shop: Shop) -> None:
             assert first - second in {0, 1}
         unpaused = shop.cli("commit", "--pause=false", "busy")
         assert unpaused.returncode == 0, unpaused.stderr
-        before = counted(container)
-        deadline = time.monotonic() + containers.seconds(30)
-        while counted(container) == before and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert counted(container) > before, "it does not go on"
+        assert goes_on(container)
+        until_some_moment = containers.moments(20261128, lambda: shop.cli("commit", "busy"))
+        for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGHUP):
+            committing = subprocess.Popen([shop.cli.program, "commit", "busy"], env=shop.cli.environment)
+            until_some_moment()
+            committing.send_signal(number)
+            committing.wait()
+            assert goes_on(container)
     finally:
         process.terminate()
         process.wait(containers.seconds(30))
+
+
+def goes_on(container: Container) -> bool:
+    before = counted(container)
+    deadline = time.monotonic() + containers.seconds(30)
+    while (now := counted(container)) == before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return now > before
 
 
 def wait_for_changes(shop: Shop, name: str) -> Container:

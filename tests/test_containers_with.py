@@ -46,14 +46,17 @@ def test_it_is_removed_at_the_end_of_the_block(own: Engine) -> None:
 CALLER = """
 import sys, time
 from pycontain import Engine
-with Engine(sys.argv[1]) as engine, engine.container("busybox", "sleep 1000", name="web", restart="always"):
-    print("ready", flush=True)
-    time.sleep(1000)
+with Engine(sys.argv[1]) as engine:
+    with engine.container("busybox", "sleep 1000", name="web", restart="always") as web:
+        exec(sys.argv[2])
+        print("ready", flush=True)
+        time.sleep(1000)
 """
 
 
-def test_killed_caller_leaves_nothing(own: Engine) -> None:
-    words = [sys.executable, "-c", CALLER, own._paths.root]
+@pytest.mark.parametrize("before", ["", "web.restart()", "web.stop(); web.start()"])
+def test_killed_caller_leaves_nothing(own: Engine, before: str) -> None:
+    words = [sys.executable, "-c", CALLER, own._paths.root, before]
     with subprocess.Popen(words, stdout=subprocess.PIPE) as caller:
         assert caller.stdout
         assert caller.stdout.readline() == b"ready\n"

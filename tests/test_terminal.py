@@ -28,12 +28,14 @@ def test_terminal_is_the_console_and_the_controlling_one(cli: Cli, busybox: str)
     assert (status, shown) == (0, "by tty\r\nby console\r\nroot\r\n")
 
 
-def test_new_size_is_passed_on(cli: Cli, busybox: str) -> None:
-    script = "trap 'stty size; exit 6' WINCH; echo ready; while :; do sleep 0.1; done"
-    with Terminal(cli, "-it", busybox, "sh", "-c", script) as terminal:
-        terminal.expect("ready\r\n")
+@pytest.mark.parametrize("flags", ["-it", "-t"])
+def test_new_size_is_passed_on(cli: Cli, busybox: str, flags: str) -> None:
+    script = "trap 'stty size <&1; exit 6' WINCH; echo ready; while :; do sleep 0.1; done"
+    with Terminal(cli, flags, busybox, "sh", "-c", script) as terminal:
+        terminal.expect("ready")
         terminal.resize(50, 132, tell=False)
-        assert terminal.end() == (6, "50 132\r\n")
+        status, shown = terminal.end()
+        assert (status, shown.split()) == (6, ["50", "132"])
 
 
 def test_what_is_typed_is_read_and_echoed_once(cli: Cli, busybox: str) -> None:

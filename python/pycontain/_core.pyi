@@ -95,7 +95,9 @@ class Waiting:
     def fileno(self) -> int: ...  # readable when it is there
     # None: not after `timeout` s. ConnectionError: the monitor was killed, or ended just before it was asked
     def wait(self, timeout: float | None = None) -> Exit | None: ...
-    def leave(self) -> None: ...  # of what is `tied` to this: it goes on when this is lost; of a hold: its end
+    def leave(
+        self,
+    ) -> None: ...  # of what is `tied` to this: it goes on when this is lost; of a hold: its end
 
 @final
 class Monitor:

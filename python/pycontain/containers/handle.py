@@ -31,7 +31,7 @@ __all__ = ["Container"]
 class Container:
     """A container that stays until it is removed. Made by the engine only."""
 
-    __slots__ = ("_images", "_kept", "_launcher", "_paths")
+    __slots__ = ("_images", "_kept", "_launcher", "_paths", "_tie", "_tied")
 
     def __init__(
         self, found: kept.Kept, paths: Paths, images: Images, launcher: Callable[[], Launcher]
@@ -40,6 +40,8 @@ class Container:
         self._paths = paths
         self._images = images
         self._launcher = launcher
+        self._tied = False  # it ends with this process, which holds
+        self._tie: Waiting | None = None
 
     @property
     def id(self) -> str:
@@ -131,15 +133,10 @@ class Container:
         """
         from pycontain.containers import keeping
 
-        keeping.start(self._paths, self._kept, self._launcher())
-
-    def _start_tied(self) -> Waiting:
-        """Start one that was just made; it is killed, and removed, when what this returns is lost."""
-        from pycontain.containers import keeping
-
-        end = keeping.start(self._paths, self._kept, self._launcher(), awaited=True, tied=True)
-        assert end is not None, "nobody else knows it"
-        return end
+        launcher = self._launcher()
+        tie = keeping.start(self._paths, self._kept, launcher, awaited=self._tied, tied=self._tied)
+        if self._tied:
+            self._tie = tie or self._tie
 
     def stop(self, *, signal: str | int | None = None, timeout: Duration | None = None) -> None:
         """Ask it to end, and kill it if it does not; at once, if it does not handle the signal.

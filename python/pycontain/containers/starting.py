@@ -47,14 +47,14 @@ def in_foreground(
 @contextlib.contextmanager
 def for_block(container: Container) -> Iterator[None]:
     """See `Engine.container`."""
-    tie = None
+    container._tied = True
     try:
-        tie = container._start_tied()
+        container.start()
         yield
     finally:
         with contextlib.suppress(ContainerNotFound):  # it was to be removed at its end
             container.remove(force=True)
-        del tie  # only now
+        container._tied, container._tie = False, None  # only now
 
 
 @contextlib.contextmanager

@@ -85,9 +85,10 @@ def show(
             for end in theirs:
                 if end is not None:
                     os.close(end)
+        if terminal:
+            stack.enter_context(_window(resize))
         if stdin and terminal:
             stack.enter_context(_every_key())
-            stack.enter_context(_window(resize))
         if stdin:
             # it may wait for a key when all is over; a process does not wait for it then
             arguments = (typed, woken, keys if terminal else b"")
