@@ -22,12 +22,15 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(containers.seconds(60) + 60)
 
 
-@pytest.fixture(params=["running", "stopped"])
+@pytest.fixture(params=["running", "stopped", pytest.param("paused", marks=pytest.mark.limits)])
 def box(own: Engine, request: pytest.FixtureRequest) -> Container:
-    """A container in both of its states."""
-    if request.param == "running":
-        return own.start("busybox", ["sleep", "1000"], name="box")
-    return own.create("busybox", ["sleep", "1000"], name="box")
+    """A container in each of its states."""
+    if request.param == "stopped":
+        return own.create("busybox", ["sleep", "1000"], name="box")
+    box = own.start("busybox", ["sleep", "1000"], name="box")
+    if request.param == "paused":
+        box.pause()
+    return box
 
 
 @pytest.fixture
@@ -115,7 +118,8 @@ def test_events_tell_of_files_and_not_of_how_they_are_copied(
     box.copy_out("/named", tmp_path)
     box.export(tmp_path / "files.tar")
     box.commit("copied:1", message="why")
-    told = [event for event in own.events(until=time.time()) if event.action not in {"create", "start"}]
+    before = {"create", "start", "pause"}
+    told = [event for event in own.events(until=time.time()) if event.action not in before]
     assert [event.action for event in told] == ["extract-to-dir", "archive-path", "export", "commit"]
     assert told[-1].attributes["comment"] == "why"
 

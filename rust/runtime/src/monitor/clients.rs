@@ -11,7 +11,7 @@ use pycontain_plan::{Plan, Write};
 use pycontain_runtime::protocol::{Event, Failure, Instruction, Reason, Timeout};
 use pycontain_sys::{memfd, process, socket};
 
-use super::exec::{Door, Entered, Told};
+use super::exec::{Door, Entered, Entrance, Told, copies};
 use super::state::Status;
 use super::{Monitor, Run, stop};
 use crate::channel;
@@ -194,13 +194,20 @@ impl Monitor<'_> {
         detached: bool,
         fds: &[OwnedFd],
     ) -> Result<Entered, Failure> {
-        if self.state.status == Status::Paused {
-            return Err(state("the container is paused"));
-        }
         let run = self.running()?;
+        if self.state.status == Status::Paused {
+            if !fds.first().is_some_and(copies) {
+                return Err(state("the container is paused"));
+            }
+            let mut door = Door::open(run, Entrance::Beside)?;
+            let entered = door.start(handle, detached, fds);
+            door.close();
+            return entered;
+        }
         let old = self.door.as_ref().is_some_and(Door::is_open);
         if !old {
-            let made = Door::open(run, self.place.facts().cgroups.is_unified_only())?;
+            let is_unified = self.place.facts().cgroups.is_unified_only();
+            let made = Door::open(run, if is_unified { Entrance::Born } else { Entrance::Attached })?;
             self.door.replace(made).into_iter().for_each(Door::close);
         }
         let door = self.door.as_mut().ok_or_else(|| state("the container is not running"))?;

@@ -47,6 +47,16 @@ const UNUSED: Duration = Duration::from_secs(60);
 /// A door that has not answered for so many milliseconds has been stopped.
 const SILENT: u16 = 10_000;
 
+/// How a door comes into the container's control group.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entrance {
+    Attached,
+    /// From outside of it, nobody who is in the container's cgroup namespace clones into its cgroup (`nsdelegate`).
+    Born,
+    /// Not at all: what is in there stands still.
+    Beside,
+}
+
 /// Where processes enter the container of the present run.
 pub(super) struct Door {
     control: OwnedFd,
@@ -78,6 +88,12 @@ pub(super) struct Told {
     command: String,
 }
 
+/// Whether this plan is of what only copies files.
+pub(super) fn copies(plan: &OwnedFd) -> bool {
+    let plan = channel::read_memfd::<ExecPlan>(plan);
+    plan.is_ok_and(|plan| plan.acts.iter().any(|act| matches!(act, Act::Copy(_))))
+}
+
 impl Told {
     /// Of the process of this plan, if it is a command.
     pub(super) fn new(plan: &OwnedFd) -> Option<Self> {
@@ -99,12 +115,11 @@ impl Told {
 }
 
 impl Door {
-    pub(super) fn open(run: &Run, born_in_cgroup: bool) -> Result<Self, Failure> {
+    pub(super) fn open(run: &Run, entrance: Entrance) -> Result<Self, Failure> {
         let init = run.init().ok_or_else(|| failure("the container is not running", Reason::State))?;
         let (control, theirs) = socket::pair().during(|| "make a socket pair".to_owned())?;
         let monitor = getpid();
-        // From outside of it, nobody who is in the container's cgroup namespace clones into its cgroup (`nsdelegate`).
-        let group = run.container.group.as_ref().filter(|_| born_in_cgroup);
+        let group = run.container.group.as_ref().filter(|_| entrance == Entrance::Born);
         let unified = group.and_then(pycontain_cgroup::Group::unified_fd);
         let side = process::clone3(0, unified).during(|| "fork".to_owned())?;
         let Side::Parent { pidfd, .. } = side else {
@@ -112,7 +127,7 @@ impl Door {
             let kept = group.map(|fd| fd.as_raw_fd()).chain([theirs.as_raw_fd(), init.as_raw_fd()]);
             let entered = close_others(kept)
                 .during(|| "close the monitor's fds".to_owned())
-                .and_then(|()| enter(run, monitor, born_in_cgroup));
+                .and_then(|()| enter(run, monitor, entrance));
             serve(run, &entered, &theirs)
         };
         Ok(Self { control, pidfd, used: Instant::now() })
@@ -188,7 +203,7 @@ fn gone() -> Failure {
     failure("enter the container: the process that does it was killed", Reason::Step)
 }
 
-fn enter(run: &Run, monitor: Pid, born_in_cgroup: bool) -> Result<(), Failure> {
+fn enter(run: &Run, monitor: Pid, entrance: Entrance) -> Result<(), Failure> {
     process::die_with_parent(Signal::SIGKILL).during(|| "tie the process to the monitor".to_owned())?;
     if getppid() != monitor {
         process::exit(1);
@@ -196,7 +211,7 @@ fn enter(run: &Run, monitor: Pid, born_in_cgroup: bool) -> Result<(), Failure> {
     process::set_name(c"pycontain-door").during(|| "name the process".to_owned())?;
     // Nobody inside may look into it.
     process::set_dumpable(false).during(|| "hide the process".to_owned())?;
-    if let (Some(group), false) = (&run.container.group, born_in_cgroup) {
+    if let (Some(group), Entrance::Attached) = (&run.container.group, entrance) {
         group
             .attach(Pid::from_raw(0))
             .map_err(|error| failure(format!("enter the cgroup: {error}"), Reason::Step))?;
