@@ -58,12 +58,12 @@ def test_options_change_user_environment_and_directory(box: Container, cli: cont
     assert cli("exec", *flags, box.name, *command).stdout == b"12\n34\nyes x\n/bin\n"
     for wrong in ({"workdir": "tmp"}, {"user": "a:b:c"}, {"colour": "red"}):
         with pytest.raises(InvalidOption):
-            box.run(["true"], **wrong)  # type: ignore[arg-type]
+            box.run(["true"], **wrong)  # type: ignore[call-overload]
 
 
 def test_privileged_has_all_capabilities(box: Container) -> None:
     def effective(**options: bool) -> int:
-        status = box.run(["cat", "/proc/self/status"], text=True, **options)  # type: ignore[arg-type]
+        status = box.run(["cat", "/proc/self/status"], text=True, **options)  # type: ignore[call-overload]
         return int(containers.fields(str(status.stdout))["CapEff"], 16)
 
     assert effective() == containers.DEFAULT_CAPABILITIES

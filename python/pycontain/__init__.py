@@ -12,7 +12,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Unpack
+    from typing import Literal, Unpack, overload
 
     from pycontain.containers import Container
     from pycontain.containers.conditions import Condition, exited, healthy, log_line, port
@@ -141,6 +141,45 @@ _MODULES = {
 }  # the others are errors
 
 
+if TYPE_CHECKING:
+
+    @overload
+    def run(
+        image: str,
+        args: str | Sequence[str] = (),
+        *,
+        input: bytes | str | None = None,
+        text: Literal[False] = False,
+        check: bool = True,
+        timeout: float | None = None,
+        **options: Unpack[ContainerOptions],
+    ) -> Completed[bytes]: ...
+
+    @overload
+    def run(
+        image: str,
+        args: str | Sequence[str] = (),
+        *,
+        input: bytes | str | None = None,
+        text: Literal[True],
+        check: bool = True,
+        timeout: float | None = None,
+        **options: Unpack[ContainerOptions],
+    ) -> Completed[str]: ...
+
+    @overload
+    def run(
+        image: str,
+        args: str | Sequence[str] = (),
+        *,
+        input: bytes | str | None = None,
+        text: bool,
+        check: bool = True,
+        timeout: float | None = None,
+        **options: Unpack[ContainerOptions],
+    ) -> Completed[bytes | str]: ...
+
+
 def run(
     image: str,
     args: str | Sequence[str] = (),
@@ -150,7 +189,7 @@ def run(
     check: bool = True,
     timeout: float | None = None,
     **options: Unpack[ContainerOptions],
-) -> Completed:
+) -> Completed[bytes | str]:
     r"""Run a command in a new container, wait for it, remove it; in the default engine.
 
     >>> run("alpine", ["echo", "hi"], network="none").stdout
@@ -174,7 +213,7 @@ def run(
     """
     from pycontain.engine import default
 
-    result: Completed = default().run(
+    result: Completed[bytes | str] = default().run(
         image, args, input=input, text=text, check=check, timeout=timeout, **options
     )
     return result

@@ -17,7 +17,7 @@ from pycontain.types import RootFilesystem
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
-    from typing import Unpack
+    from typing import Literal, Unpack, overload
 
     from pycontain._core import Launcher, Unpacked
     from pycontain.containers import Container, Containers
@@ -137,6 +137,47 @@ class Engine:
         with starting.for_block(container):
             yield container
 
+    if TYPE_CHECKING:
+
+        @overload
+        def run(
+            self,
+            image: str,
+            args: str | Sequence[str] = (),
+            *,
+            input: bytes | str | None = None,
+            text: Literal[False] = False,
+            check: bool = True,
+            timeout: float | None = None,
+            **options: Unpack[ContainerOptions],
+        ) -> Completed[bytes]: ...
+
+        @overload
+        def run(
+            self,
+            image: str,
+            args: str | Sequence[str] = (),
+            *,
+            input: bytes | str | None = None,
+            text: Literal[True],
+            check: bool = True,
+            timeout: float | None = None,
+            **options: Unpack[ContainerOptions],
+        ) -> Completed[str]: ...
+
+        @overload
+        def run(
+            self,
+            image: str,
+            args: str | Sequence[str] = (),
+            *,
+            input: bytes | str | None = None,
+            text: bool,
+            check: bool = True,
+            timeout: float | None = None,
+            **options: Unpack[ContainerOptions],
+        ) -> Completed[bytes | str]: ...
+
     def run(
         self,
         image: str,
@@ -147,7 +188,7 @@ class Engine:
         check: bool = True,
         timeout: float | None = None,
         **options: Unpack[ContainerOptions],
-    ) -> Completed:
+    ) -> Completed[bytes | str]:
         r"""Run a command in a new container, wait for it, remove it.
 
         >>> engine.run("alpine", ["echo", "hi"]).stdout

@@ -13,7 +13,7 @@ from pycontain.runtime.completing import completed, given
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
-    from typing import Unpack
+    from typing import Literal, Unpack, overload
 
     from pycontain._core import Process as Started
     from pycontain.aio.process import Process
@@ -119,6 +119,44 @@ class Container:
         """What it wrote to its standard output and error, line by line, the oldest first."""
         return items(self._sync._log(follow, since, until, tail))
 
+    if TYPE_CHECKING:
+
+        @overload
+        async def run(
+            self,
+            args: str | Sequence[str],
+            *,
+            input: bytes | str | None = None,
+            text: Literal[False] = False,
+            check: bool = True,
+            timeout: float | None = None,
+            **options: Unpack[ExecOptions],
+        ) -> Completed[bytes]: ...
+
+        @overload
+        async def run(
+            self,
+            args: str | Sequence[str],
+            *,
+            input: bytes | str | None = None,
+            text: Literal[True],
+            check: bool = True,
+            timeout: float | None = None,
+            **options: Unpack[ExecOptions],
+        ) -> Completed[str]: ...
+
+        @overload
+        async def run(
+            self,
+            args: str | Sequence[str],
+            *,
+            input: bytes | str | None = None,
+            text: bool,
+            check: bool = True,
+            timeout: float | None = None,
+            **options: Unpack[ExecOptions],
+        ) -> Completed[bytes | str]: ...
+
     async def run(
         self,
         args: str | Sequence[str],
@@ -128,7 +166,7 @@ class Container:
         check: bool = True,
         timeout: float | None = None,
         **options: Unpack[ExecOptions],
-    ) -> Completed:
+    ) -> Completed[bytes | str]:
         """Run a command in it, and wait for that; to cancel this is to kill it."""
         process = await self.exec(args, stdin=input is not None, **options)
         ended, out, err = await process.finished(given(input), timeout, text=text)

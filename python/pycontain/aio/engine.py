@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator, Sequence
-    from typing import IO, Unpack
+    from typing import IO, Literal, Unpack, overload
 
     from pycontain._core import Launcher
     from pycontain._core import Process as Started
@@ -51,6 +51,47 @@ class Engine:
         """The containers that stay here."""
         return Containers(self._sync)
 
+    if TYPE_CHECKING:
+
+        @overload
+        async def run(
+            self,
+            image: str,
+            args: str | Sequence[str] = (),
+            *,
+            input: bytes | str | None = None,
+            text: Literal[False] = False,
+            check: bool = True,
+            timeout: float | None = None,
+            **options: Unpack[ContainerOptions],
+        ) -> Completed[bytes]: ...
+
+        @overload
+        async def run(
+            self,
+            image: str,
+            args: str | Sequence[str] = (),
+            *,
+            input: bytes | str | None = None,
+            text: Literal[True],
+            check: bool = True,
+            timeout: float | None = None,
+            **options: Unpack[ContainerOptions],
+        ) -> Completed[str]: ...
+
+        @overload
+        async def run(
+            self,
+            image: str,
+            args: str | Sequence[str] = (),
+            *,
+            input: bytes | str | None = None,
+            text: bool,
+            check: bool = True,
+            timeout: float | None = None,
+            **options: Unpack[ContainerOptions],
+        ) -> Completed[bytes | str]: ...
+
     async def run(
         self,
         image: str,
@@ -61,7 +102,7 @@ class Engine:
         check: bool = True,
         timeout: float | None = None,
         **options: Unpack[ContainerOptions],
-    ) -> Completed:
+    ) -> Completed[bytes | str]:
         """Run a command in a new container, wait for it, remove it; to cancel this is to kill all inside."""
         options["remove"] = True
 

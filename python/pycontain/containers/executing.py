@@ -54,7 +54,7 @@ def run(
     text: bool,
     check: bool,
     timeout: float | None,
-) -> Completed:
+) -> Completed[bytes | str]:
     """See `Container.run`."""
     from pycontain.runtime.completing import completed, given
 

@@ -10,7 +10,7 @@ from pycontain.runtime.pauses import finish, items
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
-    from typing import IO, Any, Unpack
+    from typing import IO, Any, Literal, Unpack, overload
 
     from pycontain._core import Launcher, Waiting
     from pycontain.containers.conditions import Condition
@@ -289,6 +289,44 @@ class Container:
 
         return until(self, condition, None if timeout is None else seconds("timeout", timeout))
 
+    if TYPE_CHECKING:
+
+        @overload
+        def run(
+            self,
+            args: str | Sequence[str],
+            *,
+            input: bytes | str | None = None,
+            text: Literal[False] = False,
+            check: bool = True,
+            timeout: float | None = None,
+            **options: Unpack[ExecOptions],
+        ) -> Completed[bytes]: ...
+
+        @overload
+        def run(
+            self,
+            args: str | Sequence[str],
+            *,
+            input: bytes | str | None = None,
+            text: Literal[True],
+            check: bool = True,
+            timeout: float | None = None,
+            **options: Unpack[ExecOptions],
+        ) -> Completed[str]: ...
+
+        @overload
+        def run(
+            self,
+            args: str | Sequence[str],
+            *,
+            input: bytes | str | None = None,
+            text: bool,
+            check: bool = True,
+            timeout: float | None = None,
+            **options: Unpack[ExecOptions],
+        ) -> Completed[bytes | str]: ...
+
     def run(
         self,
         args: str | Sequence[str],
@@ -298,7 +336,7 @@ class Container:
         check: bool = True,
         timeout: float | None = None,
         **options: Unpack[ExecOptions],
-    ) -> Completed:
+    ) -> Completed[bytes | str]:
         r"""Run a command in it, and wait for that.
 
         >>> web.run(["cat", "/etc/hostname"], text=True).stdout
