@@ -48,7 +48,7 @@ if TYPE_CHECKING:
         Unsupported,
         VolumeNotFound,
     )
-    from pycontain.options import ContainerOptions
+    from pycontain.options import ContainerOptions, Duration
     from pycontain.registry.credentials import Credentials
     from pycontain.runtime.events import Event
     from pycontain.types import (
@@ -151,7 +151,7 @@ if TYPE_CHECKING:
         input: bytes | str | None = None,
         text: Literal[False] = False,
         check: bool = True,
-        timeout: float | None = None,
+        timeout: Duration | None = None,
         **options: Unpack[ContainerOptions],
     ) -> Completed[bytes]: ...
 
@@ -163,7 +163,7 @@ if TYPE_CHECKING:
         input: bytes | str | None = None,
         text: Literal[True],
         check: bool = True,
-        timeout: float | None = None,
+        timeout: Duration | None = None,
         **options: Unpack[ContainerOptions],
     ) -> Completed[str]: ...
 
@@ -175,7 +175,7 @@ if TYPE_CHECKING:
         input: bytes | str | None = None,
         text: bool,
         check: bool = True,
-        timeout: float | None = None,
+        timeout: Duration | None = None,
         **options: Unpack[ContainerOptions],
     ) -> Completed[bytes | str]: ...
 
@@ -187,7 +187,7 @@ def run(
     input: bytes | str | None = None,
     text: bool = False,
     check: bool = True,
-    timeout: float | None = None,
+    timeout: Duration | None = None,
     **options: Unpack[ContainerOptions],
 ) -> Completed[bytes | str]:
     r"""Run a command in a new container, wait for it, remove it; in the default engine.
@@ -201,7 +201,7 @@ def run(
         input: what the command reads; None: nothing.
         text: both streams are str, decoded as UTF-8.
         check: raise when it fails.
-        timeout: seconds; everything inside is killed when it expires.
+        timeout: everything inside is killed when that is over; None: never.
         options: see `ContainerOptions`.
 
     Raises:

@@ -11,6 +11,7 @@ from pycontain.images import Images
 from pycontain.paths import Paths, find
 from pycontain.runtime import directory as directories
 from pycontain.runtime.completing import completed, expired, given
+from pycontain.runtime.sizes import limit
 from pycontain.streams import fill_closed
 from pycontain.types import RootFilesystem
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from pycontain.containers.metering import Stats
     from pycontain.images.filters import PruneFilters
     from pycontain.images.removal import Removal
-    from pycontain.options import ContainerOptions
+    from pycontain.options import ContainerOptions, Duration
     from pycontain.runtime.disk import DiskUsage
     from pycontain.runtime.events import Event
     from pycontain.runtime.pauses import Pause
@@ -148,7 +149,7 @@ class Engine:
             input: bytes | str | None = None,
             text: Literal[False] = False,
             check: bool = True,
-            timeout: float | None = None,
+            timeout: Duration | None = None,
             **options: Unpack[ContainerOptions],
         ) -> Completed[bytes]: ...
 
@@ -161,7 +162,7 @@ class Engine:
             input: bytes | str | None = None,
             text: Literal[True],
             check: bool = True,
-            timeout: float | None = None,
+            timeout: Duration | None = None,
             **options: Unpack[ContainerOptions],
         ) -> Completed[str]: ...
 
@@ -174,7 +175,7 @@ class Engine:
             input: bytes | str | None = None,
             text: bool,
             check: bool = True,
-            timeout: float | None = None,
+            timeout: Duration | None = None,
             **options: Unpack[ContainerOptions],
         ) -> Completed[bytes | str]: ...
 
@@ -186,7 +187,7 @@ class Engine:
         input: bytes | str | None = None,
         text: bool = False,
         check: bool = True,
-        timeout: float | None = None,
+        timeout: Duration | None = None,
         **options: Unpack[ContainerOptions],
     ) -> Completed[bytes | str]:
         r"""Run a command in a new container, wait for it, remove it.
@@ -200,7 +201,7 @@ class Engine:
             input: what the command reads; None: nothing.
             text: both streams are str, decoded as UTF-8.
             check: raise when it fails.
-            timeout: seconds; everything inside is killed when it expires.
+            timeout: everything inside is killed when that is over; None: never.
             options: see `ContainerOptions`.
 
         Raises:
@@ -210,6 +211,7 @@ class Engine:
             InvalidOption: an option's value is not one it takes.
             StartError: it could not be started; `CommandNotFound` when there is no such command.
         """
+        most = limit("timeout", timeout)
         options["remove"] = True
         launcher = self._get_launcher()  # it removes what is made from here on
         container = self._prepare(image, args, options, keep=False)
@@ -217,13 +219,13 @@ class Engine:
             ended, out, err, _notes = launcher.run(
                 container.prepared.config,
                 input=given(input),
-                timeout=timeout,
+                timeout=most,
                 ephemeral=container.path,
                 lock=container.lock,
             )
         words = container.prepared.args
         if ended is None:
-            raise expired(words, timeout, out, err, text=text)
+            raise expired(words, most, out, err, text=text)
         return completed(words, ended, out, err, text=text, check=check)
 
     def run_foreground(

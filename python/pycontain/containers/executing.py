@@ -10,7 +10,7 @@ from pycontain.containers import keeping
 from pycontain.errors import Conflict, InvalidOption
 from pycontain.runtime import command, confinement, environment, kept, namespaces
 from pycontain.runtime.host import Host
-from pycontain.runtime.sizes import invalid
+from pycontain.runtime.sizes import invalid, limit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pycontain._core import Process as Started
     from pycontain.containers.process import Process
-    from pycontain.options import Path
+    from pycontain.options import Duration, Path
     from pycontain.paths import Paths
     from pycontain.runtime.kept import Kept
     from pycontain.types import Completed
@@ -53,13 +53,14 @@ def run(
     input: bytes | str | None,
     text: bool,
     check: bool,
-    timeout: float | None,
+    timeout: Duration | None,
 ) -> Completed[bytes | str]:
     """See `Container.run`."""
     from pycontain.runtime.completing import completed, given
 
+    most = limit("timeout", timeout)
     with begin(paths, container, args, options, stdin=input is not None) as process:
-        ended, out, err = process._finished(given(input), timeout, text=text)
+        ended, out, err = process._finished(given(input), most, text=text)
     return completed(process.args, ended, out, err, text=text, check=check)
 
 

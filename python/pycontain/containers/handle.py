@@ -146,7 +146,7 @@ class Container:
 
         Args:
             signal: None: what it or its image has for that, else SIGTERM.
-            timeout: until it is killed; None: as it was made with, else 10 s; -1: never.
+            timeout: until it is killed; None: as it was made with, else 10 s; -1 or `inf`: never.
 
         Raises:
             ContainerNotFound: it is gone.
@@ -156,13 +156,11 @@ class Container:
 
     def _stop(self, signal: str | int | None, timeout: Duration | None) -> Generator[Pause, None, None]:
         from pycontain.containers import keeping
-        from pycontain.runtime.sizes import seconds, signal_number
+        from pycontain.runtime.sizes import patience, signal_number
 
         number = None if signal is None else signal_number("signal", signal)
-        patience: float | None = None
-        if timeout is not None:
-            patience = float("inf") if timeout in {-1, "-1"} else seconds("timeout", timeout)
-        return keeping.stop(self._paths, self._kept, number=number, timeout=patience)
+        until_killed = None if timeout is None else patience("timeout", timeout)
+        return keeping.stop(self._paths, self._kept, number=number, timeout=until_killed)
 
     def show(
         self,
@@ -249,19 +247,21 @@ class Container:
 
         keeping.freeze(self._paths, self._kept, frozen=False)
 
-    def wait(self, timeout: float | None = None) -> int:
+    def wait(self, timeout: Duration | None = None) -> int:
         """Until it does not run and is not to be started again; its exit code.
 
         Raises:
             ContainerNotFound: it is gone.
+            InvalidOption: the timeout is none.
             TimeoutExpired: it runs still.
         """
         return finish(self._wait(timeout))
 
-    def _wait(self, timeout: float | None) -> Generator[Pause, None, int]:
+    def _wait(self, timeout: Duration | None) -> Generator[Pause, None, int]:
         from pycontain.containers import keeping
+        from pycontain.runtime.sizes import limit
 
-        return keeping.wait(self._paths, self._kept, timeout)
+        return keeping.wait(self._paths, self._kept, limit("timeout", timeout))
 
     def wait_until(
         self, condition: Condition | Callable[[Container], object], timeout: Duration | None = None
@@ -285,9 +285,9 @@ class Container:
         self, condition: Condition | Callable[[Container], object], timeout: Duration | None
     ) -> Generator[Pause, None, None]:
         from pycontain.containers.conditions import until
-        from pycontain.runtime.sizes import seconds
+        from pycontain.runtime.sizes import limit
 
-        return until(self, condition, None if timeout is None else seconds("timeout", timeout))
+        return until(self, condition, limit("timeout", timeout))
 
     if TYPE_CHECKING:
 
@@ -299,7 +299,7 @@ class Container:
             input: bytes | str | None = None,
             text: Literal[False] = False,
             check: bool = True,
-            timeout: float | None = None,
+            timeout: Duration | None = None,
             **options: Unpack[ExecOptions],
         ) -> Completed[bytes]: ...
 
@@ -311,7 +311,7 @@ class Container:
             input: bytes | str | None = None,
             text: Literal[True],
             check: bool = True,
-            timeout: float | None = None,
+            timeout: Duration | None = None,
             **options: Unpack[ExecOptions],
         ) -> Completed[str]: ...
 
@@ -323,7 +323,7 @@ class Container:
             input: bytes | str | None = None,
             text: bool,
             check: bool = True,
-            timeout: float | None = None,
+            timeout: Duration | None = None,
             **options: Unpack[ExecOptions],
         ) -> Completed[bytes | str]: ...
 
@@ -334,7 +334,7 @@ class Container:
         input: bytes | str | None = None,
         text: bool = False,
         check: bool = True,
-        timeout: float | None = None,
+        timeout: Duration | None = None,
         **options: Unpack[ExecOptions],
     ) -> Completed[bytes | str]:
         r"""Run a command in it, and wait for that.
@@ -347,7 +347,7 @@ class Container:
             input: what the command reads; None: nothing.
             text: both streams are str, decoded as UTF-8.
             check: raise when it fails.
-            timeout: seconds; it is killed when they are over.
+            timeout: it is killed when that is over; None: never.
             options: see `ExecOptions`.
 
         Raises:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from pycontain.errors import InvalidOption
 
 TYPE_CHECKING = False
@@ -10,7 +12,9 @@ if TYPE_CHECKING:
 
 _UNITS = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_TIMES = "must be seconds, or numbers with units: ns, us, ms, s, m or h"
 _LONGEST = 1 << 63  # what OCI's int64 fields hold
+_FOR_EVER = 1e9  # seconds: thirty years
 
 
 def invalid(option: str, value: object, allowed: str, *, hint: str | None = None) -> InvalidOption:
@@ -66,16 +70,38 @@ def _is_digits(text: str) -> bool:
 
 def seconds(option: str, value: float | str | timedelta) -> float:
     """Seconds: a number, a timedelta, or a string such as `10`, `10s`, `1m30s`, `1.5h`, `300ms`."""
-    allowed = "must be seconds, or numbers with units: ns, us, ms, s, m or h"
+    result = _any_seconds(option, value)
+    if not 0 <= result < 1e12:
+        raise invalid(option, value, _TIMES)
+    return result
+
+
+def limit(option: str, value: float | str | timedelta | None) -> float | None:
+    """Seconds until something is given up: 0 where there are fewer; None: never, as with what takes ages."""
+    if value is None:
+        return None
+    result = _any_seconds(option, value)
+    return None if result >= _FOR_EVER else max(result, 0.0)
+
+
+def patience(option: str, value: float | str | timedelta) -> float:
+    """Seconds from a signal to the next, which kills; -1, or what takes ages: `inf`."""
+    if value in (-1, "-1") or _any_seconds(option, value) >= _FOR_EVER:
+        return math.inf
+    return seconds(option, value)
+
+
+def _any_seconds(option: str, value: object) -> float:
+    """Those of a time, negative and infinite ones included."""
+    result: float | None = None
     if isinstance(value, str):
         result = _duration(value)
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        result = float(value)
-    else:
-        total = getattr(value, "total_seconds", None)
-        result = total() if total else None
-    if result is None or not 0 <= result < 1e12:
-        raise invalid(option, value, allowed)
+        result = float(min(max(value, -_LONGEST), _LONGEST))
+    elif total := getattr(value, "total_seconds", None):
+        result = total()
+    if result is None or math.isnan(result):
+        raise invalid(option, value, _TIMES)
     return result
 
 

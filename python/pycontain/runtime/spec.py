@@ -240,10 +240,7 @@ def _hostname(options: Mapping[str, Any], spaces: Namespaces, id: str, host: Hos
 
 
 def _stop_timeout(options: Mapping[str, Any]) -> float:
-    value = options.get("stop_timeout", DEFAULT_STOP_TIMEOUT)
-    if value in {-1, "-1"}:
-        return float("inf")
-    return sizes.seconds("stop_timeout", value)
+    return sizes.patience("stop_timeout", options.get("stop_timeout", DEFAULT_STOP_TIMEOUT))
 
 
 def _identity(options: Mapping[str, Any], image: ImageConfig) -> tuple[dict[str, object], dict[str, str]]:
