@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
-from pycontain.runtime import kept
+from pycontain.runtime import kept, sizes
 from pycontain.runtime.pauses import finish, items
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
     from typing import IO, Any, Literal, Unpack, overload
 
@@ -433,7 +432,10 @@ class Container:
             Unsupported: it writes to a directory of the host (`rootfs="DIR:rw"`), or cannot be paused.
         """
         from pycontain.containers.forking import fork
+        from pycontain.runtime.namespaces import container_name
 
+        if name is not None:
+            name = container_name(name)
         made = fork(self._paths, self._images, self._now(), self._launcher(), name, start=start)
         return Container(made, self._paths, self._images, self._launcher)
 
@@ -499,8 +501,9 @@ class Container:
             Unsupported: ps is not installed.
         """
         from pycontain.containers.processes import top
+        from pycontain.runtime.environment import strings
 
-        return top(self._now(), options)
+        return top(self._now(), strings("options", options))
 
     def remove(self, *, force: bool = False) -> None:
         """Remove it with its files, its anonymous volumes and its log.
@@ -536,7 +539,7 @@ class Container:
     def copy_in(
         self,
         source: str | os.PathLike[str],
-        path: str,
+        path: str | os.PathLike[str],
         *,
         archive: bool = False,
         follow: bool = False,
@@ -554,11 +557,12 @@ class Container:
             InvalidOption: a directory cannot become a file.
             PycontainError: something could not be read or written.
         """
-        self._copier.put(os.fspath(source), path, archive=archive, follow=follow)
+        there = self._place(path)
+        self._copier.put(sizes.path("source", source), there, archive=archive, follow=follow)
 
     def copy_out(
         self,
-        path: str,
+        path: str | os.PathLike[str],
         target: str | os.PathLike[str],
         *,
         archive: bool = False,
@@ -571,33 +575,39 @@ class Container:
             InvalidOption: a directory cannot become a file.
             PycontainError: something could not be read or written.
         """
-        self._copier.get(path, os.fspath(target), archive=archive, follow=follow)
+        there = self._place(path)
+        self._copier.get(there, sizes.path("target", target), archive=archive, follow=follow)
 
-    def put_archive(self, source: int, path: str) -> None:
+    def put_archive(self, source: int, path: str | os.PathLike[str]) -> None:
         """Unpack a tar, read from an fd, in the directory `path`; otherwise as `copy_in`."""
-        self._copier.put_tar(source, path)
+        self._copier.put_tar(source, self._place(path))
 
-    def get_archive(self, path: str, target: int, *, follow: bool = False) -> None:
+    def get_archive(self, path: str | os.PathLike[str], target: int, *, follow: bool = False) -> None:
         """Write a tar of what is at `path` to an fd; otherwise as `copy_out`."""
-        self._copier.get_tar(path, target, follow=follow)
+        self._copier.get_tar(self._place(path), target, follow=follow)
 
-    def read_bytes(self, path: str) -> bytes:
+    def read_bytes(self, path: str | os.PathLike[str]) -> bytes:
         """The content of a file in it; it need not run.
 
         Raises:
             PathNotFound: there is none.
             InvalidOption: it is no file.
         """
-        return self._copier.read(path)
+        return self._copier.read(self._place(path))
 
-    def write_bytes(self, path: str, data: bytes, *, mode: int = 0o644) -> None:
+    def write_bytes(self, path: str | os.PathLike[str], data: bytes, *, mode: int = 0o644) -> None:
         """Make, or replace, a file in it; its directory must be there.
 
         Raises:
             PathNotFound: there is no such directory.
             InvalidOption: it is a directory.
         """
-        self._copier.write(path, data, mode)
+        permissions = sizes.whole("mode", mode, 0, 0o7777)
+        self._copier.write(self._place(path), data, permissions)
+
+    @staticmethod
+    def _place(path: str | os.PathLike[str]) -> str:
+        return sizes.path("path", path)
 
     @property
     def _copier(self) -> Copier:

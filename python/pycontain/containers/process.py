@@ -29,6 +29,8 @@ _DAY = 86400.0  # poll(2) waits for no more than 24 of them
 class Process:
     """Made by `Container.exec` only. Closing it, as the end of a `with` block does, kills it if it runs.
 
+    What is asked of it after that is ValueError, as of a closed file; a `returncode` that is known stays.
+
     Attributes:
         args: the command.
         stdin: to write to; None where that was not asked for.

@@ -1,8 +1,9 @@
-"""Numbers as docker writes them: sizes, durations, processors, sets of processors, signals."""
+"""Values of options: texts, paths, and numbers as docker writes them, from sizes to signals."""
 
 from __future__ import annotations
 
 import math
+import os
 
 from pycontain.errors import InvalidOption
 
@@ -19,7 +20,44 @@ _FOR_EVER = 1e9  # seconds: thirty years
 
 def invalid(option: str, value: object, allowed: str, *, hint: str | None = None) -> InvalidOption:
     """The error for a value that an option does not take."""
-    return InvalidOption(f"invalid value `{value}` for `{option}`: {allowed}", hint=hint)
+    told = str(value).encode(errors="backslashreplace").decode().replace("\0", "\\0")
+    return InvalidOption(f"invalid value `{told}` for `{option}`: {allowed}", hint=hint)
+
+
+def string(option: str, value: object) -> str:
+    """The value, if it is a str."""
+    if not isinstance(value, str):
+        raise invalid(option, value, "must be a string")
+    return value
+
+
+def path(option: str, value: object) -> str:
+    """A path that the system can be asked for, given as str or os.PathLike."""
+    allowed = "must be a path"
+    try:
+        result: object = os.fspath(value)  # type: ignore[call-overload]
+    except TypeError:
+        raise invalid(option, value, allowed) from None
+    if not isinstance(result, str):
+        raise invalid(option, value, allowed)
+    if "\0" in result:
+        raise invalid(option, value, "must not contain a NUL byte")
+    if not result.isascii():
+        try:
+            os.fsencode(result)
+        except UnicodeEncodeError:
+            raise invalid(option, value, "is not text that a path can be made of") from None
+    return result
+
+
+def check_file(option: str, value: object, method: str) -> None:
+    """That it is a path, not an empty one, or something open, to `read` or `write`."""
+    if isinstance(value, str | os.PathLike):
+        if path(option, value):
+            return
+    elif hasattr(value, method):
+        return
+    raise invalid(option, value, f"must be a path, or something open to {method}")
 
 
 def exclude(one: str, other: str, why: str = "") -> InvalidOption:
@@ -142,7 +180,7 @@ def cpus(value: float | str) -> int:
 def ranges(option: str, value: str) -> list[tuple[int, int]]:
     """First and last of each range in a list of processors or memory nodes, such as `0-3,5`."""
     result = []
-    for part in value.split(","):
+    for part in string(option, value).split(","):
         first, dash, last = part.strip().partition("-")
         if not _is_digits(first) or (dash and (not _is_digits(last) or int(last) < int(first))):
             raise invalid(option, value, "must be a list of numbers and ranges, such as 0-3,5")

@@ -223,7 +223,7 @@ def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
     for name in given.keys() & _FLAGS:
         if not isinstance(given[name], bool):
             raise sizes.invalid(name, given[name], "must be True or False")
-    if given.get("pull", "missing") not in {"missing", "always", "never"}:
+    if given.get("pull", "missing") not in ("missing", "always", "never"):
         raise sizes.invalid("pull", given["pull"], "must be missing, always or never")
     if given.keys() & lifecycle.OPTIONS:
         lifecycle.check(given)
@@ -231,6 +231,8 @@ def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _hostname(options: Mapping[str, Any], spaces: Namespaces, id: str, host: Host) -> str:
+    for name in ("domainname", "hostname"):
+        sizes.string(name, options.get(name, ""))
     if options.get("domainname"):
         namespaces.host_name("domainname", options["domainname"])
     if options.get("hostname"):
