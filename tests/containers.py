@@ -102,7 +102,6 @@ class BothWays:
         words = flags.split() if isinstance(flags, str) else list(flags)
         by_cli = self.cli.run(*words, image, "sh", "-c", command)
         by_python = self.engine.run(image, ["sh", "-c", command], check=False, **options)
-        assert isinstance(by_python.stdout, bytes)
         assert by_cli.returncode == by_python.returncode, (by_cli, by_python)
         assert status in {None, by_python.returncode}, (by_cli, by_python)
         assert by_cli.stdout == by_python.stdout, (by_cli, by_python)

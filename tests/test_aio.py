@@ -14,7 +14,14 @@ import leftovers
 import pycontain
 import pytest
 from pycontain import aio
-from pycontain.errors import CommandNotFound, Conflict, ContainerNotFound, ExitError, TimeoutExpired
+from pycontain.errors import (
+    CommandNotFound,
+    Conflict,
+    ContainerNotFound,
+    ExitError,
+    InvalidOption,
+    TimeoutExpired,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -56,6 +63,9 @@ async def test_run_is_that_of_the_other_engine(own: Engine) -> None:
         with pytest.raises(TimeoutExpired) as expired:
             await engine.run("busybox", ["sh", "-c", "echo part; sleep 100"], timeout=0.5, text=True)
         assert expired.value.stdout == "part\n"
+        for wrong in (float("nan"), "soon"):
+            with pytest.raises(InvalidOption, match="timeout"):
+                await engine.run("busybox", ["true"], timeout=wrong)
 
 
 @asynchronous
@@ -154,7 +164,12 @@ async def test_life_of_a_container(own: Engine) -> None:
         assert await other.read_bytes("/file") == b"content"
         assert {one.name for one in await engine.containers.list()} == {"made", "other"}
         with pytest.raises(TimeoutExpired):
-            await made.wait(0.1)
+            await made.wait("100ms")
+        with pytest.raises(TimeoutExpired):
+            await made.run("sleep 100", timeout=-1)
+        for wait in (made.wait, functools.partial(made.run, "true")):
+            with pytest.raises(InvalidOption, match="timeout"):
+                await wait(timeout=float("nan"))
         waits = [asyncio.create_task(one.wait()) for one in (made, other)]
         await asyncio.gather(made.stop(), other.stop())
         assert [await wait for wait in waits] == [137, 137]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,12 +59,12 @@ def test_options_change_user_environment_and_directory(box: Container, cli: cont
     assert cli("exec", *flags, box.name, *command).stdout == b"12\n34\nyes x\n/bin\n"
     for wrong in ({"workdir": "tmp"}, {"user": "a:b:c"}, {"colour": "red"}):
         with pytest.raises(InvalidOption):
-            box.run(["true"], **wrong)  # type: ignore[arg-type]
+            box.run(["true"], **wrong)  # type: ignore[call-overload]
 
 
 def test_privileged_has_all_capabilities(box: Container) -> None:
     def effective(**options: bool) -> int:
-        status = box.run(["cat", "/proc/self/status"], text=True, **options)  # type: ignore[arg-type]
+        status = box.run(["cat", "/proc/self/status"], text=True, **options)  # type: ignore[call-overload]
         return int(containers.fields(str(status.stdout))["CapEff"], 16)
 
     assert effective() == containers.DEFAULT_CAPABILITIES
@@ -105,6 +106,43 @@ def test_timeout_kills_the_command_alone(box: Container) -> None:
     assert expired.value.stdout == b"early\n"
     assert box.status == "running"
     assert box.run(["true"]).returncode == 0
+
+
+def test_timeouts_are_times_as_everywhere(box: Container, engine: Engine, busybox: str) -> None:
+    short, long = timedelta(milliseconds=200), float("inf")
+    timeout: Any
+    for timeout in (long, 1e30, "1m"):
+        assert engine.run(busybox, "true", timeout=timeout).returncode == 0
+        assert box.run("true", timeout=timeout).returncode == 0
+        with box.exec("true") as process:
+            assert process.communicate(timeout=timeout) == (b"", b"")
+            assert process.wait(timeout) == 0
+    with box.exec("sleep 100") as process:
+        for call in (box.wait, process.wait):
+            for timeout in (short, "200ms", 0, -1):
+                with pytest.raises(TimeoutExpired):
+                    call(timeout)
+            with pytest.raises(InvalidOption):
+                call(float("nan"))
+    for run in (box.run, lambda args, timeout: engine.run(busybox, args, timeout=timeout)):
+        with pytest.raises(TimeoutExpired, match=r"within 0\.2 s"):
+            run("sleep 100", timeout=short)
+        with pytest.raises(InvalidOption):
+            run("sleep 100", timeout=float("nan"))
+    with pytest.raises(TimeoutExpired):
+        box.wait_until(lambda _: False, timeout=-1)
+
+
+@pytest.mark.parametrize("timeout", [-1, float("inf"), 10**30])
+def test_stop_that_waits_for_ever_is_written_down(engine: Engine, busybox: str, timeout: float) -> None:
+    made = engine.create(busybox, "true", stop_timeout=timeout)
+    try:
+        assert made.inspect()["Config"]["StopTimeout"] == -1
+        made.start()
+        made.wait(containers.seconds(20))
+        made.stop(timeout=timeout)
+    finally:
+        made.remove(force=True)
 
 
 def test_many_at_once(box: Container) -> None:

@@ -129,7 +129,6 @@ def test_host_image_has_programs_and_no_secrets(cli: Cli, engine: Engine) -> Non
     directories = "/root /home /var/lib /var/log /etc/ssh"
     script = f"ls -A {directories} /etc/shadow /etc/gshadow /etc/sudoers 2>/dev/null | grep -v :"
     run = engine.run("host", ["sh", "-c", script], check=False)
-    assert isinstance(run.stdout, bytes)
     assert run.stdout.strip() == b""
     assert cli.run("host", "sh", "-c", "test -x /usr/bin/env && echo programs").stdout == b"programs\n"
 

@@ -192,7 +192,7 @@ def test_limit_that_is_none_is_refused(
     assert run.returncode == 125, run
     assert run.stderr.startswith(b"pycontain: ")
     with pytest.raises(errors.PycontainError):
-        engine.run(busybox, "true", **options)  # type: ignore[arg-type]
+        engine.run(busybox, "true", **options)  # type: ignore[call-overload]
 
 
 def test_processor_that_is_not_there_is_refused(

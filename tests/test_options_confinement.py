@@ -220,7 +220,7 @@ def test_userns_auto_is_the_default(both: BothWays) -> None:
 def test_unknown_modes_are_refused(cli: Cli, engine: Engine, busybox: str) -> None:
     for option in ("network", "pid", "ipc", "uts", "userns", "cgroupns"):
         with pytest.raises(errors.PycontainError, match="elsewhere"):
-            engine.run(busybox, "true", **{option: "elsewhere"})  # type: ignore[arg-type]
+            engine.run(busybox, "true", **{option: "elsewhere"})  # type: ignore[call-overload]
     run = cli.run("--network", "elsewhere", busybox, "true")
     assert run.returncode == 125
     assert b"elsewhere" in run.stderr

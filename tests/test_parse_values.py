@@ -7,6 +7,7 @@ import datetime
 import os
 import pickle
 import signal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -116,6 +117,44 @@ def test_durations(value: float | str | datetime.timedelta, seconds: float) -> N
 def test_what_is_no_duration_is_refused(value: object) -> None:
     with pytest.raises(InvalidOption, match="stop_timeout"):
         sizes.seconds("stop_timeout", value)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None),
+        (float("inf"), None),
+        (1e30, None),
+        (10**400, None),
+        (datetime.timedelta.max, None),
+        ("99999h99999h99999h99999h", None),
+        (0, 0),
+        (-1, 0),
+        (float("-inf"), 0),
+        (datetime.timedelta(days=-1), 0),
+        (1.5, 1.5),
+        ("5s", 5),
+        (datetime.timedelta(minutes=1), 60),
+    ],
+)
+def test_limits_of_time(value: float | str | datetime.timedelta | None, seconds: float | None) -> None:
+    assert sizes.limit("timeout", value) == seconds
+
+
+@pytest.mark.parametrize("value", [float("nan"), "", "soon", "inf", True, [], b"5s"])
+def test_what_is_no_limit_of_time_is_refused(value: object) -> None:
+    with pytest.raises(InvalidOption, match="timeout"):
+        sizes.limit("timeout", value)  # type: ignore[arg-type]
+
+
+def test_a_stop_may_wait_for_ever() -> None:
+    for value in (-1, "-1", float("inf"), 10**30):
+        assert sizes.patience("timeout", value) == float("inf")
+    assert sizes.patience("timeout", "5s") == 5
+    wrong: tuple[Any, ...] = (-2, float("nan"), [], "-5s")
+    for value in wrong:
+        with pytest.raises(InvalidOption, match="timeout"):
+            sizes.patience("timeout", value)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Unpack
+    from typing import Literal, Unpack, overload
 
     from pycontain.containers import Container
     from pycontain.containers.conditions import Condition, exited, healthy, log_line, port
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
         Unsupported,
         VolumeNotFound,
     )
-    from pycontain.options import ContainerOptions
+    from pycontain.options import ContainerOptions, Duration
     from pycontain.registry.credentials import Credentials
     from pycontain.runtime.events import Event
     from pycontain.types import (
@@ -141,6 +141,45 @@ _MODULES = {
 }  # the others are errors
 
 
+if TYPE_CHECKING:
+
+    @overload
+    def run(
+        image: str,
+        args: str | Sequence[str] = (),
+        *,
+        input: bytes | str | None = None,
+        text: Literal[False] = False,
+        check: bool = True,
+        timeout: Duration | None = None,
+        **options: Unpack[ContainerOptions],
+    ) -> Completed[bytes]: ...
+
+    @overload
+    def run(
+        image: str,
+        args: str | Sequence[str] = (),
+        *,
+        input: bytes | str | None = None,
+        text: Literal[True],
+        check: bool = True,
+        timeout: Duration | None = None,
+        **options: Unpack[ContainerOptions],
+    ) -> Completed[str]: ...
+
+    @overload
+    def run(
+        image: str,
+        args: str | Sequence[str] = (),
+        *,
+        input: bytes | str | None = None,
+        text: bool,
+        check: bool = True,
+        timeout: Duration | None = None,
+        **options: Unpack[ContainerOptions],
+    ) -> Completed[bytes | str]: ...
+
+
 def run(
     image: str,
     args: str | Sequence[str] = (),
@@ -148,9 +187,9 @@ def run(
     input: bytes | str | None = None,
     text: bool = False,
     check: bool = True,
-    timeout: float | None = None,
+    timeout: Duration | None = None,
     **options: Unpack[ContainerOptions],
-) -> Completed:
+) -> Completed[bytes | str]:
     r"""Run a command in a new container, wait for it, remove it; in the default engine.
 
     >>> run("alpine", ["echo", "hi"], network="none").stdout
@@ -162,7 +201,7 @@ def run(
         input: what the command reads; None: nothing.
         text: both streams are str, decoded as UTF-8.
         check: raise when it fails.
-        timeout: seconds; everything inside is killed when it expires.
+        timeout: everything inside is killed when that is over; None: never.
         options: see `ContainerOptions`.
 
     Raises:
@@ -174,7 +213,7 @@ def run(
     """
     from pycontain.engine import default
 
-    result: Completed = default().run(
+    result: Completed[bytes | str] = default().run(
         image, args, input=input, text=text, check=check, timeout=timeout, **options
     )
     return result

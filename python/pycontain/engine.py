@@ -11,13 +11,14 @@ from pycontain.images import Images
 from pycontain.paths import Paths, find
 from pycontain.runtime import directory as directories
 from pycontain.runtime.completing import completed, expired, given
+from pycontain.runtime.sizes import limit
 from pycontain.streams import fill_closed
 from pycontain.types import RootFilesystem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
-    from typing import Unpack
+    from typing import Literal, Unpack, overload
 
     from pycontain._core import Launcher, Unpacked
     from pycontain.containers import Container, Containers
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from pycontain.containers.metering import Stats
     from pycontain.images.filters import PruneFilters
     from pycontain.images.removal import Removal
-    from pycontain.options import ContainerOptions
+    from pycontain.options import ContainerOptions, Duration
     from pycontain.runtime.disk import DiskUsage
     from pycontain.runtime.events import Event
     from pycontain.runtime.pauses import Pause
@@ -137,6 +138,47 @@ class Engine:
         with starting.for_block(container):
             yield container
 
+    if TYPE_CHECKING:
+
+        @overload
+        def run(
+            self,
+            image: str,
+            args: str | Sequence[str] = (),
+            *,
+            input: bytes | str | None = None,
+            text: Literal[False] = False,
+            check: bool = True,
+            timeout: Duration | None = None,
+            **options: Unpack[ContainerOptions],
+        ) -> Completed[bytes]: ...
+
+        @overload
+        def run(
+            self,
+            image: str,
+            args: str | Sequence[str] = (),
+            *,
+            input: bytes | str | None = None,
+            text: Literal[True],
+            check: bool = True,
+            timeout: Duration | None = None,
+            **options: Unpack[ContainerOptions],
+        ) -> Completed[str]: ...
+
+        @overload
+        def run(
+            self,
+            image: str,
+            args: str | Sequence[str] = (),
+            *,
+            input: bytes | str | None = None,
+            text: bool,
+            check: bool = True,
+            timeout: Duration | None = None,
+            **options: Unpack[ContainerOptions],
+        ) -> Completed[bytes | str]: ...
+
     def run(
         self,
         image: str,
@@ -145,9 +187,9 @@ class Engine:
         input: bytes | str | None = None,
         text: bool = False,
         check: bool = True,
-        timeout: float | None = None,
+        timeout: Duration | None = None,
         **options: Unpack[ContainerOptions],
-    ) -> Completed:
+    ) -> Completed[bytes | str]:
         r"""Run a command in a new container, wait for it, remove it.
 
         >>> engine.run("alpine", ["echo", "hi"]).stdout
@@ -159,7 +201,7 @@ class Engine:
             input: what the command reads; None: nothing.
             text: both streams are str, decoded as UTF-8.
             check: raise when it fails.
-            timeout: seconds; everything inside is killed when it expires.
+            timeout: everything inside is killed when that is over; None: never.
             options: see `ContainerOptions`.
 
         Raises:
@@ -169,6 +211,7 @@ class Engine:
             InvalidOption: an option's value is not one it takes.
             StartError: it could not be started; `CommandNotFound` when there is no such command.
         """
+        most = limit("timeout", timeout)
         options["remove"] = True
         launcher = self._get_launcher()  # it removes what is made from here on
         container = self._prepare(image, args, options, keep=False)
@@ -176,13 +219,13 @@ class Engine:
             ended, out, err, _notes = launcher.run(
                 container.prepared.config,
                 input=given(input),
-                timeout=timeout,
+                timeout=most,
                 ephemeral=container.path,
                 lock=container.lock,
             )
         words = container.prepared.args
         if ended is None:
-            raise expired(words, timeout, out, err, text=text)
+            raise expired(words, most, out, err, text=text)
         return completed(words, ended, out, err, text=text, check=check)
 
     def run_foreground(

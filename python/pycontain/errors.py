@@ -35,7 +35,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import ClassVar
+    from typing import Any, ClassVar
 
 
 class PycontainError(Exception):
@@ -132,9 +132,12 @@ class ExitError(PycontainError):
     Attributes:
         args_: the command as it was run.
         returncode: its exit status; 128 + n when signal n ended it.
-        stdout, stderr: what it wrote, where that was captured.
+        stdout, stderr: what it wrote, as in `Completed`; None where that was not captured.
         oom_killed: whether the kernel ended a process of the container for want of memory.
     """
+
+    stdout: Any  # bytes or str, which no `except` can tell: as in subprocess
+    stderr: Any
 
     def __init__(
         self,
@@ -162,6 +165,9 @@ class TimeoutExpired(PycontainError, TimeoutError):
         timeout: seconds.
         stdout, stderr: both streams as far as they came.
     """
+
+    stdout: Any
+    stderr: Any
 
     def __init__(
         self,

@@ -98,6 +98,7 @@ def find(root: str | os.PathLike[str] | None = None) -> Paths:
     """The paths of this user; `root` or `$PYCONTAIN_ROOT` replaces the usual one. The run directory is made.
 
     Raises:
+        InvalidOption: the root is no path.
         StoreError: the root is no directory; the run directory cannot be made, or belongs to somebody else.
     """
     return Paths(_root(root), _run())
@@ -128,7 +129,12 @@ def unusable(what: str, error: OSError) -> StoreError:
 
 
 def _root(given: str | os.PathLike[str] | None) -> str:
-    chosen = os.fspath(given) if given is not None else os.environ.get("PYCONTAIN_ROOT", "")
+    if given is None:
+        chosen = os.environ.get("PYCONTAIN_ROOT", "")
+    else:
+        from pycontain.runtime.sizes import path
+
+        chosen = path("root", given)
     if chosen:
         if os.path.exists(chosen) and not os.path.isdir(chosen):
             raise StoreError(

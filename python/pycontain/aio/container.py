@@ -9,11 +9,12 @@ from pycontain.aio.waiting import finish, in_thread, items, to_the_end
 from pycontain.containers import handle
 from pycontain.errors import InvalidOption
 from pycontain.runtime.completing import completed, given
+from pycontain.runtime.sizes import limit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
-    from typing import Unpack
+    from typing import Literal, Unpack, overload
 
     from pycontain._core import Process as Started
     from pycontain.aio.process import Process
@@ -96,7 +97,7 @@ class Container:
         """Remove it with its files, its anonymous volumes and its log; with `force` kill it, if it runs."""
         await to_the_end(lambda: self._sync.remove(force=force), lambda _: None)
 
-    async def wait(self, timeout: float | None = None) -> int:
+    async def wait(self, timeout: Duration | None = None) -> int:
         """Until it does not run and is not to be started again; its exit code."""
         return await finish(self._sync._wait(timeout))
 
@@ -119,6 +120,44 @@ class Container:
         """What it wrote to its standard output and error, line by line, the oldest first."""
         return items(self._sync._log(follow, since, until, tail))
 
+    if TYPE_CHECKING:
+
+        @overload
+        async def run(
+            self,
+            args: str | Sequence[str],
+            *,
+            input: bytes | str | None = None,
+            text: Literal[False] = False,
+            check: bool = True,
+            timeout: Duration | None = None,
+            **options: Unpack[ExecOptions],
+        ) -> Completed[bytes]: ...
+
+        @overload
+        async def run(
+            self,
+            args: str | Sequence[str],
+            *,
+            input: bytes | str | None = None,
+            text: Literal[True],
+            check: bool = True,
+            timeout: Duration | None = None,
+            **options: Unpack[ExecOptions],
+        ) -> Completed[str]: ...
+
+        @overload
+        async def run(
+            self,
+            args: str | Sequence[str],
+            *,
+            input: bytes | str | None = None,
+            text: bool,
+            check: bool = True,
+            timeout: Duration | None = None,
+            **options: Unpack[ExecOptions],
+        ) -> Completed[bytes | str]: ...
+
     async def run(
         self,
         args: str | Sequence[str],
@@ -126,12 +165,13 @@ class Container:
         input: bytes | str | None = None,
         text: bool = False,
         check: bool = True,
-        timeout: float | None = None,
+        timeout: Duration | None = None,
         **options: Unpack[ExecOptions],
-    ) -> Completed:
+    ) -> Completed[bytes | str]:
         """Run a command in it, and wait for that; to cancel this is to kill it."""
+        most = limit("timeout", timeout)
         process = await self.exec(args, stdin=input is not None, **options)
-        ended, out, err = await process.finished(given(input), timeout, text=text)
+        ended, out, err = await process.finished(given(input), most, text=text)
         return completed(process.args, ended, out, err, text=text, check=check)
 
     async def exec(

@@ -13,18 +13,19 @@ from pycontain.aio.container import Container
 from pycontain.aio.waiting import in_thread, items, readable, to_the_end
 from pycontain.containers import Containers as SyncContainers
 from pycontain.runtime.completing import completed, given
+from pycontain.runtime.sizes import limit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator, Sequence
-    from typing import IO, Unpack
+    from typing import IO, Literal, Unpack, overload
 
     from pycontain._core import Launcher
     from pycontain._core import Process as Started
     from pycontain.containers.filters import ContainerFilters
     from pycontain.containers.happenings import EventFilters
-    from pycontain.options import ContainerOptions
+    from pycontain.options import ContainerOptions, Duration
     from pycontain.runtime.events import Event
     from pycontain.runtime.preparing import Preparation
     from pycontain.types import Completed
@@ -51,6 +52,47 @@ class Engine:
         """The containers that stay here."""
         return Containers(self._sync)
 
+    if TYPE_CHECKING:
+
+        @overload
+        async def run(
+            self,
+            image: str,
+            args: str | Sequence[str] = (),
+            *,
+            input: bytes | str | None = None,
+            text: Literal[False] = False,
+            check: bool = True,
+            timeout: Duration | None = None,
+            **options: Unpack[ContainerOptions],
+        ) -> Completed[bytes]: ...
+
+        @overload
+        async def run(
+            self,
+            image: str,
+            args: str | Sequence[str] = (),
+            *,
+            input: bytes | str | None = None,
+            text: Literal[True],
+            check: bool = True,
+            timeout: Duration | None = None,
+            **options: Unpack[ContainerOptions],
+        ) -> Completed[str]: ...
+
+        @overload
+        async def run(
+            self,
+            image: str,
+            args: str | Sequence[str] = (),
+            *,
+            input: bytes | str | None = None,
+            text: bool,
+            check: bool = True,
+            timeout: Duration | None = None,
+            **options: Unpack[ContainerOptions],
+        ) -> Completed[bytes | str]: ...
+
     async def run(
         self,
         image: str,
@@ -59,10 +101,11 @@ class Engine:
         input: bytes | str | None = None,
         text: bool = False,
         check: bool = True,
-        timeout: float | None = None,
+        timeout: Duration | None = None,
         **options: Unpack[ContainerOptions],
-    ) -> Completed:
+    ) -> Completed[bytes | str]:
         """Run a command in a new container, wait for it, remove it; to cancel this is to kill all inside."""
+        most = limit("timeout", timeout)
         options["remove"] = True
 
         def prepare() -> tuple[Launcher, Preparation]:
@@ -83,7 +126,7 @@ class Engine:
                 except BaseException:
                     await process.close()
                     raise
-            ended, out, err = await process.finished(given(input), timeout, text=text)
+            ended, out, err = await process.finished(given(input), most, text=text)
         return completed(words, ended, out, err, text=text, check=check)
 
     async def create(

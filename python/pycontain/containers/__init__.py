@@ -87,7 +87,9 @@ class Containers:
 
         from pycontain.containers.moving import load
         from pycontain.errors import InvalidOption
+        from pycontain.runtime.sizes import check_file
 
+        check_file("source", source, "read")
         if isinstance(source, str | os.PathLike):
             try:
                 file = open(source, "rb")  # noqa: SIM115 - not what is in it is what cannot be read

@@ -7,6 +7,7 @@ import time
 
 from pycontain.errors import Conflict, TimeoutExpired
 from pycontain.runtime.pauses import Pause
+from pycontain.runtime.sizes import invalid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,8 +56,15 @@ def port(number: int) -> Condition:
 
 
 def log_line(pattern: str | re.Pattern[str]) -> Condition:
-    """It has written a line in which this regular expression is found."""
-    compiled = re.compile(pattern)
+    """It has written a line in which this regular expression is found.
+
+    Raises:
+        InvalidOption: it is none.
+    """
+    try:
+        compiled = re.compile(pattern)
+    except (re.error, TypeError) as error:
+        raise invalid("pattern", pattern, f"must be a regular expression: {error}") from None
 
     def begin(container: Container) -> Look:
         entries = container._log(follow=True)

@@ -21,6 +21,7 @@ from pycontain.errors import Conflict, InvalidOption, PathNotFound, PycontainErr
 from pycontain.images.feeding import fed
 from pycontain.paths import absolute
 from pycontain.runtime import events, kept
+from pycontain.runtime.document import utf8
 from pycontain.types import Value
 
 TYPE_CHECKING = False
@@ -221,7 +222,7 @@ def _config(own: bytes, words: list[str]) -> bytes:
     annotations["io.pycontain.copy"] = "true"
     for name in ("seccomp", "user", "make-workdir", "init"):
         annotations.pop(f"io.pycontain.{name}", None)
-    return json.dumps(document, ensure_ascii=False).encode()
+    return utf8(json.dumps(document, ensure_ascii=False))
 
 
 class _Inside:

@@ -9,8 +9,9 @@ from typing import TypedDict
 from pycontain.containers import keeping
 from pycontain.errors import Conflict, InvalidOption
 from pycontain.runtime import command, confinement, environment, kept, namespaces
+from pycontain.runtime.document import utf8
 from pycontain.runtime.host import Host
-from pycontain.runtime.sizes import invalid
+from pycontain.runtime.sizes import invalid, limit, path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from pycontain._core import Process as Started
     from pycontain.containers.process import Process
-    from pycontain.options import Path
+    from pycontain.options import Duration, Path
     from pycontain.paths import Paths
     from pycontain.runtime.kept import Kept
     from pycontain.types import Completed
@@ -53,13 +54,14 @@ def run(
     input: bytes | str | None,
     text: bool,
     check: bool,
-    timeout: float | None,
-) -> Completed:
+    timeout: Duration | None,
+) -> Completed[bytes | str]:
     """See `Container.run`."""
     from pycontain.runtime.completing import completed, given
 
+    most = limit("timeout", timeout)
     with begin(paths, container, args, options, stdin=input is not None) as process:
-        ended, out, err = process._finished(given(input), timeout, text=text)
+        ended, out, err = process._finished(given(input), most, text=text)
     return completed(process.args, ended, out, err, text=text, check=check)
 
 
@@ -148,12 +150,12 @@ def _config(own: bytes, words: list[str], options: ExecOptions) -> bytes:
     process, annotations = config["process"], config["annotations"]
     process |= {"args": words, "terminal": bool(options.get("tty"))}
     process["env"] = _variables(process["env"], options)
-    workdir = os.fspath(options.get("workdir") or process["cwd"])
-    if not workdir.startswith("/") or "\0" in workdir:
+    workdir = path("workdir", options.get("workdir") or process["cwd"])
+    if not workdir.startswith("/"):
         raise invalid("workdir", workdir, "must be an absolute path in the container")
     process["cwd"] = workdir
     annotations.pop("io.pycontain.make-workdir", None)
-    if options.get("user") not in {None, ""}:
+    if options.get("user") not in (None, ""):
         text, uid, gid = namespaces.user(options["user"])
         annotations["io.pycontain.user"] = text
         process["user"] |= {"uid": uid or 0, "gid": gid or 0}
@@ -170,7 +172,7 @@ def _config(own: bytes, words: list[str], options: ExecOptions) -> bytes:
         every = list(confinement.CAPABILITIES)
         process["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), every)
         annotations.pop("io.pycontain.seccomp", None)
-    return json.dumps(config, ensure_ascii=False).encode()
+    return utf8(json.dumps(config, ensure_ascii=False))
 
 
 def _variables(own: list[str], options: ExecOptions) -> list[str]:
@@ -178,8 +180,8 @@ def _variables(own: list[str], options: ExecOptions) -> list[str]:
     result = dict(entry.partition("=")[::2] for entry in own)
     if options.get("tty"):
         result.setdefault("TERM", "xterm")
-    for path in command.paths("env_file", options.get("env_file", ())):
-        lines = environment.file_lines("env_file", path, host.read("env_file", path))
+    for name in command.paths("env_file", options.get("env_file", ())):
+        lines = environment.file_lines("env_file", name, host.read("env_file", name))
         found = environment.variables("env_file", lines, host.environ)
         result |= {name: text for name, text in found.items() if text is not None}
     for name, text in environment.variables("env", options.get("env", ()), host.environ).items():

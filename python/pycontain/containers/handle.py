@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-
-from pycontain.runtime import kept
+from pycontain.runtime import kept, sizes
 from pycontain.runtime.pauses import finish, items
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
-    from typing import IO, Any, Unpack
+    from typing import IO, Any, Literal, Unpack, overload
 
     from pycontain._core import Launcher, Waiting
     from pycontain.containers.conditions import Condition
@@ -143,7 +142,7 @@ class Container:
 
         Args:
             signal: None: what it or its image has for that, else SIGTERM.
-            timeout: until it is killed; None: as it was made with, else 10 s; -1: never.
+            timeout: until it is killed; None: as it was made with, else 10 s; -1 or `inf`: never.
 
         Raises:
             ContainerNotFound: it is gone.
@@ -153,13 +152,11 @@ class Container:
 
     def _stop(self, signal: str | int | None, timeout: Duration | None) -> Generator[Pause, None, None]:
         from pycontain.containers import keeping
-        from pycontain.runtime.sizes import seconds, signal_number
+        from pycontain.runtime.sizes import patience, signal_number
 
         number = None if signal is None else signal_number("signal", signal)
-        patience: float | None = None
-        if timeout is not None:
-            patience = float("inf") if timeout in {-1, "-1"} else seconds("timeout", timeout)
-        return keeping.stop(self._paths, self._kept, number=number, timeout=patience)
+        until_killed = None if timeout is None else patience("timeout", timeout)
+        return keeping.stop(self._paths, self._kept, number=number, timeout=until_killed)
 
     def show(
         self,
@@ -246,19 +243,21 @@ class Container:
 
         keeping.freeze(self._paths, self._kept, frozen=False)
 
-    def wait(self, timeout: float | None = None) -> int:
+    def wait(self, timeout: Duration | None = None) -> int:
         """Until it does not run and is not to be started again; its exit code.
 
         Raises:
             ContainerNotFound: it is gone.
+            InvalidOption: the timeout is none.
             TimeoutExpired: it runs still.
         """
         return finish(self._wait(timeout))
 
-    def _wait(self, timeout: float | None) -> Generator[Pause, None, int]:
+    def _wait(self, timeout: Duration | None) -> Generator[Pause, None, int]:
         from pycontain.containers import keeping
+        from pycontain.runtime.sizes import limit
 
-        return keeping.wait(self._paths, self._kept, timeout)
+        return keeping.wait(self._paths, self._kept, limit("timeout", timeout))
 
     def wait_until(
         self, condition: Condition | Callable[[Container], object], timeout: Duration | None = None
@@ -282,9 +281,47 @@ class Container:
         self, condition: Condition | Callable[[Container], object], timeout: Duration | None
     ) -> Generator[Pause, None, None]:
         from pycontain.containers.conditions import until
-        from pycontain.runtime.sizes import seconds
+        from pycontain.runtime.sizes import limit
 
-        return until(self, condition, None if timeout is None else seconds("timeout", timeout))
+        return until(self, condition, limit("timeout", timeout))
+
+    if TYPE_CHECKING:
+
+        @overload
+        def run(
+            self,
+            args: str | Sequence[str],
+            *,
+            input: bytes | str | None = None,
+            text: Literal[False] = False,
+            check: bool = True,
+            timeout: Duration | None = None,
+            **options: Unpack[ExecOptions],
+        ) -> Completed[bytes]: ...
+
+        @overload
+        def run(
+            self,
+            args: str | Sequence[str],
+            *,
+            input: bytes | str | None = None,
+            text: Literal[True],
+            check: bool = True,
+            timeout: Duration | None = None,
+            **options: Unpack[ExecOptions],
+        ) -> Completed[str]: ...
+
+        @overload
+        def run(
+            self,
+            args: str | Sequence[str],
+            *,
+            input: bytes | str | None = None,
+            text: bool,
+            check: bool = True,
+            timeout: Duration | None = None,
+            **options: Unpack[ExecOptions],
+        ) -> Completed[bytes | str]: ...
 
     def run(
         self,
@@ -293,9 +330,9 @@ class Container:
         input: bytes | str | None = None,
         text: bool = False,
         check: bool = True,
-        timeout: float | None = None,
+        timeout: Duration | None = None,
         **options: Unpack[ExecOptions],
-    ) -> Completed:
+    ) -> Completed[bytes | str]:
         r"""Run a command in it, and wait for that.
 
         >>> web.run(["cat", "/etc/hostname"], text=True).stdout
@@ -306,7 +343,7 @@ class Container:
             input: what the command reads; None: nothing.
             text: both streams are str, decoded as UTF-8.
             check: raise when it fails.
-            timeout: seconds; it is killed when they are over.
+            timeout: it is killed when that is over; None: never.
             options: see `ExecOptions`.
 
         Raises:
@@ -392,7 +429,10 @@ class Container:
             Unsupported: it writes to a directory of the host (`rootfs="DIR:rw"`), or cannot be paused.
         """
         from pycontain.containers.forking import fork
+        from pycontain.runtime.namespaces import container_name
 
+        if name is not None:
+            name = container_name(name)
         made = fork(self._paths, self._images, self._now(), self._launcher(), name, start=start)
         return Container(made, self._paths, self._images, self._launcher)
 
@@ -458,8 +498,9 @@ class Container:
             Unsupported: ps is not installed.
         """
         from pycontain.containers.processes import top
+        from pycontain.runtime.environment import strings
 
-        return top(self._now(), options)
+        return top(self._now(), strings("options", options))
 
     def remove(self, *, force: bool = False) -> None:
         """Remove it with its files, its anonymous volumes and its log.
@@ -495,7 +536,7 @@ class Container:
     def copy_in(
         self,
         source: str | os.PathLike[str],
-        path: str,
+        path: str | os.PathLike[str],
         *,
         archive: bool = False,
         follow: bool = False,
@@ -513,11 +554,12 @@ class Container:
             InvalidOption: a directory cannot become a file.
             PycontainError: something could not be read or written.
         """
-        self._copier.put(os.fspath(source), path, archive=archive, follow=follow)
+        there = self._place(path)
+        self._copier.put(sizes.path("source", source), there, archive=archive, follow=follow)
 
     def copy_out(
         self,
-        path: str,
+        path: str | os.PathLike[str],
         target: str | os.PathLike[str],
         *,
         archive: bool = False,
@@ -530,33 +572,39 @@ class Container:
             InvalidOption: a directory cannot become a file.
             PycontainError: something could not be read or written.
         """
-        self._copier.get(path, os.fspath(target), archive=archive, follow=follow)
+        there = self._place(path)
+        self._copier.get(there, sizes.path("target", target), archive=archive, follow=follow)
 
-    def put_archive(self, source: int, path: str) -> None:
+    def put_archive(self, source: int, path: str | os.PathLike[str]) -> None:
         """Unpack a tar, read from an fd, in the directory `path`; otherwise as `copy_in`."""
-        self._copier.put_tar(source, path)
+        self._copier.put_tar(source, self._place(path))
 
-    def get_archive(self, path: str, target: int, *, follow: bool = False) -> None:
+    def get_archive(self, path: str | os.PathLike[str], target: int, *, follow: bool = False) -> None:
         """Write a tar of what is at `path` to an fd; otherwise as `copy_out`."""
-        self._copier.get_tar(path, target, follow=follow)
+        self._copier.get_tar(self._place(path), target, follow=follow)
 
-    def read_bytes(self, path: str) -> bytes:
+    def read_bytes(self, path: str | os.PathLike[str]) -> bytes:
         """The content of a file in it; it need not run.
 
         Raises:
             PathNotFound: there is none.
             InvalidOption: it is no file.
         """
-        return self._copier.read(path)
+        return self._copier.read(self._place(path))
 
-    def write_bytes(self, path: str, data: bytes, *, mode: int = 0o644) -> None:
+    def write_bytes(self, path: str | os.PathLike[str], data: bytes, *, mode: int = 0o644) -> None:
         """Make, or replace, a file in it; its directory must be there.
 
         Raises:
             PathNotFound: there is no such directory.
             InvalidOption: it is a directory.
         """
-        self._copier.write(path, data, mode)
+        permissions = sizes.whole("mode", mode, 0, 0o7777)
+        self._copier.write(self._place(path), data, permissions)
+
+    @staticmethod
+    def _place(path: str | os.PathLike[str]) -> str:
+        return sizes.path("path", path)
 
     @property
     def _copier(self) -> Copier:

@@ -9,6 +9,7 @@ import time
 
 from pycontain.containers import keeping
 from pycontain.errors import TimeoutExpired
+from pycontain.runtime.sizes import limit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,14 +18,18 @@ if TYPE_CHECKING:
 
     from pycontain._core import Exit
     from pycontain._core import Process as Started
+    from pycontain.options import Duration
 
 __all__ = ["Process"]
 
 _BLOCK = 1 << 16
+_DAY = 86400.0  # poll(2) waits for no more than 24 of them
 
 
 class Process:
     """Made by `Container.exec` only. Closing it, as the end of a `with` block does, kills it if it runs.
+
+    What is asked of it after that is ValueError, as of a closed file; a `returncode` that is known stays.
 
     Attributes:
         args: the command.
@@ -93,18 +98,20 @@ class Process:
             self._ended = self._news(0)
         return self.returncode
 
-    def wait(self, timeout: float | None = None) -> int:
+    def wait(self, timeout: Duration | None = None) -> int:
         """Its exit status, once it has ended; what it writes has to be read by somebody meanwhile.
 
         Raises:
             Conflict: its container ended, and nobody saw how it did.
+            InvalidOption: the timeout is none.
             StartError: it could not be started; `CommandNotFound` when there is no such command.
             TimeoutExpired: it runs still.
         """
+        most = limit("timeout", timeout)
         if self._ended is None:
-            self._ended = self._news(timeout)
+            self._ended = self._news(most)
             if self._ended is None:
-                raise TimeoutExpired(self.args, timeout or 0, killed=False)
+                raise TimeoutExpired(self.args, most or 0, killed=False)
         return self._ended.returncode
 
     def _news(self, timeout: float | None) -> Exit | None:
@@ -121,13 +128,14 @@ class Process:
         """Send it SIGKILL."""
         self.send_signal(signal.SIGKILL)
 
-    def communicate(self, input: bytes | None = None, timeout: float | None = None) -> tuple[bytes, bytes]:
+    def communicate(self, input: bytes | None = None, timeout: Duration | None = None) -> tuple[bytes, bytes]:
         """Give it `input`, read both streams to their ends, and wait.
 
         Raises:
+            InvalidOption: the timeout is none.
             TimeoutExpired: it did not end in time, and was killed; has what came.
         """
-        _, out, err = self._finished(input, timeout, text=False)
+        _, out, err = self._finished(input, limit("timeout", timeout), text=False)
         return out, err
 
     def _finished(
@@ -154,7 +162,7 @@ class Process:
                     self.kill()
                     self.wait()
                     raise expired(self.args, timeout, b"".join(out), b"".join(err), text=text)
-                for key, _ in selector.select(left):
+                for key, _ in selector.select(None if left is None else min(left, _DAY)):
                     if key.fd not in found:
                         rest = self._feed(rest)
                         if not rest:

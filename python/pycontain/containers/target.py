@@ -6,6 +6,7 @@ import contextlib
 import os
 
 from pycontain.errors import StoreError
+from pycontain.runtime.sizes import check_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ __all__ = ["writing"]
 @contextlib.contextmanager
 def writing(target: str | os.PathLike[str] | IO[bytes]) -> Iterator[int]:
     """An fd of it."""
+    check_file("target", target, "write")
     if not isinstance(target, str | os.PathLike):
         with _piped_to(target) as descriptor:
             yield descriptor

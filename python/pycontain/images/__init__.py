@@ -81,7 +81,9 @@ class Images:
             Unsupported: its images are for other kinds of machines.
         """
         from pycontain.images.archive import load
+        from pycontain.runtime.sizes import check_file
 
+        check_file("source", source, "read")
         return tuple(Image(self._store, stored) for stored in load(self._store, source, named))
 
     def save(
@@ -131,7 +133,9 @@ class Images:
             InvalidOption: the name or a change is not valid.
         """
         from pycontain.images.importing import import_file_system
+        from pycontain.runtime.sizes import check_file
 
+        check_file("source", source, "read")
         if name is not None:
             not_host(name)
         stored = import_file_system(self._store, source, name, changes=changes, message=message)
@@ -365,9 +369,10 @@ class Images:
             Unsupported: its programs are for another kind of machine.
         """
         from pycontain.images.mount_points import mount_points
+        from pycontain.runtime.sizes import string
         from pycontain.types import RootFilesystem
 
-        if name == HOST:
+        if string("image", name) == HOST:
             from pycontain.images.host import host_image
 
             host = host_image(self._paths)

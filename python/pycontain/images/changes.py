@@ -18,8 +18,10 @@ def apply(config: dict[str, Any], changes: Iterable[str]) -> None:
     Raises:
         InvalidOption: an instruction is none of these, or its arguments are not valid.
     """
+    from pycontain.runtime.environment import strings
+
     has_command = False
-    for change in changes:
+    for change in strings("changes", changes):
         name, _, rest = change.strip().partition(" ")
         instruction = _INSTRUCTIONS.get(name.upper())
         rest = rest.strip()

@@ -54,6 +54,8 @@ def moment(text: str | float, now: float) -> float:
     """
     if isinstance(text, int | float):
         return float(text)
+    if not isinstance(text, str):
+        raise _no_moment(text)
     whole, _, fraction = text.partition(".")
     if whole.isascii() and whole.isdecimal() and (fraction or "0").isdecimal() and len(text) < 40:
         return float(text)
@@ -66,9 +68,13 @@ def moment(text: str | float, now: float) -> float:
         # without a zone it is this machine's, as in docker
         return datetime.datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError) as error:
-        raise InvalidOption(
-            f'failed to parse value as time or duration: "{text}"', hint="give `24h`, or `2026-01-31`"
-        ) from error
+        raise _no_moment(text) from error
+
+
+def _no_moment(value: object) -> InvalidOption:
+    return InvalidOption(
+        f'failed to parse value as time or duration: "{value}"', hint="give `24h`, or `2026-01-31`"
+    )
 
 
 def _duration(text: str) -> float | None:

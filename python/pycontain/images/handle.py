@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pycontain.errors import ImageNotFound
 from pycontain.images.reference import HOST
+from pycontain.runtime.sizes import string
 from pycontain.types import Value
 
 TYPE_CHECKING = False
@@ -134,8 +135,9 @@ def not_host(name: str) -> str:
 
     Raises:
         ImageNotFound: it is `host`.
+        InvalidOption: it is no string.
     """
-    if name == HOST:
+    if string("image", name) == HOST:
         raise ImageNotFound(
             f"image `{HOST}` is not kept: it is this machine's own programs",
             hint="`pycontain run host` runs them",

@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 
 from pycontain.errors import InvalidOption
+from pycontain.runtime.sizes import string
 from pycontain.types import Value
 
 TYPE_CHECKING = False
@@ -108,13 +109,17 @@ class Reference(Value):
         return self.repository + self._suffix()
 
 
-@functools.lru_cache(maxsize=1024)
 def parse(text: str) -> Reference:
     """The reference that `text` is.
 
     Raises:
         InvalidOption: it is none; the reason in docker's words.
     """
+    return _parse(string("image", text))
+
+
+@functools.lru_cache(maxsize=1024)
+def _parse(text: str) -> Reference:
     if len(text) == 64 and _HEX.issuperset(text):
         raise InvalidOption(f"invalid repository name ({text}), cannot specify 64-byte hexadecimal strings")
     if len(text) > _LONGEST_TEXT:
@@ -220,7 +225,7 @@ def id_prefix(text: str) -> str | None:
     >>> id_prefix("c0ffee"), id_prefix("alpine")
     ('sha256:c0ffee', None)
     """
-    hexadecimal = text.removeprefix("sha256:")
+    hexadecimal = string("image", text).removeprefix("sha256:")
     if 0 < len(hexadecimal) <= 64 and _HEX.issuperset(hexadecimal):
         return "sha256:" + hexadecimal
     return None

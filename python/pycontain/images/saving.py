@@ -22,6 +22,7 @@ from pycontain.errors import ImageNotFound, InvalidOption, StoreError, Unsupport
 from pycontain.images.reference import parse
 from pycontain.images.tape import Tape
 from pycontain.paths import absolute
+from pycontain.runtime.sizes import check_file
 from pycontain.types import Value
 
 TYPE_CHECKING = False
@@ -71,6 +72,7 @@ def save(
         Unsupported: one is for another platform.
         StoreError: the archive cannot be written.
     """
+    check_file("target", target, "write")
     chosen = _chosen(store, names)
     for one in chosen:
         _check_platform(one.image, platform)

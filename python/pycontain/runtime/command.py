@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from pycontain.errors import InvalidOption
-from pycontain.runtime import environment
+from pycontain.runtime import environment, sizes
 from pycontain.runtime.sizes import invalid
 
 TYPE_CHECKING = False
@@ -119,9 +119,9 @@ def arguments(args: str | Sequence[str], options: Mapping[str, Any], image: Imag
 def paths(option: str, value: object) -> list[str]:
     """One path or several."""
     if isinstance(value, (str, os.PathLike)):
-        return [os.fspath(value)]
+        return [sizes.path(option, value)]
     try:
-        return [os.fspath(path) for path in value]  # type: ignore[attr-defined]
+        return [sizes.path(option, one) for one in value]  # type: ignore[attr-defined]
     except TypeError:
         raise invalid(option, value, "must be a path or a list of paths") from None
 
@@ -162,7 +162,7 @@ def working_directory(options: Mapping[str, Any], image: ImageConfig) -> str:
     """`process.cwd`; made by the container's first process where it is missing."""
     from posixpath import normpath
 
-    value = os.fspath(options.get("workdir") or image.workdir or "/")
-    if not value.startswith("/") or "\0" in value:
+    value = sizes.path("workdir", options.get("workdir") or image.workdir or "/")
+    if not value.startswith("/"):
         raise invalid("workdir", value, "must be an absolute path in the container")
     return "/" + normpath(value).lstrip("/")

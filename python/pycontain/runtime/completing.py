@@ -21,7 +21,7 @@ def given(input: bytes | str | None) -> bytes | None:
 
 def completed(
     args: Sequence[str], ended: Exit, out: bytes, err: bytes, *, text: bool, check: bool
-) -> Completed:
+) -> Completed[bytes | str]:
     """The result of one that ended.
 
     Raises:

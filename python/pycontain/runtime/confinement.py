@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pycontain.errors import Unsupported
 from pycontain.runtime.environment import strings
-from pycontain.runtime.sizes import invalid, whole
+from pycontain.runtime.sizes import invalid, string, whole
 from pycontain.types import Value
 
 TYPE_CHECKING = False
@@ -169,7 +169,7 @@ def sysctls(
 ) -> dict[str, str]:
     """`linux.sysctl`: kernel parameters of the namespaces that the container has to itself."""
     if hasattr(value, "items"):
-        pairs = {name: str(content) for name, content in value.items()}
+        pairs = {string("sysctls", name): str(content) for name, content in value.items()}
     else:
         pairs = {}
         for entry in strings("sysctls", value):

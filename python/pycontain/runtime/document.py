@@ -35,8 +35,13 @@ def utf8(text: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError as error:
         start, end = text.rfind('"', 0, error.start) + 1, text.find('"', error.end)
-        word = text[start:end].encode("utf-8", "backslashreplace").decode()
-        raise InvalidOption(
-            f"`{word}` is not UTF-8 text, which all of a container's configuration has to be",
-            hint="other bytes can come in by a file, or by what the command reads",
-        ) from None
+        raise not_text(text[start:end]) from None
+
+
+def not_text(word: str) -> InvalidOption:
+    """The error for a str that stands for other bytes, as `os.fsdecode` has them, or for none."""
+    told = word.encode(errors="backslashreplace").decode()
+    return InvalidOption(
+        f"`{told}` is not UTF-8 text, which all of a container's configuration has to be",
+        hint="other bytes can come in by a file, or by what the command reads",
+    )

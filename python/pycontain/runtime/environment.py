@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pycontain.runtime.sizes import invalid
+from pycontain.runtime.document import not_text
+from pycontain.runtime.sizes import invalid, string
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,10 +20,7 @@ def strings(option: str, value: object) -> list[str]:
         items = list(value)  # type: ignore[call-overload]
     except TypeError:
         raise invalid(option, value, "must be a list of strings") from None
-    for item in items:
-        if not isinstance(item, str):
-            raise invalid(option, item, "must be a string")
-    return items  # type: ignore[no-any-return]
+    return [_sayable(option, string(option, item)) for item in items]
 
 
 def variables(option: str, value: Pairs, environ: Mapping[str, str]) -> dict[str, str | None]:
@@ -51,6 +49,14 @@ def _without_nul(option: str, text: str) -> str:
     if "\0" in text:
         raise invalid(option, text, "must not contain a NUL byte")
     return text
+
+
+def _sayable(option: str, text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise not_text(text) from None
+    return _without_nul(option, text)
 
 
 def file_lines(option: str, path: str, text: str) -> list[str]:

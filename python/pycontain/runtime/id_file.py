@@ -6,6 +6,7 @@ import contextlib
 import os
 
 from pycontain.errors import InvalidOption, StoreError
+from pycontain.runtime import sizes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,10 +20,10 @@ def made(path: str | os.PathLike[str]) -> Iterator[Callable[[str], None]]:
     """A function that writes the id. Where it is not called, there is no file.
 
     Raises:
-        InvalidOption: the file is there already.
+        InvalidOption: the file is there already, or it is no path.
         StoreError: it cannot be made.
     """
-    name = os.fspath(path)
+    name = sizes.path("cidfile", path)
     try:
         descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     except FileExistsError:

@@ -16,6 +16,7 @@ import time
 from pycontain.errors import ContainerNotFound, InvalidOption
 from pycontain.images import staging
 from pycontain.runtime import events, names, records, shared
+from pycontain.runtime.sizes import string
 from pycontain.types import Value
 
 TYPE_CHECKING = False
@@ -97,7 +98,7 @@ def find(paths: Paths, name: str) -> Kept:
         ContainerNotFound: there is none.
         InvalidOption: several ids begin so.
     """
-    clean = name.removeprefix("/")
+    clean = string("name", name).removeprefix("/")
     if len(clean) == _ID_LENGTH and _ID.match(clean):
         found = _load(paths, f"{paths.containers}/{clean}")
         if found is not None:
@@ -266,6 +267,8 @@ def _locked(parent: str) -> set[int]:
 
 
 def _named(paths: Paths, name: str) -> Kept | None:
+    if not name.isascii() or "\0" in name:
+        return None  # nor may a file be called so
     path = names.owner(paths, name)
     if path is None or os.path.dirname(path) != os.path.normpath(paths.containers):
         return None

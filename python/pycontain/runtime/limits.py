@@ -114,7 +114,7 @@ def _cpu(options: Mapping[str, Any], host: Host) -> dict[str, object]:
     if period:
         result["period"] = period
     for name, key, what in (("cpuset_cpus", "cpus", "cpu"), ("cpuset_mems", "mems", "node")):
-        if options.get(name):
+        if options.get(name, "") not in (None, ""):
             there = host.read_if_there(f"/sys/devices/system/{what}/online").strip()
             result[key] = _of_those(name, options[name], there)
     return result

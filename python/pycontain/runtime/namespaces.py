@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pycontain.errors import Unsupported
-from pycontain.runtime.sizes import exclude, invalid
+from pycontain.runtime.sizes import exclude, invalid, string
 from pycontain.types import Value
 
 TYPE_CHECKING = False
@@ -78,7 +78,7 @@ def namespaces(options: Mapping[str, object]) -> Namespaces:
     """
     if _MODES.keys().isdisjoint(options) and "privileged" not in options:
         return _ALL_ITS_OWN
-    modes = {name: mode(name, _word(name, options.get(name))) for name in _MODES}
+    modes = {name: mode(name, string(name, options.get(name, ""))) for name in _MODES}
     reasons = [f"{name}=host" for name in ("pid", "network") if modes[name] == "host"]
     if options.get("privileged"):
         reasons.append("privileged")
@@ -95,14 +95,6 @@ def namespaces(options: Mapping[str, object]) -> Namespaces:
     )
 
 
-def _word(option: str, value: object) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise invalid(option, value, "must be a string")
-    return value
-
-
 _ALPHANUMERIC = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 
 
@@ -112,7 +104,7 @@ def _is_name(value: str) -> bool:
 
 def container_name(value: str) -> str:
     """A container's name, without the slash that docker puts before it."""
-    name = value.removeprefix("/")
+    name = string("name", value).removeprefix("/")
     if not _is_name(name):
         raise invalid("name", value, "must be two or more of a-z A-Z 0-9 _ . -, the first a letter or digit")
     return name
@@ -120,7 +112,7 @@ def container_name(value: str) -> str:
 
 def host_name(option: str, value: str) -> str:
     """A host's name or domain: labels of letters, digits, `-`, `_`; 64 bytes, as in sethostname(2)."""
-    labels = value.split(".")
+    labels = string(option, value).split(".")
     for label in labels:
         if not label or label[0] == "-" or label[-1] == "-" or not set(label) <= _ALPHANUMERIC | set("-_"):
             raise invalid(option, value, "must be letters, digits, - and _, in labels separated by dots")
@@ -133,7 +125,8 @@ def user(value: str | int) -> tuple[str, int | None, int | None]:
     """`--user` as (text, uid, gid): the ids None where names have to be looked up in the container."""
     text = str(value)
     name, colon, group = text.partition(":")
-    if isinstance(value, bool) or ":" in group or any(c in text for c in "\0\n /"):
+    is_one = isinstance(value, str | int) and not isinstance(value, bool)
+    if not is_one or ":" in group or any(c in text for c in "\0\n /"):
         raise invalid("user", value, "must be NAME, UID, NAME:GROUP or UID:GID")
     if colon and not name and not group:
         raise invalid("user", value, "must be NAME, UID, NAME:GROUP or UID:GID")
@@ -152,7 +145,7 @@ def _identity(value: object, text: str) -> int | None:
 
 def groups(value: Iterable[str | int]) -> tuple[list[int], list[str]]:
     """`--group-add`: numbers, and names that have to be looked up in the container."""
-    if isinstance(value, str):
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
         raise invalid("group_add", value, "must be a list")
     numbers, names = [], []
     for group in value:

@@ -113,15 +113,16 @@ class Preparer:
             from pycontain.images.mount_points import mount_points
             from pycontain.runtime.command import NoImage
             from pycontain.runtime.mounts import rootfs
+            from pycontain.runtime.sizes import path
 
-            root = rootfs(os.fspath(options["rootfs"]))
+            root = rootfs(path("rootfs", options["rootfs"]))
             if not os.path.isdir(root.directory or root.lower[0]):
                 raise InvalidOption(f"no such directory: `{root.directory or root.lower[0]}`")
             if root.lower:
                 root = RootFilesystem((*root.lower, mount_points(self._paths)))
             return StartImage("", root, NoImage())
         pull = options.get("pull", "missing")
-        if pull not in {"missing", "always", "never"}:
+        if pull not in ("missing", "always", "never"):
             from pycontain.runtime.sizes import invalid
 
             raise invalid("pull", pull, "must be missing, always or never")

@@ -36,7 +36,9 @@ def record_of(
 ) -> Record:
     """The record of a container that is made now."""
     entrypoint = _entrypoint(options, start.config)
-    endless = prepared.stop_timeout == float("inf")
+    plain = {key: _plain(value) for key, value in options.items() if value is not None}
+    if endless := prepared.stop_timeout == float("inf"):
+        plain["stop_timeout"] = -1  # JSON has no infinity
     return Record(
         id=id,
         name=name,
@@ -53,7 +55,7 @@ def record_of(
         stdin_once=attached and bool(options.get("stdin")),
         health=lifecycle.health(options, getattr(start.config, "healthcheck", None)),
         shell=tuple(getattr(start.config, "shell", ())),
-        options={key: _plain(value) for key, value in options.items() if value is not None},
+        options=plain,
     )
 
 

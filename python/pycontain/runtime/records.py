@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from pycontain.errors import StoreError
+from pycontain.runtime.document import not_text
 
 __all__ = [
     "ALIVE",
@@ -169,8 +170,16 @@ def read_state(directory: str) -> State:
 
 
 def write_record(directory: str, record: Record) -> None:
-    """Only by its maker, and by who holds the lock on the names."""
-    replace_file(f"{directory}/container.json", _encode(record))
+    """Only by its maker, and by who holds the lock on the names.
+
+    Raises:
+        InvalidOption: an option is no text.
+    """
+    try:
+        content = _encode(record)
+    except UnicodeEncodeError as error:
+        raise not_text(error.object) from None
+    replace_file(f"{directory}/container.json", content)
 
 
 def write_state(directory: str, state: State) -> None:

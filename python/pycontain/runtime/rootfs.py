@@ -8,7 +8,7 @@ from pycontain.errors import InvalidOption
 from pycontain.runtime import mounts
 from pycontain.runtime.document import encode, once
 from pycontain.runtime.environment import strings
-from pycontain.runtime.sizes import size
+from pycontain.runtime.sizes import size, string
 from pycontain.types import Mount, Value
 
 TYPE_CHECKING = False
@@ -130,7 +130,7 @@ def _asked(options: Mapping[str, Any]) -> dict[str, Mount]:
     result: dict[str, Mount] = {}
     given: list[tuple[str, Mount]] = []
     for entry in options.get("mounts", ()):
-        given += [("mounts", entry if isinstance(entry, Mount) else mounts.mount(entry))]
+        given += [("mounts", entry if isinstance(entry, Mount) else mounts.mount(string("mounts", entry)))]
     given += [
         ("volumes", mounts.volume(text)) for text in _colon_pairs("volumes", options.get("volumes", ()))
     ]

@@ -1,6 +1,9 @@
-"""Numbers as docker writes them: sizes, durations, processors, sets of processors, signals."""
+"""Values of options: texts, paths, and numbers as docker writes them, from sizes to signals."""
 
 from __future__ import annotations
+
+import math
+import os
 
 from pycontain.errors import InvalidOption
 
@@ -10,12 +13,51 @@ if TYPE_CHECKING:
 
 _UNITS = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_TIMES = "must be seconds, or numbers with units: ns, us, ms, s, m or h"
 _LONGEST = 1 << 63  # what OCI's int64 fields hold
+_FOR_EVER = 1e9  # seconds: thirty years
 
 
 def invalid(option: str, value: object, allowed: str, *, hint: str | None = None) -> InvalidOption:
     """The error for a value that an option does not take."""
-    return InvalidOption(f"invalid value `{value}` for `{option}`: {allowed}", hint=hint)
+    told = str(value).encode(errors="backslashreplace").decode().replace("\0", "\\0")
+    return InvalidOption(f"invalid value `{told}` for `{option}`: {allowed}", hint=hint)
+
+
+def string(option: str, value: object) -> str:
+    """The value, if it is a str."""
+    if not isinstance(value, str):
+        raise invalid(option, value, "must be a string")
+    return value
+
+
+def path(option: str, value: object) -> str:
+    """A path that the system can be asked for, given as str or os.PathLike."""
+    allowed = "must be a path"
+    try:
+        result: object = os.fspath(value)  # type: ignore[call-overload]
+    except TypeError:
+        raise invalid(option, value, allowed) from None
+    if not isinstance(result, str):
+        raise invalid(option, value, allowed)
+    if "\0" in result:
+        raise invalid(option, value, "must not contain a NUL byte")
+    if not result.isascii():
+        try:
+            os.fsencode(result)
+        except UnicodeEncodeError:
+            raise invalid(option, value, "is not text that a path can be made of") from None
+    return result
+
+
+def check_file(option: str, value: object, method: str) -> None:
+    """That it is a path, not an empty one, or something open, to `read` or `write`."""
+    if isinstance(value, str | os.PathLike):
+        if path(option, value):
+            return
+    elif hasattr(value, method):
+        return
+    raise invalid(option, value, f"must be a path, or something open to {method}")
 
 
 def exclude(one: str, other: str, why: str = "") -> InvalidOption:
@@ -66,16 +108,38 @@ def _is_digits(text: str) -> bool:
 
 def seconds(option: str, value: float | str | timedelta) -> float:
     """Seconds: a number, a timedelta, or a string such as `10`, `10s`, `1m30s`, `1.5h`, `300ms`."""
-    allowed = "must be seconds, or numbers with units: ns, us, ms, s, m or h"
+    result = _any_seconds(option, value)
+    if not 0 <= result < 1e12:
+        raise invalid(option, value, _TIMES)
+    return result
+
+
+def limit(option: str, value: float | str | timedelta | None) -> float | None:
+    """Seconds until something is given up: 0 where there are fewer; None: never, as with what takes ages."""
+    if value is None:
+        return None
+    result = _any_seconds(option, value)
+    return None if result >= _FOR_EVER else max(result, 0.0)
+
+
+def patience(option: str, value: float | str | timedelta) -> float:
+    """Seconds from a signal to the next, which kills; -1, or what takes ages: `inf`."""
+    if value in (-1, "-1") or _any_seconds(option, value) >= _FOR_EVER:
+        return math.inf
+    return seconds(option, value)
+
+
+def _any_seconds(option: str, value: object) -> float:
+    """Those of a time, negative and infinite ones included."""
+    result: float | None = None
     if isinstance(value, str):
         result = _duration(value)
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        result = float(value)
-    else:
-        total = getattr(value, "total_seconds", None)
-        result = total() if total else None
-    if result is None or not 0 <= result < 1e12:
-        raise invalid(option, value, allowed)
+        result = float(min(max(value, -_LONGEST), _LONGEST))
+    elif total := getattr(value, "total_seconds", None):
+        result = total()
+    if result is None or math.isnan(result):
+        raise invalid(option, value, _TIMES)
     return result
 
 
@@ -116,7 +180,7 @@ def cpus(value: float | str) -> int:
 def ranges(option: str, value: str) -> list[tuple[int, int]]:
     """First and last of each range in a list of processors or memory nodes, such as `0-3,5`."""
     result = []
-    for part in value.split(","):
+    for part in string(option, value).split(","):
         first, dash, last = part.strip().partition("-")
         if not _is_digits(first) or (dash and (not _is_digits(last) or int(last) < int(first))):
             raise invalid(option, value, "must be a list of numbers and ranges, such as 0-3,5")

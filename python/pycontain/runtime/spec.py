@@ -223,7 +223,7 @@ def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
     for name in given.keys() & _FLAGS:
         if not isinstance(given[name], bool):
             raise sizes.invalid(name, given[name], "must be True or False")
-    if given.get("pull", "missing") not in {"missing", "always", "never"}:
+    if given.get("pull", "missing") not in ("missing", "always", "never"):
         raise sizes.invalid("pull", given["pull"], "must be missing, always or never")
     if given.keys() & lifecycle.OPTIONS:
         lifecycle.check(given)
@@ -231,6 +231,8 @@ def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _hostname(options: Mapping[str, Any], spaces: Namespaces, id: str, host: Host) -> str:
+    for name in ("domainname", "hostname"):
+        sizes.string(name, options.get(name, ""))
     if options.get("domainname"):
         namespaces.host_name("domainname", options["domainname"])
     if options.get("hostname"):
@@ -240,10 +242,7 @@ def _hostname(options: Mapping[str, Any], spaces: Namespaces, id: str, host: Hos
 
 
 def _stop_timeout(options: Mapping[str, Any]) -> float:
-    value = options.get("stop_timeout", DEFAULT_STOP_TIMEOUT)
-    if value in {-1, "-1"}:
-        return float("inf")
-    return sizes.seconds("stop_timeout", value)
+    return sizes.patience("stop_timeout", options.get("stop_timeout", DEFAULT_STOP_TIMEOUT))
 
 
 def _identity(options: Mapping[str, Any], image: ImageConfig) -> tuple[dict[str, object], dict[str, str]]:
