@@ -182,6 +182,16 @@ def test_events_are_printed_as_docker_does(fresh: Engine, fresh_cli: containers.
     assert fresh_cli("events", "--until", now, "--filter", "event=die").stdout == b""
 
 
+@pytest.mark.timeout(containers.seconds(20))
+def test_events_begin_at_the_call(fresh: Engine) -> None:
+    for _ in range(2):  # at first there is no file of events
+        happening = fresh.events()
+        made = fresh.create("host", "true")
+        assert next(happening).action == "create"
+        made.remove()
+        assert next(happening).action == "destroy"
+
+
 def test_events_are_followed(fresh: Engine, fresh_cli: containers.Cli) -> None:
     process = subprocess.Popen(
         [fresh_cli.program, "events", "--format", "{{.Action}}", "--since", "0"],
