@@ -106,6 +106,7 @@ class Container:
             tail: begin with the last so many lines.
 
         Raises:
+            ContainerNotFound: it is gone.
             InvalidOption: a time is none.
         """
         return items(self._log(follow, since, until, tail))
