@@ -558,7 +558,7 @@ class Container:
 
         Raises:
             PathNotFound: there is no such directory.
-            InvalidOption: it is a directory.
+            InvalidOption: something else is there: a directory, a device.
         """
         self._copier.write(path, data, mode)
 
