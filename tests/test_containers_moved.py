@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import containers
 import pytest
-from pycontain import Engine
+from pycontain import Engine, Mount
 from pycontain.errors import (
     Conflict,
     ImageInvalid,
@@ -213,6 +213,40 @@ def test_of_a_state_only_how_it_ended_is_believed(own: Engine, other: Engine, tm
         loaded.kill()
         loaded.remove(force=True)
     assert victim.exists()
+
+
+def test_what_options_asked_for_comes_along(own: Engine, other: Engine, tmp_path: Path) -> None:
+    profile, variables = tmp_path / "profile.json", tmp_path / "variables"
+    profile.write_text('{"defaultAction": "SCMP_ACT_ALLOW"}')
+    variables.write_text("A=1\n")
+    options: list[dict[str, Any]] = [
+        {"user": "1000:5", "cap_add": ["NET_RAW"], "tty": True, "workdir": "/tmp", "init": True},
+        {"network": "host", "ipc": "host", "pid": "host", "uts": "host", "cgroupns": "host"},
+        {"mounts": [Mount("tmpfs", "", "/m", ("size=1m",))], "tmpfs": {"/dev/shm": "size=1m"}},
+        {"stop_timeout": -1, "memory": "64m", "cpus": 0.5, "ulimits": {"nofile": (99, 199)}, "remove": True},
+        {
+            "ipc": "none",
+            "read_only": True,
+            "hostname": "own",
+            "log_driver": "none",
+            "annotations": {"a": "b"},
+        },
+        {"security_opt": [f"seccomp={profile}"], "env_file": [variables], "label_file": [variables]},
+    ]
+    made = [own.create("busybox", IDLE, **one) for one in options]
+    archives = [saved(one, with_image=True) for one in made]
+    profile.unlink()
+    variables.unlink()
+    for first, archive in zip(made, archives, strict=True):
+        second = load(other, archive)
+        for part in ("Config", "HostConfig", "Mounts"):
+            assert second.inspect()[part] == first.inspect()[part]
+        of_first, of_second = (json.loads(one._kept.own_config) for one in (first, second))
+        assert of_first["process"] == of_second["process"]
+        assert of_first["linux"] == of_second["linux"]
+        assert of_first["mounts"][1:] == of_second["mounts"][1:]
+        assert of_first["annotations"].keys() == of_second["annotations"].keys()
+        second.start()
 
 
 OPTIONS = {"labels": {"a": "b"}, "volumes": ["/data"], "health_cmd": "true", "ulimits": {"nofile": (99, 199)}}

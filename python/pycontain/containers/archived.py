@@ -269,7 +269,7 @@ def _mounts(was: _Config, granted: dict[str, Any]) -> Iterator[dict[str, Any]]:
         there = standard.get(mount.destination)
         if there is not None and (mount.type == there["type"] or mount.type not in _KINDS):
             yield there
-        elif mount.type == "bind" or (mount.type, mount.source) == ("tmpfs", "tmpfs"):
+        elif mount.type == "bind" or (mount.type == "tmpfs" and mount.source in {"", "tmpfs"}):
             yield msgspec.to_builtins(mount)
         else:
             raise ValueError(_NOT_ASKED)
