@@ -279,6 +279,7 @@ WRONG = [
     ("config.process.env", "PATH=/bin"),
     ("config.process.cwd", 5),
     ("config.process.user", {"uid": -1, "gid": 0}),
+    ("config.more", json.loads("[" * 900 + "]" * 900)),
     ("config.mounts", []),
     ("config.mounts", [{}, {}]),
     ("config.annotations", {"io.pycontain.volumes": "["}),
