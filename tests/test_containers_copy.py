@@ -148,6 +148,22 @@ def test_what_cannot_be_copied_is_told(
     assert refused.stderr.count(b"pycontain: ") == 1
 
 
+def test_only_files_are_replaced_by_files(box: Container) -> None:
+    stopped = box.status != "running"
+    box.start()
+    box.run(["sh", "-c", "cd /root; ln -s real link; ln -s nothing dangling; echo old > real; mkfifo pipe"])
+    if stopped:
+        box.kill()
+        box.wait()
+    for path in ("/dev/null", "/etc", "/root/pipe"):
+        with pytest.raises(InvalidOption, match=f"cannot write `{path}`: it is "):
+            box.write_bytes(path, b"x")
+    box.write_bytes("/root/link", b"new")
+    assert box.read_bytes("/root/real") == b"new"
+    box.write_bytes("/root/dangling", b"new")
+    assert box.read_bytes("/root/dangling") == b"new"
+
+
 def test_links_lead_nowhere_but_inside(box: Container, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.mkdir()

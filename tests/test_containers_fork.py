@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import containers
 import pytest
-from pycontain.errors import ContainerNotFound, NameInUse, Unsupported
+from pycontain.errors import ContainerNotFound, InvalidOption, NameInUse, Unsupported
 
 if TYPE_CHECKING:
     from pycontain import Container, Engine
@@ -201,6 +201,8 @@ def test_what_cannot_be_forked_is_told_and_leaves_nothing(
     before = sorted(os.listdir(own._paths.containers)), sorted(os.listdir(own._paths.names))
     with pytest.raises(NameInUse):
         first.fork("first")
+    with pytest.raises(InvalidOption):
+        first.fork("b!")
     done = fresh_cli("container", "fork", "nobody")
     assert (done.returncode, done.stderr.splitlines()[0]) == (1, b"pycontain: no such container: `nobody`")
     assert (sorted(os.listdir(own._paths.containers)), sorted(os.listdir(own._paths.names))) == before

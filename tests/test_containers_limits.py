@@ -71,6 +71,7 @@ def test_stats_are_shown_as_docker_does(own: Engine, fresh_cli: containers.Cli) 
 def test_top_shows_what_runs_inside(own: Engine, fresh_cli: containers.Cli) -> None:
     container = own.start("busybox", ["sh", "-c", "sleep 1001 & exec sleep 1000"], name="two")
     wait_for(lambda: [row[-1] for row in container.top()[1]] == ["sleep 1000", "sleep 1001"])
+    container.run(["true"])  # by a process of ours, which waits for more
     titles, rows = container.top()
     assert titles == ("UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD")
     first, second = (dict(zip(titles, row, strict=True)) for row in rows)

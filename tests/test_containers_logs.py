@@ -13,7 +13,7 @@ import containers
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pycontain.errors import InvalidOption
+from pycontain.errors import ContainerNotFound, InvalidOption
 from pycontain.runtime import events
 from pycontain.runtime.pauses import items
 from pycontain.runtime.rotating import Lines
@@ -180,6 +180,23 @@ def test_events_are_printed_as_docker_does(fresh: Engine, fresh_cli: containers.
     shown = fresh_cli("events", "--until", now, "--filter", "event=create", "--format", template)
     assert shown.stdout.decode() == f"container create seen {made.id}\n"
     assert fresh_cli("events", "--until", now, "--filter", "event=die").stdout == b""
+
+
+def test_logs_of_one_that_is_gone_are_no_empty_ones(made: Container) -> None:
+    made.remove()
+    for follow in (False, True):
+        with pytest.raises(ContainerNotFound):
+            made.logs(follow=follow)
+
+
+@pytest.mark.timeout(containers.seconds(20))
+def test_events_begin_at_the_call(fresh: Engine) -> None:
+    for _ in range(2):  # at first there is no file of events
+        happening = fresh.events()
+        made = fresh.create("host", "true")
+        assert next(happening).action == "create"
+        made.remove()
+        assert next(happening).action == "destroy"
 
 
 def test_events_are_followed(fresh: Engine, fresh_cli: containers.Cli) -> None:

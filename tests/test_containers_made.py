@@ -344,6 +344,22 @@ def test_ps_prints_dockers_table(own: Engine, running: str, fresh_cli: container
     assert fresh_cli("ps", "-f", "nonsense=1").returncode == 1
 
 
+def test_what_a_container_says_of_itself_steers_no_terminal(own: Engine, fresh_cli: containers.Cli) -> None:
+    text = "\x1b[2J\x9b2J\x7f\nzürich 字"
+    own.create("busybox", ["echo", text], labels={"a": text})
+    for words in (
+        ("ps", "--all", "--no-trunc"),
+        ("ps", "--all", "--format", "table {{.Labels}}\t{{.Command}}"),
+        ("events", "--since", "0", "--until", str(time.time())),
+        ("inspect", own.containers.list(all=True)[0].id),
+        ("ps", "--all", "--format", "json"),
+    ):
+        done = fresh_cli(*words)
+        assert done.returncode == 0, done
+        assert not {*done.stdout.decode()} & {"\x1b", "\x9b", "\x7f"}, words
+        assert "zürich 字" in done.stdout.decode()
+
+
 def test_exit_code_shows(own: Engine, fresh_cli: containers.Cli) -> None:
     assert fresh_cli("run", "--name", "three", "busybox", "sh", "-c", "exit 3").returncode == 3
     status = fresh_cli("ps", "-a", "--format", "{{.Status}}").stdout.decode()

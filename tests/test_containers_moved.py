@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import containers
 import pytest
-from pycontain import Engine
+from pycontain import Engine, Mount
 from pycontain.errors import (
     Conflict,
     ImageInvalid,
@@ -139,14 +139,14 @@ def test_what_is_here_is_replaced_unless_it_runs(own: Engine, other: Engine) -> 
 
 
 def forged(archive: bytes, change: Callable[[Any], object]) -> bytes:
-    """The archive with another configuration."""
+    """The archive with another `container.json`."""
     target = io.BytesIO()
     with tarfile.open(fileobj=io.BytesIO(archive)) as old, tarfile.open(fileobj=target, mode="w") as new:
         for member in old:
             data = cast("IO[bytes]", old.extractfile(member)).read()
             if member.name == "container.json":
                 document = json.loads(data)
-                change(document["config"])
+                change(document)
                 data = json.dumps(document).encode()
                 member.size = len(data)
             new.addfile(member, io.BytesIO(data))
@@ -171,7 +171,7 @@ def test_archive_gives_no_rights_that_are_not_told(own: Engine, other: Engine) -
             if mount["type"] == "sysfs":
                 mount["options"] = ["rw"]
 
-    loaded = load(other, forged(archive, rights))
+    loaded = load(other, forged(archive, lambda document: rights(document["config"])))
     honest = json.loads(made._kept.own_config)
     config = json.loads(loaded._kept.own_config)
     for part in ("namespaces", "maskedPaths", "resources"):
@@ -190,9 +190,130 @@ def test_archive_gives_no_rights_that_are_not_told(own: Engine, other: Engine) -
     def overlay(config: Any) -> None:
         config["mounts"].append({"destination": "/h", "type": "overlay", "options": ["lowerdir+=/"]})
 
-    for wrong in (volume, overlay, lambda config: config.pop("linux")):
+    for wrong in (volume, overlay, lambda config: config.pop("process")):
         with pytest.raises(ImageInvalid):
-            load(other, forged(archive, wrong))
+            load(other, forged(archive, lambda document: wrong(document["config"])))  # noqa: B023
+
+
+def test_of_a_state_only_how_it_ended_is_believed(own: Engine, other: Engine, tmp_path: Path) -> None:
+    archive = saved(own.create("busybox", IDLE, name="web"), with_image=True)
+    victim = tmp_path / "victim/empty"
+    victim.mkdir(parents=True)
+    end = {"exit_code": 3, "finished": "2026-01-31T12:00:00.5Z", "oom_killed": True, "error": "so"}
+    for status in ("running", "paused", "exited", "dead", "\x1b[2J"):
+        forgery = {"status": status, "pid": 1, "cgroup": str(victim), "restart_count": 7, **end}
+        loaded = load(other, forged(archive, lambda document: document.update(state=forgery)))  # noqa: B023
+        state = loaded.inspect()["State"]
+        assert state["Status"] == ("exited" if status == "exited" else "created")
+        assert (state["Pid"], loaded.inspect()["RestartCount"]) == (0, 0)
+        if status == "exited":
+            assert [state[name] for name in ("ExitCode", "OOMKilled", "Error")] == [3, True, "so"]
+            assert state["FinishedAt"] == end["finished"]
+        loaded.start()
+        loaded.kill()
+        loaded.remove(force=True)
+    assert victim.exists()
+
+
+def test_what_options_asked_for_comes_along(own: Engine, other: Engine, tmp_path: Path) -> None:
+    profile, variables = tmp_path / "profile.json", tmp_path / "variables"
+    profile.write_text('{"defaultAction": "SCMP_ACT_ALLOW"}')
+    variables.write_text("A=1\n")
+    options: list[dict[str, Any]] = [
+        {"user": "1000:5", "cap_add": ["NET_RAW"], "tty": True, "workdir": "/tmp", "init": True},
+        {"network": "host", "ipc": "host", "pid": "host", "uts": "host", "cgroupns": "host"},
+        {"mounts": [Mount("tmpfs", "", "/m", ("size=1m",))], "tmpfs": {"/dev/shm": "size=1m"}},
+        {"stop_timeout": -1, "memory": "64m", "cpus": 0.5, "ulimits": {"nofile": (99, 199)}, "remove": True},
+        {
+            "ipc": "none",
+            "read_only": True,
+            "hostname": "own",
+            "log_driver": "none",
+            "annotations": {"a": "b"},
+        },
+        {"security_opt": [f"seccomp={profile}"], "env_file": [variables], "label_file": [variables]},
+    ]
+    made = [own.create("busybox", IDLE, **one) for one in options]
+    archives = [saved(one, with_image=True) for one in made]
+    profile.unlink()
+    variables.unlink()
+    for first, archive in zip(made, archives, strict=True):
+        second = load(other, archive)
+        for part in ("Config", "HostConfig", "Mounts"):
+            assert second.inspect()[part] == first.inspect()[part]
+        of_first, of_second = (json.loads(one._kept.own_config) for one in (first, second))
+        assert of_first["process"] == of_second["process"]
+        assert of_first["linux"] == of_second["linux"]
+        assert of_first["mounts"][1:] == of_second["mounts"][1:]
+        assert of_first["annotations"].keys() == of_second["annotations"].keys()
+        second.start()
+
+
+OPTIONS = {"labels": {"a": "b"}, "volumes": ["/data"], "health_cmd": "true", "ulimits": {"nofile": (99, 199)}}
+# where in the document, and what is there instead
+WRONG = [
+    ("record.created", 1e300),
+    ("record.created", -1),
+    ("record.image", "\x1b[2J"),
+    ("record.image_id", "busybox"),
+    ("record.command", []),
+    ("record.labels", {"a": 1}),
+    ("record.stop_signal", 0),
+    ("record.stop_timeout", 5e9),
+    ("record.health", {}),
+    ("record.health.test", []),
+    ("record.health.test", ["NEVER", "true"]),
+    ("record.health.interval", 0),
+    ("record.health.more", 1),
+    ("record.options.memory", 5),
+    ("record.options.memory", {"limit": 5}),
+    ("record.options.restart", ["always"]),
+    ("record.options.log_driver", "none of ours"),
+    ("record.options.no_such", 1),
+    ("record.options.annotations", 5),
+    ("record.options.security_opt", 5),
+    ("record.options.ulimits", {"nofile": [1, 2, 3]}),
+    ("config", []),
+    ("config", {}),
+    ("config.process", {}),
+    ("config.process.env", "PATH=/bin"),
+    ("config.process.cwd", 5),
+    ("config.process.user", {"uid": -1, "gid": 0}),
+    ("config.more", json.loads("[" * 900 + "]" * 900)),
+    ("config.mounts", []),
+    ("config.mounts", [{}, {}]),
+    ("config.annotations", {"io.pycontain.volumes": "["}),
+    ("config.annotations", {"io.pycontain.files": "[]"}),
+    ("config.annotations", {"io.pycontain.user": 5}),
+    ("state", {"status": "exited", "finished": "zz"}),
+    ("state", {"status": "exited", "started": "2026-13-31T12:00:00Z"}),
+    ("state", {"status": "exited", "exit_code": 1 << 40}),
+    ("layers", ["a" * 24, "a" * 24]),
+    ("volumes", ["0", "0"]),
+    ("volumes", []),
+]
+
+
+def test_what_an_archive_should_not_say_is_refused_and_leaves_nothing(own: Engine, other: Engine) -> None:
+    made = own.create("busybox", IDLE, name="web", **OPTIONS)  # type: ignore[arg-type]
+    archive = saved(made, with_image=True)
+    for place, value in WRONG:
+
+        def change(document: Any) -> None:
+            *outer, last = place.split(".")  # noqa: B023
+            for name in outer:
+                document = document[name]
+            document[last] = value  # noqa: B023
+
+        with pytest.raises(PycontainError) as refused:
+            load(other, forged(archive, change))
+        assert "\n" not in str(refused.value), place
+        assert "\x1b" not in str(refused.value), place
+        assert other.containers.list(all=True) == other.images.list() == (), place
+    assert not os.path.exists(other._paths.ephemeral)
+    loaded = load(other, archive)
+    assert loaded.inspect()["Config"] == made.inspect()["Config"]
+    assert loaded.inspect()["HostConfig"] == made.inspect()["HostConfig"]
 
 
 def test_bad_archives_are_told_and_leave_nothing(own: Engine, other: Engine) -> None:

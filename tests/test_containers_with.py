@@ -78,6 +78,13 @@ def test_it_is_waited_for(own: Engine) -> None:
         web.wait_until(pycontain.exited())
 
 
+def test_one_that_was_not_started_has_not_to_end(own: Engine) -> None:
+    made = own.create("busybox", ["sleep", "1000"])
+    made.wait_until(pycontain.exited(), timeout=LONG)
+    assert made.wait() == 0
+    made.remove()
+
+
 def test_giving_up_says_what_was_seen_last(own: Engine) -> None:
     def gives_up(container: Container, condition: pycontain.Condition) -> str:
         with pytest.raises(TimeoutExpired) as error:

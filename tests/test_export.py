@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
+import sys
 import tarfile
 from typing import TYPE_CHECKING
 
 import containers
 import pytest
+from pycontain.containers.target import writing
 from pycontain.errors import StoreError, Unsupported
 from shops import CHANGES, Shop, contents
 
@@ -79,6 +82,51 @@ def test_export_that_fails_leaves_no_file(shop: Shop, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no such file or directory"):
         container.export(tmp_path / "missing" / "file")
     assert os.listdir(tmp_path) == []
+
+
+HALF = """
+import os, sys, time
+from pycontain.containers.target import writing
+with writing(sys.argv[1]) as descriptor:
+    os.write(descriptor, b"half")
+    print("written", flush=True)
+    time.sleep(1000)
+"""
+
+
+def test_killed_export_leaves_nothing(tmp_path: Path) -> None:
+    try:
+        os.close(os.open(tmp_path, os.O_TMPFILE | os.O_WRONLY))
+    except OSError:
+        pytest.skip("this file system has no files without a name")
+    target = tmp_path / "x.tar"
+    for there in ([], ["x.tar"]):
+        with subprocess.Popen([sys.executable, "-c", HALF, target], stdout=subprocess.PIPE) as process:
+            assert process.stdout
+            assert process.stdout.readline() == b"written\n"
+            process.kill()
+        assert os.listdir(tmp_path) == there
+        target.write_bytes(b"old")
+    assert target.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("unnamed", [True, False])
+def test_file_appears_or_is_replaced_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unnamed: bool
+) -> None:
+    if not unnamed:
+        monkeypatch.setattr("pycontain.containers.target._unnamed", lambda _: None)
+    target, link = tmp_path / "x.tar", tmp_path / "link"
+    link.symlink_to("nowhere")
+    for path, before in ((target, None), (target, b"one"), (link, None)):
+        with writing(path) as descriptor:
+            os.write(descriptor, b"one")
+            assert (path.read_bytes() if path.exists() else None) == before
+        assert (path.read_bytes(), path.lstat().st_mode) == (b"one", 0o100600)
+    with pytest.raises(KeyError), writing(target) as descriptor:
+        raise KeyError
+    assert sorted(os.listdir(tmp_path)) == ["link", "x.tar"]
+    assert target.read_bytes() == b"one"
 
 
 def test_root_that_is_a_directory_is_exported_and_has_no_diff(

@@ -311,7 +311,7 @@ class Engine:
         until: str | float | None = None,
         **filters: Unpack[EventFilters],
     ) -> Iterator[Event]:
-        """What happens here from now on, by whatever process; what has happened before, with `since`.
+        """What happens here from this call on, by whatever process; what has happened before, with `since`.
 
         >>> for event in engine.events(types=["container"]):
         ...     print(event.action, event.attributes["name"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pycontain.escaping import escaped
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,7 +21,11 @@ _UNTIL = (
 
 
 def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Lines, each column three spaces wider than its widest cell, and at least ten wide."""
+    """Lines, each column three spaces wider than its widest cell, and at least ten wide.
+
+    Nothing in a cell steers a terminal: much of it is what containers and images say of themselves.
+    """
+    rows = [tuple(map(escaped, row)) for row in rows]
     widths = [0] * max(map(len, rows), default=0)
     for row in rows:
         for column, cell in enumerate(row[:-1]):

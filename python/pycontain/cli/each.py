@@ -6,15 +6,15 @@ import sys
 
 from pycontain.cli.options import in_flags
 from pycontain.errors import InvalidOption, NotFound, PycontainError, Unsupported
+from pycontain.escaping import escaped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["each", "escaped", "failed"]
+__all__ = ["each", "failed"]
 
 _LONGEST = 2000
-_CONTROL = {code: chr(code).encode("unicode_escape").decode() for code in (*range(0x20), *range(0x7F, 0xA0))}
 
 
 def each(
@@ -54,15 +54,6 @@ def failed(error: PycontainError, otherwise: int = 1) -> int:
         print(f"hint: {told(_line(error.hint))}", file=sys.stderr)
     status: int | None = getattr(error, "returncode", None)
     return status or otherwise
-
-
-def escaped(text: str) -> str:
-    r"""What a stranger wrote, for a terminal: the characters that control one as Python writes them.
-
-    >>> print(escaped("\x1b[2J two\nlines"))
-    \x1b[2J two\nlines
-    """
-    return text.translate(_CONTROL)
 
 
 def _line(text: str) -> str:

@@ -86,9 +86,11 @@ def _line(event: Event) -> str:
     """`2026-01-31T12:00:00.000000000+00:00 container start 4f0c… (image=alpine, name=web)`."""
     import datetime
 
+    from pycontain.escaping import escaped
+
     seconds, nanoseconds = divmod(event.nanoseconds, 1_000_000_000)
     zone = datetime.datetime.fromtimestamp(seconds).astimezone()
     moment, offset = zone.strftime("%Y-%m-%dT%H:%M:%S"), zone.strftime("%z")
     attributes = ", ".join(f"{name}={event.attributes[name]}" for name in sorted(event.attributes))
     when = f"{moment}.{nanoseconds:09}{offset[:3]}:{offset[3:]}"
-    return f"{when} {event.type} {event.action} {event.id} ({attributes})"
+    return escaped(f"{when} {event.type} {event.action} {event.id} ({attributes})")

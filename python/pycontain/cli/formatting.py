@@ -61,4 +61,5 @@ def lines(
     text = text.removeprefix("table").strip()
     parsed = Template(text)
     shown = [Template(text, HEADER_FUNCTIONS).render(dict(headers)), *(parsed.render(row) for row in rows)]
-    yield from table([tuple(line.split("\t")) for line in shown])
+    lines = [line for text in shown for line in text.rstrip("\n").split("\n")]
+    yield from table([tuple(line.split("\t")) for line in lines])

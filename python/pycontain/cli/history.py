@@ -53,7 +53,7 @@ def command(
 
 def _rows(image: Image, *, human: bool, no_trunc: bool) -> Iterator[dict[str, str]]:
     from pycontain.cli.columns import size, when
-    from pycontain.cli.each import escaped
+    from pycontain.escaping import escaped
     from pycontain.images.listing import created_seconds
 
     id = image.id if no_trunc else image.id[7:19]

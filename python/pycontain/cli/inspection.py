@@ -88,4 +88,6 @@ def _nested(value: Any) -> Any:
 def _indented(found: list[Mapping[str, Any]]) -> str:
     import json
 
-    return json.dumps(found, indent=_INDENT, ensure_ascii=False)
+    from pycontain.escaping import escaped_json
+
+    return escaped_json(json.dumps(found, indent=_INDENT, ensure_ascii=False))

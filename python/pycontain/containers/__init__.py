@@ -69,7 +69,8 @@ class Containers:
     def load(self, source: str | os.PathLike[str] | IO[bytes], *, name: str | None = None) -> Container:
         """Make the container of an archive that `Container.save` wrote; one that is here already is replaced.
 
-        Its configuration is taken as it is: load only what comes from somebody who may run containers here.
+        Its options are as if they were given again, and it mounts what it says: load only what comes from
+        somebody who may run containers here.
 
         Args:
             source: a path, or something open to read from.
@@ -79,7 +80,7 @@ class Containers:
             Conflict: the archive is incremental, and what it builds upon is not here.
             ImageInvalid: it is damaged, or no such archive.
             ImageNotFound: the container's image is not here.
-            InvalidOption: there is no such file.
+            InvalidOption: there is no such file, or an option of it cannot be had on this machine.
             NameInUse: another container has its name.
             StillInUse: the container is here, and runs.
         """

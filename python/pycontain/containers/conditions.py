@@ -7,6 +7,7 @@ import time
 
 from pycontain.errors import Conflict, TimeoutExpired
 from pycontain.runtime.pauses import Pause
+from pycontain.runtime.records import ALIVE
 from pycontain.runtime.sizes import invalid
 
 TYPE_CHECKING = False
@@ -109,12 +110,12 @@ def healthy() -> Condition:
 
 
 def exited() -> Condition:
-    """It does not run, and is not to be started again."""
+    """It does not run, any more or yet, and is not to be started again: what `Container.wait` waits for."""
 
     def begin(container: Container) -> Look:
         def look() -> tuple[bool, str]:
             status = container.status
-            return status in {"exited", "dead"}, f"status: {status}"
+            return status not in ALIVE, f"status: {status}"
 
         return look
 
@@ -133,7 +134,7 @@ def until(
     deadline = None if timeout is None else time.monotonic() + timeout
     pause = _SHORTEST
     while True:
-        runs = container.status in {"running", "paused", "restarting"}
+        runs = container.status in ALIVE
         holds, seen = look()  # after that: what came before its end counts
         if holds:
             return

@@ -160,6 +160,8 @@ class Copier:
         there = _Inside(self, path)
         if there.is_dir:
             raise InvalidOption(f"cannot write `{path}`: it is a directory")
+        if there.real is not None and not there.is_file:
+            raise InvalidOption(f"cannot write `{path}`: it is not a file")
         place = _place("", path, there, is_dir=False)
         member = tarfile.TarInfo(place.name)
         member.size, member.mode, member.mtime = len(data), mode, int(time.time())
@@ -243,6 +245,10 @@ class _Inside:
     @property
     def is_dir(self) -> bool:
         return self._found is not None and self._found.is_dir
+
+    @property
+    def is_file(self) -> bool:
+        return self._found is not None and stat.S_ISREG(self._found.mode)
 
     def directory(self, path: str) -> str:
         found = self._copier.stat(path)

@@ -42,9 +42,9 @@ def fork(
             f'cannot fork container "{original.record.name}": its root is a directory of this machine',
             hint="`--rootfs DIR` without `:rw` gives containers a layer of their own",
         )
+    called = None if name is None else container_name(name)
     id = os.urandom(32).hex()
     made = directories.make(f"{paths.containers}/{id}")
-    called = None if name is None else container_name(name)
     try:
         if called is None:
             called = names.take_any(paths, made.path)

@@ -107,6 +107,7 @@ class Container:
             tail: begin with the last so many lines.
 
         Raises:
+            ContainerNotFound: it is gone.
             InvalidOption: a time is none.
         """
         return items(self._log(follow, since, until, tail))
@@ -597,7 +598,7 @@ class Container:
 
         Raises:
             PathNotFound: there is no such directory.
-            InvalidOption: it is a directory.
+            InvalidOption: something else is there: a directory, a device.
         """
         permissions = sizes.whole("mode", mode, 0, 0o7777)
         self._copier.write(self._place(path), data, permissions)

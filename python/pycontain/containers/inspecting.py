@@ -271,7 +271,7 @@ def _strings(values: object) -> list[str] | None:
 
 def _shm_size(mounts: list[dict[str, Any]]) -> int:
     for mount in mounts:
-        if mount["destination"] == "/dev/shm" and mount["type"] == "tmpfs":  # noqa: S108 - looks only
+        if mount["destination"] == "/dev/shm" and mount["source"] == "shm":  # noqa: S108 - looks only
             for option in mount.get("options", ()):
                 if option.startswith("size="):
                     return int(option.removeprefix("size="))

@@ -78,12 +78,17 @@ def entries(
     until: str | float | None,
     tail: int | None,
 ) -> Iterator[LogEntry | Pause]:
-    """What is written; with `follow` what will be, too, as long as the container runs, and pauses between."""
+    """What is written; with `follow` what will be, too, as long as the container runs, and pauses between.
+
+    Raises:
+        ContainerNotFound: it is gone.
+    """
     if tail is not None and tail < 0:
         raise InvalidOption(f"invalid value `{tail}` for `tail`: must not be negative")
     now = time.time()
     first = None if since is None else moment(since, now)
     last = None if until is None else moment(until, now)
+    kept.state(paths, container)  # one that is gone wrote nothing that could be read
     return _between(
         _followed(paths, container, tail, last) if follow else _there(container, tail), first, last
     )

@@ -1,6 +1,6 @@
 """Containers that move to another machine: `save` writes one as a tar, `load` makes it again.
 
-    container.json     what it is: see `_Document`
+    container.json     what it is: see `archived.Document`
     image.tar          its image, as `pycontain save` writes it, if that is to come along
     layers/<id>        what it wrote before it was forked or saved, a tar.zst for each layer
     top                what it wrote since
@@ -18,59 +18,34 @@ import fcntl
 import io
 import json
 import os
-import re
 import shutil
 import tarfile
-from typing import Any
 
 import msgspec
 
 from pycontain.containers import keeping
+from pycontain.containers.archived import VERSION, Archived, Document
 from pycontain.errors import Conflict, ImageInvalid, ImageNotFound, StillInUse, Unsupported
 from pycontain.images import staging
 from pycontain.runtime import directory as directories
-from pycontain.runtime import events, kept, names, recording, records, shared, spec
-from pycontain.runtime.command import NoImage
+from pycontain.runtime import events, kept, names, records, shared
 from pycontain.runtime.namespaces import container_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from typing import IO
 
     from pycontain._core import Launcher
     from pycontain.images import Images
     from pycontain.paths import Paths
     from pycontain.runtime.kept import Kept
+    from pycontain.types import RootFilesystem
 
 __all__ = ["load", "save"]
 
-_VERSION = 1
 _SENT = "sent"  # in the container's directory: the ids of the layers that were in its last archive
-# what a container may do on its machine: the options that say so, and where the configuration has it
-_RIGHTS = frozenset(
-    "cap_add cap_drop cgroup_parent cgroupns device_cgroup_rules devices ipc network pid privileged "
-    "read_only security_opt sysctls userns uts".split()
-)
-_OF_PROCESS = ("capabilities", "noNewPrivileges")
-_OF_ANNOTATIONS = ("io.pycontain.seccomp", "io.pycontain.privileged", "io.pycontain.copy")
-_KINDS = ("bind", "tmpfs")  # of mounts that options ask for
-_ID = re.compile(r"[0-9a-f]{64}\Z")
-_LAYER = re.compile(r"[0-9a-f]{24}\Z")
-_VOLUME = re.compile(r"[0-9]{1,6}\Z")
 _LONGEST = 16 << 20  # bytes of a document
-
-
-class _Document(msgspec.Struct, frozen=True):
-    """What an archive begins with: `root` is where everything was, `layers` are all, the lowest first."""
-
-    version: int
-    root: str
-    record: records.Record
-    config: dict[str, Any]
-    state: records.State
-    layers: tuple[str, ...]
-    volumes: tuple[str, ...]
 
 
 def save(
@@ -105,8 +80,8 @@ def save(
                 place = f"{container.path}/volumes/{volume}"
                 packed[f"volumes/{volume}"] = _packed(files, paths, launcher, config, container, place)
         layers = [os.path.basename(path) for path in reversed(below)]
-        document = _Document(
-            _VERSION,
+        document = Document(
+            VERSION,
             paths.root,
             record,
             json.loads(config),
@@ -181,8 +156,8 @@ class _Loading:
         self._archive = archive
         self._name = name and container_name(name)
         self._member = archive.next()
-        self._document = self._read_document()
-        self._path = f"{paths.containers}/{self._document.record.id}"
+        self._archived = Archived(self._read("container.json"), paths)
+        self._path = self._archived.path
 
     def make(self) -> Kept:
         """Make it."""
@@ -190,8 +165,7 @@ class _Loading:
         with self._old() as old, contextlib.ExitStack() as layers:
             made = directories.make(f"{self._paths.ephemeral}/{os.urandom(32).hex()}")
             try:
-                config = self._config()
-                record = self._record(old, config)
+                config, record = self._archived.complete(self._root(), self._called(old))
                 self._fill(made, layers)
                 self._describe(made, record, config)
                 self._appear(made, record, old)
@@ -203,30 +177,10 @@ class _Loading:
         events.of_container(self._paths, "create", record)
         return kept.find(self._paths, record.id)
 
-    def _read_document(self) -> _Document:
-        try:
-            document = msgspec.json.decode(self._read("container.json"), type=_Document)
-        except msgspec.DecodeError as error:
-            raise ImageInvalid(f"`container.json` is damaged: {str(error).lower()}") from error
-        if document.version != _VERSION:
-            raise Unsupported(
-                f"the archive is of version {document.version}", hint="a newer pycontain reads it"
-            )
-        container_name(document.record.name)
-        for kind, values in (
-            (_ID, (document.record.id,)),
-            (_LAYER, document.layers),
-            (_VOLUME, document.volumes),
-        ):
-            for value in values:
-                if not kind.match(value):
-                    raise ImageInvalid(f"`container.json` is damaged: `{value}` is no id")
-        return document
-
     def _load_image(self) -> None:
         from pycontain.images.mount_points import mount_points
 
-        record = self._document.record
+        record = self._archived.record
         if self._is_at("image.tar"):
             with self._spooled() as file:
                 self._images.load(file)
@@ -243,7 +197,7 @@ class _Loading:
         if not os.path.exists(f"{self._path}/container.json"):
             yield None
             return
-        found = kept.find(self._paths, self._document.record.id)
+        found = kept.find(self._paths, self._archived.record.id)
         with kept.held(self._paths, found) as stopped:
             if stopped is None:
                 raise StillInUse(
@@ -251,16 +205,16 @@ class _Loading:
                 )
             yield found
 
-    def _record(self, old: Kept | None, config: bytes) -> records.Record:
-        record = self._document.record
-        name = self._name or (old.record.name if old else record.name)
-        mounts = tuple(recording.mounts(config))
-        return records.changed(record, name=name, mounts=mounts, options=record.options | {"name": name})
+    def _root(self) -> RootFilesystem:
+        return self._images.for_start(self._archived.record.image_id).root
+
+    def _called(self, old: Kept | None) -> str:
+        return self._name or (old.record.name if old else self._archived.record.name)
 
     def _fill(self, made: directories.Directory, held: contextlib.ExitStack) -> None:
         directory = made.path
-        directories.use_image(made, self._document.record.image_id, self._images.hold)
-        for layer in self._document.layers:
+        directories.use_image(made, self._archived.record.image_id, self._images.hold)
+        for layer in self._archived.layers:
             if self._is_at(f"layers/{layer}"):
                 held.enter_context(self._new_layer(layer))
             elif not os.path.isdir(f"{self._paths.shared}/{layer}"):
@@ -271,9 +225,9 @@ class _Loading:
             held.enter_context(shared.put_below(directory, f"{self._paths.shared}/{layer}"))
         directories.fill([f"{directory}/work", f"{directory}/upper"], ())
         self._unpack("top", f"{directory}/upper")
-        if self._document.volumes:
+        if self._archived.volumes:
             directories.fill([f"{directory}/volumes"], ())
-        for volume in self._document.volumes:
+        for volume in self._archived.volumes:
             directories.fill([f"{directory}/volumes/{volume}"], ())
             self._unpack(f"volumes/{volume}", f"{directory}/volumes/{volume}")
         if not self._is_at("end"):
@@ -294,47 +248,9 @@ class _Loading:
         finally:
             held.release()
 
-    def _config(self) -> bytes:
-        """Its configuration: what it may do is made anew of its options, and `inspect` tells all of it."""
-        record = self._document.record
-        options = {name: value for name, value in record.options.items() if name in _RIGHTS}
-        profile = [text for text in options.get("security_opt", ()) if text.startswith("seccomp=/")]
-        if profile:  # a file of the machine it comes from, whose content is in the configuration
-            options["security_opt"] = [text for text in options["security_opt"] if text not in profile]
-        start = self._images.for_start(record.image_id)
-        granted = json.loads(
-            spec.config(("true",), options, NoImage(), start.root, id=record.id, directory=self._path).config
-        )
-        try:
-            config: dict[str, Any] = _mapped(self._document.config, self._moved)
-            standard = {mount["destination"]: mount for mount in granted["mounts"]}
-            config["mounts"] = [
-                granted["mounts"][0],
-                *(
-                    mount if mount["type"] in _KINDS else standard[mount["destination"]]
-                    for mount in config["mounts"][1:]
-                ),
-            ]
-            config["process"] |= {name: granted["process"][name] for name in _OF_PROCESS}
-            devices = granted["linux"]["resources"]["devices"]
-            config["linux"] = granted["linux"] | {
-                "resources": {**config["linux"]["resources"], "devices": devices}
-            }
-            for name in _OF_ANNOTATIONS[bool(profile) :]:
-                config["annotations"].pop(name, None)
-                if name in granted["annotations"]:
-                    config["annotations"][name] = granted["annotations"][name]
-            volumes = json.loads(config["annotations"].get("io.pycontain.volumes", "{}")).values()
-            places = {f"{self._path}/volumes/{int(os.path.basename(place))}" for place in volumes}
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ImageInvalid(f"`container.json` is damaged: no configuration: {error}") from error
-        if places != set(volumes):
-            raise ImageInvalid("`container.json` is damaged: it mounts what no options ask for")
-        return json.dumps(config).encode()
-
     def _describe(self, made: directories.Directory, record: records.Record, config: bytes) -> None:
         directories.record(made, record, config)
-        records.write_state(made.path, self._document.state)
+        records.write_state(made.path, self._archived.state)
 
     def _appear(self, made: directories.Directory, record: records.Record, old: Kept | None) -> None:
         from pycontain._core import exchange
@@ -357,13 +273,6 @@ class _Loading:
         self._launcher.remove_tree(made.path)
         if old.record.name != record.name:
             names.give_up(self._paths, old.record.name, record.id)
-
-    def _moved(self, text: str) -> str:
-        """A path of where it was, as it is here."""
-        old, new = self._document.root, self._paths.root
-        for place in (f"/containers/{self._document.record.id}", "/layers/", "/mount-points"):
-            text = text.replace(f"{old}{place}", f"{new}{place}")
-        return text
 
     def _is_at(self, name: str) -> bool:
         return self._member is not None and self._member.name == name
@@ -394,14 +303,3 @@ class _Loading:
             raise ImageInvalid(f"the archive of the container is cut off: it has no `{name}`")
         with self._spooled() as file:
             self._launcher.unpack(file.fileno(), directory, whiteouts=True)
-
-
-def _mapped(value: Any, change: Callable[[str], str]) -> Any:
-    """A document with all of its texts changed."""
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, dict):
-        return {key: _mapped(member, change) for key, member in value.items()}
-    if isinstance(value, list):
-        return [_mapped(member, change) for member in value]
-    return value

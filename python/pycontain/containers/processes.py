@@ -20,6 +20,7 @@ __all__ = ["below", "by_namespace", "top"]
 _ROOT = "/sys/fs/cgroup"
 _TITLES = ("UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD")
 _DAY = 86400
+_DOOR = "pycontain-door"  # rust/runtime/src/monitor/exec.rs
 
 
 def top(container: Kept, options: Sequence[str]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
@@ -38,8 +39,18 @@ def _inside(container: Kept) -> set[int]:
     if group is not None:
         for directory in (_ROOT, f"{_ROOT}/freezer", f"{_ROOT}/pids"):
             with contextlib.suppress(OSError), open(f"{directory}{group}/cgroup.procs") as file:
-                return {int(line) for line in file}
+                return {pid for pid in map(int, file) if not _is_door(pid)}
     return below(container.state.pid, by_namespace())
+
+
+def _is_door(pid: int) -> bool:
+    """Whether it is of the engine: it makes the further processes, and is in none of the container's pids."""
+    try:
+        with open(f"/proc/{pid}/comm") as file:
+            name = file.read().rstrip("\n")
+    except OSError:
+        return False
+    return name == _DOOR and _namespace(pid) == _namespace(os.getpid())
 
 
 def by_namespace() -> dict[str, set[int]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pycontain.escaping import escaped
+
 __all__ = ["number", "shown"]
 
 _MOST_DIGITS = 18  # so that it fits into 64 bits
@@ -22,6 +24,4 @@ def shown(text: str, longest: int = 200) -> str:
     >>> shown("a\x1b[1mb\n")
     'a\\x1b[1mb\\n'
     """
-    if len(text) > longest:
-        text = text[:longest] + "…"
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    return escaped(text if len(text) <= longest else text[:longest] + "…")

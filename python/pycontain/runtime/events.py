@@ -93,12 +93,21 @@ def write(paths: Paths, event: Event) -> None:
 def watch(
     paths: Paths, since: float | None, until: float | None, wanted: Callable[[Event], bool]
 ) -> Iterator[Event | Pause]:
-    """What has happened since then, and what happens from now on or until then; with pauses to wait in."""
+    """What has happened since then, and what happens from now on or until then; with pauses to wait in.
+
+    Now is the moment of the call.
+    """
     from pycontain.runtime.rotating import Lines
 
     if since is None and until is not None:
         since = 0.0
     lines = Lines(_path(paths), last=0 if since is None else None)
+    return _watched(lines, since, until, wanted)
+
+
+def _watched(
+    lines: Lines, since: float | None, until: float | None, wanted: Callable[[Event], bool]
+) -> Iterator[Event | Pause]:
     try:
         while True:
             over = until is not None and time.time() >= until

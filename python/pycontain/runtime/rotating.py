@@ -54,6 +54,9 @@ class Lines:
             os.close(self._descriptor)
             self._descriptor = None
 
+    def __del__(self) -> None:
+        self.close()  # nobody may ever have begun to read
+
     def _read(self) -> Iterator[bytes]:
         assert self._descriptor is not None
         while block := os.read(self._descriptor, _BLOCK):

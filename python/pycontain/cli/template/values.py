@@ -67,7 +67,10 @@ def as_json(value: object) -> str:
     """On one line, with the names in order, as Go writes a map."""
     import json
 
-    return json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False, default=text)
+    from pycontain.escaping import escaped_json
+
+    found = json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False, default=text)
+    return escaped_json(found)
 
 
 def quoted(value: str) -> str:
