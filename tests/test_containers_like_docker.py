@@ -132,5 +132,6 @@ def test_inspect_has_what_docker_has(
         done = subprocess.run([*program, "inspect", name], check=True, capture_output=True, env=environment)
         found.append(json.loads(done.stdout)[0])
         subprocess.run([*program, "rm", "-f", name], check=True, capture_output=True, env=environment)
-    theirs, ours = (keys({key: one[key] for key in ("State", "Config", "HostConfig")}) for one in found)
+    parts = ("State", "Config", "HostConfig", "NetworkSettings")
+    theirs, ours = (keys({key: one[key] for key in parts}) for one in found)
     assert {key for key in theirs - ours if "KernelMemory" not in key} == set()  # newer dockers have not

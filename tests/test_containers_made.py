@@ -416,6 +416,34 @@ def test_inspect_has_dockers_shape(own: Engine, fresh_cli: containers.Cli, tmp_p
     assert fresh_cli("inspect", "busybox").returncode == 0
 
 
+def test_templates_see_what_json_leaves_out_and_maps_as_maps(own: Engine, fresh_cli: containers.Cli) -> None:
+    log = {"max-size": "1k", "max-file": "2"}
+    made = own.create("busybox", name="seen", log_opt=log, sysctls={"net.ipv4.ip_forward": "1"})
+    assert "Health" not in made.inspect()["State"]
+    for template, shown in {  # as docker 28.2.2
+        "{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}}": "none",
+        "{{.State.Health}} {{json .State.Health}} {{eq .State.Health nil}}": "<nil> null true",
+        "{{.Config.Healthcheck}} {{.SizeRw}} {{.SizeRootFs}}": "<nil> <nil> <nil>",
+        "{{.HostConfig.PidsLimit}} {{.HostConfig.MemorySwappiness}}": "<nil> <nil>",
+        "{{with .NetworkSettings}}{{.IPAddress}}{{.Gateway}}{{.MacAddress}}{{.IPPrefixLen}}{{end}}": "0",
+        "{{with .NetworkSettings}}{{.SandboxID}}{{.Bridge}}{{.GlobalIPv6Address}}{{end}}": "",
+        "{{.HostConfig.Mounts}} {{.HostConfig.KernelMemory}}": "[] 0",
+        "{{.Config.NetworkDisabled}} {{.Config.ArgsEscaped}} {{.Config.MacAddress}}": "false false ",
+        "{{range $k, $v := .NetworkSettings.Networks}}{{$k}} {{$v.IPPrefixLen}}|{{end}}": "none 0|",
+        "{{.NetworkSettings.Ports}} {{.HostConfig.PortBindings}}": "map[] map[]",
+        "{{.HostConfig.LogConfig}}": "{json-file map[max-file:2 max-size:1k]}",
+        '{{index .HostConfig.Sysctls "net.ipv4.ip_forward"}}': "1",
+        "{{.HostConfig.Binds}} {{.HostConfig.CapAdd}} {{.HostConfig.Links}} {{.ExecIDs}}": "[] [] [] []",
+        "{{json .HostConfig.Binds}} {{json .HostConfig.Tmpfs}} {{len .HostConfig.Binds}}": "null null 0",
+        "{{.HostConfig.Tmpfs}} {{.Config.Volumes}} {{.Config.ExposedPorts}}": "map[] map[] map[]",
+        '{{index .HostConfig.LogConfig.Config "max-size"}}{{range .HostConfig.Binds}}x{{end}}': "1k",
+    }.items():
+        done = fresh_cli("inspect", "-f", template, "seen")
+        assert (done.stdout.decode(), done.stderr) == (f"{shown}\n", b""), template
+    assert fresh_cli("inspect", "-f", "{{.State.Health.Status}}", "seen").returncode == 1
+    assert fresh_cli("inspect", "-f", "{{.State.Missing}}", "seen").returncode == 1
+
+
 def test_prune_removes_what_does_not_run(own: Engine, running: str, fresh_cli: containers.Cli) -> None:
     kept_one = own.create("busybox", name="kept", labels={"keep": "yes"})
     gone = own.create("busybox", name="gone")
