@@ -219,6 +219,11 @@ def test_running_container_is_removed_by_force_only(own: Engine, running: str) -
     container = own.containers.get(running)
     with pytest.raises(StillInUse, match="container is running"):
         container.remove()
+    container.pause()
+    with pytest.raises(StillInUse, match="container is paused") as refused:
+        container.remove()
+    assert str(refused.value.hint).startswith("unpause and stop it first")
+    container.unpause()
     assert own.containers.list() == (container,)
     container.remove(force=True)
     assert directories(own) == []
@@ -300,7 +305,9 @@ def test_list_takes_dockers_filters(own: Engine, running: str) -> None:
 
     assert found() == ["two", "one", "runner"]
     assert [one.name for one in own.containers.list()] == ["runner"]
-    assert found(names=["^o"]) == ["one"]
+    assert found(names=["^o"]) == found(names=["^/o"]) == found(names=["/one"]) == ["one"]
+    assert found(names=["^/ne"]) == found(ports=["80"]) == found(is_task=True) == []
+    assert found(is_task=False) == found()
     assert found(ids=[two.id[:20]]) == ["two"]
     assert found(labels=["tier"]) == ["two", "one"]
     assert found(labels=["tier=a"]) == ["one"]
@@ -342,6 +349,12 @@ def test_ps_prints_dockers_table(own: Engine, running: str, fresh_cli: container
     assert "Label" not in document
     assert fresh_cli("container", "ls", "-q").stdout == fresh_cli("ps", "-q").stdout
     assert fresh_cli("ps", "-f", "nonsense=1").returncode == 1
+    ids = fresh_cli("ps", "-q", "--format", "{{.Names}}")
+    assert ids.stdout == fresh_cli("ps", "-q").stdout
+    assert ids.stderr.startswith(b"WARNING: Ignoring custom format")
+    assert fresh_cli("ps", "-aq", "-f", "publish=80", "-f", "is-task=false").stdout == b""
+    twice = fresh_cli("rm", "missing", "gone")
+    assert (twice.stderr.count(b"pycontain: "), twice.stderr.count(b"hint: ")) == (2, 1)
 
 
 def test_exit_code_shows(own: Engine, fresh_cli: containers.Cli) -> None:
