@@ -53,8 +53,7 @@ def failed(error: PycontainError, otherwise: int = 1, *, told: set[str] | None =
         otherwise: the usual exit status.
         told: hints that were given before, and are not again.
     """
-    if sys.stdout is not None:
-        sys.stdout.flush()  # what went well comes first
+    sys.stdout.flush()  # what went well comes first
     worded = in_flags if isinstance(error, InvalidOption | Unsupported) else str
     print(f"pycontain: {worded(_line(str(error)))}", file=sys.stderr)
     told = set() if told is None else told
