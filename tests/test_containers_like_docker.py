@@ -36,7 +36,10 @@ STEPS = [
     "exec ends true",
     "= rename ends ended",
     "= rename nobody other",
-    *(f"= logs {bound} ended" for bound in ("--since ''", "--since=-10m", "--until ''", "--until 0")),
+    *(
+        f"= logs {bound} ended"
+        for bound in ("--since ''", "--since=-10m", "--until ''", "--until 0", "--details")
+    ),
     *(f"= logs {bound} ended" for bound in ("--until 1", "--until=-10m", "--since 10m")),
     *(
         f"= ps -a -f name={name} --format '{{{{.Names}}}}'"

@@ -142,6 +142,7 @@ def test_logs_are_narrowed_down(made: Container, fresh_cli: containers.Cli) -> N
     for everything in ({"since": ""}, {"until": ""}, {"until": 0}, {"until": "0"}, {"until": "-10m"}):
         assert len(list(made.logs(**everything))) == 3
     assert list(made.logs(since="-10m")) == list(made.logs(until="1")) == []
+    assert fresh_cli("logs", "--details", "-n", "1", "made").stdout == b" thr\xffee"
     with pytest.raises(InvalidOption, match="failed to parse"):
         list(made.logs(since="yesterday"))
 
