@@ -130,6 +130,7 @@ def test_events_tell_of_files_and_not_of_how_they_are_copied(
         (["/etc", "box:/bin/busybox"], "cannot copy a directory to `/bin/busybox`"),
         (["box:/etc", "/etc/hostname"], "cannot copy a directory to `/etc/hostname`"),
         (["box:/etc/passwd", "/no/such/file"], "cannot copy to `/no/such`"),
+        (["box:/etc", ""], "cannot copy to ``: there is no such directory"),
         (["box:", "/tmp/new"], "`box:` has no path"),
         (["/etc/hostname", "/tmp"], "one of the two has to be CONTAINER:PATH"),
         (["nobody:/x", "/tmp"], "no such container: `nobody`"),

@@ -32,7 +32,7 @@ _POINTERS = frozenset(
 _TEXTS = ("User", "WorkingDir", "StopSignal", "Variant", "OsVersion", "MacAddress")
 _SLICES = ("Env", "Cmd", "Entrypoint", "OnBuild", "Shell", "Mounts")
 _ZERO_MAPS = ("Labels", "Volumes", "ExposedPorts", "Annotations", "StorageOpt")
-_ZERO_POINTERS = ("Health", "Healthcheck", "SizeRootFs", "SizeRw")
+_ZERO_POINTERS = ("Health", "Healthcheck", "ImageManifestDescriptor", "SizeRootFs", "SizeRw")
 
 
 def show(names: Iterable[str], find: Callable[[str], Mapping[str, Any]], template: str = "") -> int:

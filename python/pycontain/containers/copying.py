@@ -263,6 +263,8 @@ class _Outside:
     """The same on the host."""
 
     def __init__(self, path: str) -> None:
+        if not path:
+            raise PathNotFound("cannot copy to ``: there is no such directory", hint="`.` is the current one")
         self.path = os.path.realpath(_bare(path))
         self.exists = os.path.lexists(self.path)
         self.is_dir = os.path.isdir(self.path)
