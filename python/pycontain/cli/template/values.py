@@ -132,4 +132,4 @@ def kind(value: object) -> str:
             return name
     if isinstance(value, dict):
         return "map"
-    return "slice" if isinstance(value, list | tuple) or not isinstance(value, Nil) else "nil"
+    return "nil" if type(value) is Nil else "slice"
