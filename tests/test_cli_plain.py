@@ -128,3 +128,9 @@ def test_plain_lines_do_without_typer(words: list[str], engine_root: str) -> Non
 )
 def test_other_lines_are_left_to_typer(words: list[str]) -> None:
     assert plain.read(words) is None
+
+
+def test_nothing_slow_is_imported_before_ctrl_c_is_silent() -> None:
+    script = "import sys; before = set(sys.modules); import pycontain.cli; print(*set(sys.modules) - before)"
+    out = subprocess.check_output([sys.executable, "-c", script], text=True)
+    assert set(out.split()) <= {"__future__", "errno", "gc", "pycontain", "pycontain.cli"}

@@ -134,6 +134,8 @@ def test_events_tell_of_files_and_not_of_how_they_are_copied(
         (["/etc", "box:/bin/busybox"], "cannot copy a directory to `/bin/busybox`"),
         (["box:/etc", "/etc/hostname"], "cannot copy a directory to `/etc/hostname`"),
         (["box:/etc/passwd", "/no/such/file"], "cannot copy to `/no/such`"),
+        (["box:/etc", ""], "cannot copy to ``: there is no such directory"),
+        (["box:", "/tmp/new"], "`box:` has no path"),
         (["/etc/hostname", "/tmp"], "one of the two has to be CONTAINER:PATH"),
         (["nobody:/x", "/tmp"], "no such container: `nobody`"),
     ],
@@ -149,7 +151,9 @@ def test_what_cannot_be_copied_is_told(
 
 
 def test_only_files_are_replaced_by_files(box: Container) -> None:
-    stopped = box.status != "running"
+    stopped = box.status == "created"
+    if box.status == "paused":
+        box.unpause()
     box.start()
     box.run(["sh", "-c", "cd /root; ln -s real link; ln -s nothing dangling; echo old > real; mkfifo pipe"])
     if stopped:
@@ -162,6 +166,60 @@ def test_only_files_are_replaced_by_files(box: Container) -> None:
     assert box.read_bytes("/root/real") == b"new"
     box.write_bytes("/root/dangling", b"new")
     assert box.read_bytes("/root/dangling") == b"new"
+
+
+@pytest.mark.parametrize("end", ["/", "//", "/."])
+def test_no_file_is_replaced_where_a_directory_is_meant(
+    box: Container, tree: Path, tmp_path: Path, end: str
+) -> None:
+    keep = tmp_path / "keep"
+    keep.write_text("precious")
+    box.write_bytes("/keep", b"precious")
+    for source in ("/etc", "/etc/.", "/etc/passwd"):
+        with pytest.raises(PycontainError, match="keep"):
+            box.copy_out(source, f"{keep}{end}")
+    for path in (tree, f"{tree}/.", tree / "file"):
+        with pytest.raises(PycontainError, match="keep"):
+            box.copy_in(path, f"/keep{end}")
+    assert keep.read_text() == "precious"
+    assert box.read_bytes("/keep") == b"precious"
+
+
+def test_link_of_the_host_with_a_slash_is_the_directory_it_leads_to(
+    box: Container, tree: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "link").symlink_to(tree)
+    box.copy_in(f"{tmp_path}/link/", "/made")
+    box.copy_in(f"{tmp_path}/link/", "/tmp")
+    box.copy_in(tmp_path / "link", "/tmp/as-it-is")
+    assert box.read_bytes("/made/file") == box.read_bytes("/tmp/link/file") == b"text"
+    box.copy_out("/tmp/as-it-is", tmp_path)
+    assert os.readlink(tmp_path / "as-it-is") == str(tree)
+
+
+def test_link_that_leads_nowhere_stays_and_what_it_leads_to_is_made(
+    box: Container, tree: Path, tmp_path: Path
+) -> None:
+    links = tmp_path / "links"
+    links.mkdir()
+    for name, target in {"far": "/no/such", "near": "hop", "hop": "made", "round": "round"}.items():
+        (links / name).symlink_to(target)
+    box.copy_in(links, "/links")
+    with pytest.raises(PathNotFound):
+        box.copy_in(tree / "file", "/links/far")
+    with pytest.raises(PathNotFound):
+        box.copy_out("/etc/passwd", links / "far")
+    with pytest.raises(InvalidOption, match="links"):
+        box.copy_in(tree / "file", "/links/round")
+    with pytest.raises(InvalidOption, match="links"):
+        box.copy_out("/bin", links / "round")
+    box.copy_in(tree / "file", "/links/near")
+    box.copy_out("/links/made", links / "near")
+    assert box.read_bytes("/links/made") == (links / "made").read_bytes() == b"text"
+    box.copy_out("/links", tmp_path / "back")
+    for directory in (links, tmp_path / "back"):
+        assert os.readlink(directory / "far") == "/no/such"
+        assert os.readlink(directory / "near") == "hop"
 
 
 def test_links_lead_nowhere_but_inside(box: Container, tmp_path: Path) -> None:

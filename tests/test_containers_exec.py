@@ -47,6 +47,9 @@ def test_failures_carry_status_and_streams(box: Container, cli: containers.Cli) 
     with pytest.raises(CommandNotFound):
         box.run(["no-such-command"])
     assert cli("exec", box.name, "no-such-command").returncode == 127
+    detached = cli("exec", "-d", box.name, "no-such-command")
+    assert detached.returncode == 127
+    assert b"no-such-command" in detached.stderr
     with pytest.raises(InvalidOption, match="no command"):
         box.run([])
 

@@ -36,6 +36,20 @@ STEPS = [
     "exec ends true",
     "= rename ends ended",
     "= rename nobody other",
+    *(
+        f"= logs {bound} ended"
+        for bound in ("--since ''", "--since=-10m", "--until ''", "--until 0", "--details")
+    ),
+    *(f"= logs {bound} ended" for bound in ("--until 1", "--until=-10m", "--since 10m")),
+    *(
+        f"= ps -a -f name={name} --format '{{{{.Names}}}}'"
+        for name in ("^/ended$", "^ended$", "/ended", "^/nded")
+    ),
+    *(f"= ps -aq -f {name}" for name in ("publish=80", "expose=80", "is-task=true", "is-task=x")),
+    "run --name mute --log-driver none busybox echo hi",
+    "= logs mute",
+    "run --name long --log-opt max-file=3 busybox true",
+    "= rm mute long",
     "= run busybox sh -c 'echo out; exit 5'",
     "= run --rm -i busybox cat",
     "run --name missing busybox no-such-command",
@@ -58,7 +72,9 @@ STEPS = [
     "= kill -s USR1 sleeps",  # process 1 ignores it
     "kill -s NONSENSE sleeps",
     f"= inspect -f '{STATE}' sleeps",
-    "= kill sleeps",
+    "rm sleeps",
+    "= update --pids-limit -5 sleeps",
+    "= kill -s '' sleeps",
     "= wait sleeps",
     f"= inspect -f '{STATE}' sleeps",
     "kill sleeps",
@@ -132,5 +148,6 @@ def test_inspect_has_what_docker_has(
         done = subprocess.run([*program, "inspect", name], check=True, capture_output=True, env=environment)
         found.append(json.loads(done.stdout)[0])
         subprocess.run([*program, "rm", "-f", name], check=True, capture_output=True, env=environment)
-    theirs, ours = (keys({key: one[key] for key in ("State", "Config", "HostConfig")}) for one in found)
+    parts = ("State", "Config", "HostConfig", "NetworkSettings")
+    theirs, ours = (keys({key: one[key] for key in parts}) for one in found)
     assert {key for key in theirs - ours if "KernelMemory" not in key} == set()  # newer dockers have not

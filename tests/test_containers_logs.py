@@ -139,6 +139,10 @@ def test_logs_are_narrowed_down(made: Container, fresh_cli: containers.Cli) -> N
     assert fresh_cli("logs", "--tail", "all", "--until", "2026-01-31T12:00:01Z", "made").stdout == b"one\n"
     stamped = fresh_cli("logs", "-t", "--until", "2026-01-31T12:00:01Z", "made").stdout
     assert stamped == b"2026-01-31T12:00:00.500000000Z one\n"
+    for everything in ({"since": ""}, {"until": ""}, {"until": 0}, {"until": "0"}, {"until": "-10m"}):
+        assert len(list(made.logs(**everything))) == 3
+    assert list(made.logs(since="-10m")) == list(made.logs(until="1")) == []
+    assert fresh_cli("logs", "--details", "-n", "1", "made").stdout == b" thr\xffee"
     with pytest.raises(InvalidOption, match="failed to parse"):
         list(made.logs(since="yesterday"))
 

@@ -219,6 +219,11 @@ def test_running_container_is_removed_by_force_only(own: Engine, running: str) -
     container = own.containers.get(running)
     with pytest.raises(StillInUse, match="container is running"):
         container.remove()
+    container.pause()
+    with pytest.raises(StillInUse, match="container is paused") as refused:
+        container.remove()
+    assert str(refused.value.hint).startswith("unpause and stop it first")
+    container.unpause()
     assert own.containers.list() == (container,)
     container.remove(force=True)
     assert directories(own) == []
@@ -300,7 +305,9 @@ def test_list_takes_dockers_filters(own: Engine, running: str) -> None:
 
     assert found() == ["two", "one", "runner"]
     assert [one.name for one in own.containers.list()] == ["runner"]
-    assert found(names=["^o"]) == ["one"]
+    assert found(names=["^o"]) == found(names=["^/o"]) == found(names=["/one"]) == ["one"]
+    assert found(names=["^/ne"]) == found(ports=["80"]) == found(is_task=True) == []
+    assert found(is_task=False) == found()
     assert found(ids=[two.id[:20]]) == ["two"]
     assert found(labels=["tier"]) == ["two", "one"]
     assert found(labels=["tier=a"]) == ["one"]
@@ -342,6 +349,12 @@ def test_ps_prints_dockers_table(own: Engine, running: str, fresh_cli: container
     assert "Label" not in document
     assert fresh_cli("container", "ls", "-q").stdout == fresh_cli("ps", "-q").stdout
     assert fresh_cli("ps", "-f", "nonsense=1").returncode == 1
+    ids = fresh_cli("ps", "-q", "--format", "{{.Names}}")
+    assert ids.stdout == fresh_cli("ps", "-q").stdout
+    assert ids.stderr.startswith(b"WARNING: Ignoring custom format")
+    assert fresh_cli("ps", "-aq", "-f", "publish=80", "-f", "is-task=false").stdout == b""
+    twice = fresh_cli("rm", "missing", "gone")
+    assert (twice.stderr.count(b"pycontain: "), twice.stderr.count(b"hint: ")) == (2, 1)
 
 
 def test_what_a_container_says_of_itself_steers_no_terminal(own: Engine, fresh_cli: containers.Cli) -> None:
@@ -430,6 +443,34 @@ def test_inspect_has_dockers_shape(own: Engine, fresh_cli: containers.Cli, tmp_p
     assert sized["SizeRootFs"] > 0
     assert fresh_cli("inspect", "--type", "image", "seen").returncode == 1
     assert fresh_cli("inspect", "busybox").returncode == 0
+
+
+def test_templates_see_what_json_leaves_out_and_maps_as_maps(own: Engine, fresh_cli: containers.Cli) -> None:
+    log = {"max-size": "1k", "max-file": "2"}
+    made = own.create("busybox", name="seen", log_opt=log, sysctls={"net.ipv4.ip_forward": "1"})
+    assert "Health" not in made.inspect()["State"]
+    for template, shown in {  # as docker 28.2.2
+        "{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}}": "none",
+        "{{.State.Health}} {{json .State.Health}} {{eq .State.Health nil}}": "<nil> null true",
+        "{{.Config.Healthcheck}} {{.SizeRw}} {{.SizeRootFs}}": "<nil> <nil> <nil>",
+        "{{.HostConfig.PidsLimit}} {{.HostConfig.MemorySwappiness}}": "<nil> <nil>",
+        "{{with .NetworkSettings}}{{.IPAddress}}{{.Gateway}}{{.MacAddress}}{{.IPPrefixLen}}{{end}}": "0",
+        "{{with .NetworkSettings}}{{.SandboxID}}{{.Bridge}}{{.GlobalIPv6Address}}{{end}}": "",
+        "{{.HostConfig.Mounts}} {{.HostConfig.KernelMemory}}": "[] 0",
+        "{{.Config.NetworkDisabled}} {{.Config.ArgsEscaped}} {{.Config.MacAddress}}": "false false ",
+        "{{range $k, $v := .NetworkSettings.Networks}}{{$k}} {{$v.IPPrefixLen}}|{{end}}": "none 0|",
+        "{{.NetworkSettings.Ports}} {{.HostConfig.PortBindings}}": "map[] map[]",
+        "{{.HostConfig.LogConfig}}": "{json-file map[max-file:2 max-size:1k]}",
+        '{{index .HostConfig.Sysctls "net.ipv4.ip_forward"}}': "1",
+        "{{.HostConfig.Binds}} {{.HostConfig.CapAdd}} {{.HostConfig.Links}} {{.ExecIDs}}": "[] [] [] []",
+        "{{json .HostConfig.Binds}} {{json .HostConfig.Tmpfs}} {{len .HostConfig.Binds}}": "null null 0",
+        "{{.HostConfig.Tmpfs}} {{.Config.Volumes}} {{.Config.ExposedPorts}}": "map[] map[] map[]",
+        '{{index .HostConfig.LogConfig.Config "max-size"}}{{range .HostConfig.Binds}}x{{end}}': "1k",
+    }.items():
+        done = fresh_cli("inspect", "-f", template, "seen")
+        assert (done.stdout.decode(), done.stderr) == (f"{shown}\n", b""), template
+    assert fresh_cli("inspect", "-f", "{{.State.Health.Status}}", "seen").returncode == 1
+    assert fresh_cli("inspect", "-f", "{{.State.Missing}}", "seen").returncode == 1
 
 
 def test_prune_removes_what_does_not_run(own: Engine, running: str, fresh_cli: containers.Cli) -> None:

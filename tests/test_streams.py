@@ -104,6 +104,24 @@ def test_closed_streams_are_the_null_device(cli: Cli, busybox: str, closed: str,
     assert [devices[int(number)] for number in closed] == ["1:3"] * len(closed)
 
 
+@pytest.mark.parametrize("closing", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_commands_that_print_take_closed_streams(
+    cli: Cli, engine: Engine, busybox: str, closing: str
+) -> None:
+    box = engine.start(busybox, ["sh", "-c", "echo out; echo err >&2; sleep 1000"])
+    lines = ("inspect BOX", "logs BOX", "events --until 1", "stats --no-stream BOX", "cp BOX:/etc -", "ps")
+    for line in lines:
+        words = line.replace("BOX", box.name)
+        done = subprocess.run(
+            ["sh", "-c", f"exec '{cli.program}' {words} {closing}"],
+            env=cli.environment,
+            capture_output=True,
+            check=False,
+        )
+        assert (done.returncode, b"Traceback" in done.stderr) == (0, False), (line, done)
+    box.remove(force=True)
+
+
 def test_a_directory_that_was_removed_is_no_obstacle(cli: Cli, busybox: str, tmp_path: Path) -> None:
     start = f"mkdir '{tmp_path}/gone'; cd '{tmp_path}/gone'; rmdir ../gone; exec '{cli.program}' run --rm"
     words = ["sh", "-c", f'{start} -v /usr:/usr/host "$@"', "-", busybox, "echo", "here"]

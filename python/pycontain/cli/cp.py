@@ -42,6 +42,8 @@ def command(
             container.copy_in(source, path, archive=archive, follow=follow_link)
     elif outside is not None:
         name, path = outside
+        if not path:
+            raise InvalidOption(f"`{source}` has no path", hint=f"give `{name}:/` for all files")
         container = containers.get(name)
         if target == "-":
             container.get_archive(path, sys.stdout.fileno(), follow=follow_link)

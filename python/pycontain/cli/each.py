@@ -33,25 +33,33 @@ def each(
         shown: what is printed instead of the name, made of what `act` returned.
     """
     status = 0
+    told: set[str] = set()
     for name in names:
         try:
             done = act(name)
         except PycontainError as error:
-            failed(error)
+            failed(error, told=told)
             status = status if missing_is_done and isinstance(error, NotFound) else 1
             continue
         print(name if shown is None else shown(done), flush=True)
     return status
 
 
-def failed(error: PycontainError, otherwise: int = 1) -> int:
-    """Tell of a failure; returns the exit status that it stands for, or else `otherwise`."""
-    if sys.stdout is not None:
-        sys.stdout.flush()  # what went well comes first
-    told = in_flags if isinstance(error, InvalidOption | Unsupported) else str
-    print(f"pycontain: {told(_line(str(error)))}", file=sys.stderr)
-    if error.hint:
-        print(f"hint: {told(_line(error.hint))}", file=sys.stderr)
+def failed(error: PycontainError, otherwise: int = 1, *, told: set[str] | None = None) -> int:
+    """Tell of a failure; returns the exit status that it stands for, or else `otherwise`.
+
+    Args:
+        error: the failure.
+        otherwise: the usual exit status.
+        told: hints that were given before, and are not again.
+    """
+    sys.stdout.flush()  # what went well comes first
+    worded = in_flags if isinstance(error, InvalidOption | Unsupported) else str
+    print(f"pycontain: {worded(_line(str(error)))}", file=sys.stderr)
+    told = set() if told is None else told
+    if error.hint and error.hint not in told:
+        told.add(error.hint)
+        print(f"hint: {worded(_line(error.hint))}", file=sys.stderr)
     status: int | None = getattr(error, "returncode", None)
     return status or otherwise
 

@@ -27,6 +27,9 @@ CONTAINERS = {
     "volume": "volumes",
     "network": "networks",
     "health": "healths",
+    "publish": "ports",
+    "expose": "ports",
+    "is-task": "is_task",
 }
 EVENTS = {
     "container": "containers",
@@ -71,7 +74,7 @@ def parsed(texts: Iterable[str], keys: dict[str, str]) -> dict[str, Any]:
             raise InvalidOption(f"invalid filter `{key}`", hint=f"filters are {', '.join(keys)}")
         if name.endswith("s") or name == "exited":
             found.setdefault(name, []).append(value)
-        elif name == "dangling":
+        elif name in {"dangling", "is_task"}:
             if value.lower() not in _TRUTH:
                 raise InvalidOption(f"invalid filter `{text}`: must be true or false")
             found[name] = _TRUTH[value.lower()]

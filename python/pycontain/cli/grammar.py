@@ -351,6 +351,7 @@ GRAMMARS: dict[str, Grammar] = {
     "logs": (
         (("container", "one"),),
         {
+            "--details": ("details", "flag"),
             "--follow": ("follow", "flag"),
             "-f": ("follow", "flag"),
             "--since": ("since", "text"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 
 from pycontain.errors import NotFound
@@ -17,16 +18,21 @@ if TYPE_CHECKING:
 __all__ = ["renderer", "show"]
 
 _INDENT = 4
-# members that docker's clients know, and give as empty where an image says nothing of them
-_ZERO: dict[str, Any] = {
-    **dict.fromkeys(("User", "WorkingDir", "StopSignal"), ""),
-    **{name: [] for name in ("Env", "Cmd", "Entrypoint", "OnBuild", "Shell")},
-    **{name: {} for name in ("Labels", "Volumes", "ExposedPorts")},
-    "Healthcheck": None,
-    "Variant": "",
-    "OsVersion": "",
-}
-_MAPS = {"Labels", "Volumes", "ExposedPorts", "Options"}  # whose members are anybody's names
+# whose members are anybody's names
+_MAPS = frozenset(
+    (
+        *("Labels", "Volumes", "ExposedPorts", "Options", "Networks", "Ports", "PortBindings", "Sysctls"),
+        *("Tmpfs", "Annotations", "StorageOpt", "DriverOpts", "LogConfig.Config", "GraphDriver.Data"),
+    )
+)
+_POINTERS = frozenset(
+    ("Health", "Healthcheck", "IPAMConfig", "MemorySwappiness", "PidsLimit", "SizeRootFs", "SizeRw")
+)
+# members that docker's clients know, and leave out of the JSON where they are empty
+_TEXTS = ("User", "WorkingDir", "StopSignal", "Variant", "OsVersion", "MacAddress")
+_SLICES = ("Env", "Cmd", "Entrypoint", "OnBuild", "Shell", "Mounts")
+_ZERO_MAPS = ("Labels", "Volumes", "ExposedPorts", "Annotations", "StorageOpt")
+_ZERO_POINTERS = ("Health", "Healthcheck", "ImageManifestDescriptor", "SizeRootFs", "SizeRw")
 
 
 def show(names: Iterable[str], find: Callable[[str], Mapping[str, Any]], template: str = "") -> int:
@@ -72,17 +78,40 @@ def renderer(template: str) -> Callable[[Mapping[str, Any]], str] | None:
     return lambda one: parsed.render(_fields(one))
 
 
-def _fields(document: Mapping[str, Any]) -> Fields:
+def _fields(document: Mapping[str, Any], name: str = "") -> Fields:
     from pycontain.cli.template import Fields
 
-    members = {name: value if name in _MAPS else _nested(value) for name, value in document.items()}
-    return Fields(members, zero=_ZERO)
+    members = {
+        member: _typed(value, member if member in _MAPS else f"{name}.{member}")
+        for member, value in document.items()
+    }
+    return Fields(members, zero=_zero())
 
 
-def _nested(value: Any) -> Any:
+@functools.cache
+def _zero() -> dict[str, Any]:
+    from pycontain.cli.template import Nil, NilMap, NilSlice
+
+    return {
+        **dict.fromkeys(_TEXTS, ""),
+        **dict.fromkeys(("ArgsEscaped", "NetworkDisabled"), False),
+        **dict.fromkeys(("KernelMemory", "KernelMemoryTCP"), 0),
+        **dict.fromkeys(_SLICES, NilSlice()),
+        **dict.fromkeys(_ZERO_MAPS, NilMap()),
+        **dict.fromkeys(_ZERO_POINTERS, Nil()),
+    }
+
+
+def _typed(value: Any, name: str) -> Any:
+    """As Go has it: a struct, a map, a slice, or nil of one of these."""
+    from pycontain.cli.template import Nil, NilMap, NilSlice
+
+    is_map, last = name in _MAPS, name.rpartition(".")[2]
+    if value is None:
+        return NilMap() if is_map else Nil() if last in _POINTERS else NilSlice()
     if isinstance(value, dict):
-        return _fields(value)
-    return [_nested(member) for member in value] if isinstance(value, list) else value
+        return {key: _typed(one, "") for key, one in value.items()} if is_map else _fields(value, last)
+    return [_typed(member, "") for member in value] if isinstance(value, list) else value
 
 
 def _indented(found: list[Mapping[str, Any]]) -> str:

@@ -22,4 +22,4 @@ def command(
     from pycontain.engine import default  # type: ignore[import-not-found,unused-ignore]
 
     containers: Containers = default().containers
-    return each(names, lambda name: containers.get(name).kill(signal))
+    return each(names, lambda name: containers.get(name).kill(signal or "KILL"))

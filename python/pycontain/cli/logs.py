@@ -17,6 +17,9 @@ _DIGITS = 9
 
 def command(
     container: Annotated[str, typer.Argument(metavar="CONTAINER", show_default=False)],
+    details: Annotated[
+        bool, typer.Option("--details", help="A blank before each line, as docker has without details")
+    ] = False,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on for as long as it runs")] = False,
     since: Annotated[
         str | None, typer.Option("--since", metavar="TIME", help="Nothing older: 10m ago, or RFC 3339")
@@ -37,9 +40,12 @@ def command(
     containers: Containers = default().containers
     found = containers.get(container).logs(follow=follow, since=since, until=until, tail=_count(tail))
     streams = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
+    blank = " " if details else ""
     for entry in found:
         stream = streams.get(entry.stream, sys.stdout.buffer)
-        text = f"{_padded(entry.timestamp)} {entry.line}" if timestamps else entry.line
+        text = f"{blank}{entry.line}"
+        if timestamps:
+            text = f"{_padded(entry.timestamp)} {text}"
         stream.write(text.encode(errors="surrogateescape"))
         if follow or stream is sys.stderr.buffer:
             stream.flush()

@@ -38,6 +38,7 @@ _HEADERS: dict[str, Any] = {
 }
 _USUAL = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
 _SHORT_MOUNT = 15
+_IGNORED = "WARNING: Ignoring custom format, because both --format and --quiet are set."
 
 
 def command(
@@ -59,6 +60,7 @@ def command(
 ) -> None:
     """List containers."""
     import gc
+    import sys
 
     from pycontain.cli import filters as flags
     from pycontain.cli.formatting import lines
@@ -69,7 +71,9 @@ def command(
     chosen = flags.parsed(filters or (), flags.CONTAINERS)
     count = 1 if latest else last if last is not None and last > 0 else None
     found = containers.summaries(all=everything, last=count, **chosen)
-    if quiet and not template:
+    if quiet:
+        if template:
+            print(_IGNORED, file=sys.stderr)
         print("".join(f"{one.id if no_trunc else one.id[:12]}\n" for one in found), end="")
         return
     sizes = _sizes if size or ".Size" in template else None

@@ -30,11 +30,12 @@ def command(
 
     images: Images = default().images
     status = 0
+    told: set[str] = set()
     for name in names:
         try:
             removal = images.remove(name, force=force)
         except PycontainError as error:
-            failed(error)
+            failed(error, told=told)
             # as docker: with force, what is not there counts as removed
             status = status if force and isinstance(error, ImageNotFound) else 1
             continue

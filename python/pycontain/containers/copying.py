@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Copier", "PathStat"]
 
 _MISSING = 2  # the process's exit status
+_MOST_LINKS = 40  # as the kernel's
 _CAPABILITIES = tuple(
     f"CAP_{name}" for name in "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID SETFCAP".split()
 )
@@ -109,7 +110,7 @@ class Copier:
             raise PathNotFound(f"cannot copy `{source}`: {(error.strerror or str(error)).lower()}") from error
         name = os.path.basename(absolute(source)) if is_whole else ""
         place = _place(name, path, _Inside(self, path), is_dir=stat.S_ISDIR(status.st_mode))
-        real = os.path.realpath(source) if follow else source.rstrip("/") or "/"
+        real = os.path.realpath(source) if follow or source.endswith("/") else source
         with fed(lambda pipe: _write_tar(real, place.name, pipe, archive=archive)) as reading:
             self.put_tar(reading, place.directory)
 
@@ -232,15 +233,23 @@ class _Inside:
 
     def __init__(self, copier: Copier, path: str) -> None:
         self._copier = copier
-        try:
-            self._found: PathStat | None = copier.stat(path)
-        except PathNotFound:
-            self._found = None
+        self.path, self._found = self._end(_bare(path))
+
+    def _end(self, path: str) -> tuple[str, PathStat | None]:
+        """Where links lead: what is there, or would be."""
+        for _ in range(_MOST_LINKS):
+            try:
+                found = self._copier.stat(path, follow=False)
+            except PathNotFound:
+                return path, None
+            if not stat.S_ISLNK(found.mode):
+                return path, found
+            path = _bare(posixpath.join(posixpath.dirname(_absolute(path)), found.link))
+        raise _too_many_links(path)
 
     @property
-    def real(self) -> str | None:
-        """Its path, with links resolved; None: there is nothing."""
-        return None if self._found is None else self._found.path
+    def exists(self) -> bool:
+        return self._found is not None
 
     @property
     def is_dir(self) -> bool:
@@ -261,8 +270,13 @@ class _Outside:
     """The same on the host."""
 
     def __init__(self, path: str) -> None:
-        self.real = os.path.realpath(path) if os.path.exists(path) else None
-        self.is_dir = os.path.isdir(path)
+        if not path:
+            raise PathNotFound("cannot copy to ``: there is no such directory", hint="`.` is the current one")
+        self.path = os.path.realpath(_bare(path))
+        self.exists = os.path.lexists(self.path)
+        self.is_dir = os.path.isdir(self.path)
+        if os.path.islink(self.path):
+            raise _too_many_links(path)
 
     def directory(self, path: str) -> str:
         if not os.path.isdir(path):
@@ -273,14 +287,28 @@ class _Outside:
 def _place(name: str, target: str, there: _Inside | _Outside, *, is_dir: bool) -> _Place:
     """Docker's rules: what is there decides whether the copy goes into it, or has its name."""
     if there.is_dir:
-        return _Place(there.real or target, name)
-    if is_dir and there.real is not None:
+        return _Place(there.path, name)
+    if there.exists and is_dir:
         raise InvalidOption(f"cannot copy a directory to `{target}`: it is a file")
-    if target.endswith("/") and not is_dir:
+    if there.exists and _means_directory(target):
+        raise InvalidOption(f"cannot copy to `{target}`: it is not a directory")
+    if _means_directory(target) and not is_dir:
         raise PathNotFound(f"cannot copy to `{target}`: there is no such directory")
-    path = there.real or target.rstrip("/")
-    parent = posixpath.dirname(path) or ("/" if path.startswith("/") else ".")
-    return _Place(there.directory(parent), posixpath.basename(path))
+    parent = posixpath.dirname(there.path) or "/"
+    return _Place(there.directory(parent), posixpath.basename(there.path))
+
+
+def _too_many_links(path: str) -> InvalidOption:
+    return InvalidOption(f"cannot copy to `{path}`: too many levels of symbolic links")
+
+
+def _bare(path: str) -> str:
+    """Without the slash at its end, with which a file would seem to be nothing."""
+    return path.rstrip("/") or path[:1]
+
+
+def _means_directory(path: str) -> bool:
+    return path.endswith("/") or _means_contents(path)
 
 
 def _absolute(path: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from typing import TypedDict
@@ -96,9 +97,11 @@ def in_foreground(
     if detach:
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         try:
-            start((null, null, null))
+            started = start((null, null, null))
         finally:
             os.close(null)
+        with contextlib.closing(started), keeping.watched(container.record.name):
+            started.pid  # noqa: B018 - waits until the command is executed
         return 0
     foreground.check_terminal(terminal=terminal, stdin=stdin)
     with keeping.watched(container.record.name):

@@ -31,7 +31,7 @@ class ContainerFilters(TypedDict, total=False):
     ids: Iterable[str]
     """Regular expressions that their ids contain."""
     names: Iterable[str]
-    """Regular expressions that their names contain."""
+    """Regular expressions that their names contain, with or without a slash before them."""
     labels: Iterable[str]
     """`k` or `k=v`."""
     statuses: Iterable[str]
@@ -50,6 +50,10 @@ class ContainerFilters(TypedDict, total=False):
     """`none` or `host`."""
     healths: Iterable[str]
     """`starting`, `healthy`, `unhealthy`, `none`."""
+    ports: Iterable[str]
+    """Published or exposed: of none."""
+    is_task: bool
+    """Of a swarm: of none."""
 
 
 def tests(paths: Paths, images: Images, filters: ContainerFilters) -> list[Test]:
@@ -63,6 +67,8 @@ def tests(paths: Paths, images: Images, filters: ContainerFilters) -> list[Test]
     for key, value in filters.items():
         if key in _ONE:
             found.append(_ONE[key](kept.find(paths, str(value)).record.created))
+        elif key == "is_task":
+            found.append(_none if value else _all)
         elif key == "ancestors":
             found.append(_ancestors(images, _several(key, value)))
         elif key in _SEVERAL:
@@ -78,7 +84,7 @@ def _several(key: str, value: object) -> list[str]:
     return [str(one) for one in value]
 
 
-def _matching(key: str, part: Callable[[Kept], str]) -> Callable[[list[str]], Test]:
+def _matching(key: str, parts: Callable[[Kept], tuple[str, ...]]) -> Callable[[list[str]], Test]:
     def test(values: list[str]) -> Test:
         try:
             patterns = [re.compile(value) for value in values]
@@ -86,11 +92,20 @@ def _matching(key: str, part: Callable[[Kept], str]) -> Callable[[list[str]], Te
             raise InvalidOption(f"invalid filter `{key}`: {error}") from None
         # a whole value counts even where it is another expression
         return lambda one: any(
-            part(one) == value or pattern.search(part(one))
+            part == value or pattern.search(part)
+            for part in parts(one)
             for value, pattern in zip(values, patterns, strict=True)
         )
 
     return test
+
+
+def _all(_one: Kept) -> bool:
+    return True
+
+
+def _none(_one: Kept) -> bool:
+    return False
 
 
 def _labels(values: list[str]) -> Test:
@@ -149,13 +164,14 @@ _ONE: dict[str, Callable[[float], Test]] = {
     "since": lambda moment: lambda one: one.record.created > moment,
 }
 _SEVERAL: dict[str, Callable[[list[str]], Test]] = {
-    "ids": _matching("id", lambda one: one.id),
-    "names": _matching("name", lambda one: one.record.name),
+    "ids": _matching("id", lambda one: (one.id,)),
+    "names": _matching("name", lambda one: (one.record.name, f"/{one.record.name}")),
     "labels": _labels,
     "statuses": _statuses,
     "exited": _exited,
     "volumes": _volumes,
     "networks": _networks,
     "healths": _healths,
+    "ports": lambda _values: _none,
 }
-_KEYS = (*_SEVERAL, "ancestors", *_ONE)
+_KEYS = (*_SEVERAL, "ancestors", *_ONE, "is_task")

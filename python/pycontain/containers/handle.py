@@ -103,12 +103,13 @@ class Container:
         Args:
             follow: go on for as long as it runs.
             since: nothing older: `10m` ago, RFC 3339, or seconds since the epoch.
-            until: nothing younger.
+            until: nothing younger; 0: whenever.
             tail: begin with the last so many lines.
 
         Raises:
             ContainerNotFound: it is gone.
             InvalidOption: a time is none.
+            Unsupported: its log driver is `none`.
         """
         return items(self._log(follow, since, until, tail))
 

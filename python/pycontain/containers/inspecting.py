@@ -20,6 +20,16 @@ if TYPE_CHECKING:
 __all__ = ["inspect"]
 
 _NEVER = "0001-01-01T00:00:00Z"  # Go's zero
+_ADDRESS = {
+    "Gateway": "",
+    "IPAddress": "",
+    "IPPrefixLen": 0,
+    "IPv6Gateway": "",
+    "GlobalIPv6Address": "",
+    "GlobalIPv6PrefixLen": 0,
+    "MacAddress": "",
+    "EndpointID": "",
+}
 _THROTTLES = {
     "device_read_bps": "ReadBps",
     "device_write_bps": "WriteBps",
@@ -56,12 +66,39 @@ def inspect(container: Kept, image_size: Callable[[], int] | None = None) -> dic
         "GraphDriver": _graph_driver(config["mounts"][0]),
         "Mounts": [_mount(mount) for mount in record.mounts],
         "Config": _config(record, config),
-        "NetworkSettings": {"Ports": {}, "Networks": {}},
+        "NetworkSettings": _network_settings(record),
     }
     if image_size is not None:
         written = size_of(directory)
         document |= {"SizeRw": written, "SizeRootFs": written + image_size()}
     return document
+
+
+def _network_settings(record: Record) -> dict[str, Any]:
+    """Those of `none` and `host`, which give no address."""
+    joined = {
+        "IPAMConfig": None,
+        "Links": None,
+        "Aliases": None,
+        "DriverOpts": None,
+        "GwPriority": 0,
+        "NetworkID": "",
+        "DNSNames": None,
+        **_ADDRESS,
+    }
+    return {
+        "Bridge": "",
+        "SandboxID": "",
+        "SandboxKey": "",
+        "Ports": {},
+        "HairpinMode": False,
+        "LinkLocalIPv6Address": "",
+        "LinkLocalIPv6PrefixLen": 0,
+        "SecondaryIPAddresses": None,
+        "SecondaryIPv6Addresses": None,
+        **_ADDRESS,
+        "Networks": {record.network: joined},
+    }
 
 
 def _state(state: State) -> dict[str, Any]:

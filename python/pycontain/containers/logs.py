@@ -12,9 +12,9 @@ import time
 
 import msgspec
 
-from pycontain.errors import InvalidOption
+from pycontain.errors import InvalidOption, Unsupported
 from pycontain.images.filters import moment
-from pycontain.runtime import kept
+from pycontain.runtime import kept, lifecycle
 from pycontain.runtime.pauses import Pause
 from pycontain.runtime.rotating import Lines
 from pycontain.types import Value
@@ -85,13 +85,27 @@ def entries(
     """
     if tail is not None and tail < 0:
         raise InvalidOption(f"invalid value `{tail}` for `tail`: must not be negative")
+    if lifecycle.log(container.record.options).driver == "none":
+        raise Unsupported(
+            f'no logs of container "{container.record.name}": '
+            "configured logging driver does not support reading",
+            hint="log driver `json-file` keeps what is written",
+        )
     now = time.time()
-    first = None if since is None else moment(since, now)
-    last = None if until is None else moment(until, now)
+    first, last = _moment(since, now), _moment(until, now) or None
     kept.state(paths, container)  # one that is gone wrote nothing that could be read
     return _between(
         _followed(paths, container, tail, last) if follow else _there(container, tail), first, last
     )
+
+
+def _moment(text: str | float | None, now: float) -> float | None:
+    """None: no bound. As docker: nothing is none, and `-10m` is to come."""
+    if text is None or text == "":
+        return None
+    if isinstance(text, str) and text.startswith("-"):
+        return 2 * now - moment(text[1:], now)
+    return moment(text, now)
 
 
 def _between(

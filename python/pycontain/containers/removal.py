@@ -49,14 +49,16 @@ def remove(paths: Paths, container: Kept, launcher: Callable[[], Launcher], *, f
 
     Raises:
         ContainerNotFound: it is gone.
-        StillInUse: it runs.
+        StillInUse: it runs, or is paused.
     """
     if _removed(paths, container, launcher):
         return
     if not force:
+        is_paused = kept.state(paths, container).status == "paused"
         raise StillInUse(
-            f'cannot remove container "{container.record.name}": container is running',
-            hint="stop it first, or use force: `--force` on the command line",
+            f'cannot remove container "{container.record.name}": container is '
+            + ("paused" if is_paused else "running"),
+            hint=f"{'unpause and ' * is_paused}stop it first, or use force: `--force` on the command line",
         )
     finish(keeping.end(paths, container))
     with contextlib.suppress(ContainerNotFound):  # it was to be removed at its end

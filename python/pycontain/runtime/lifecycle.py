@@ -118,10 +118,6 @@ def log(options: Mapping[str, Any]) -> Log:
             max_files = whole("log_opt", value, 1, _MOST)
         else:
             raise invalid("log_opt", f"{key}={value}", "must be max-size=SIZE or max-file=N")
-    if max_files > 1 and max_size is None:
-        raise invalid(
-            "log_opt", f"max-file={max_files}", "goes with max-size: without it, one file never ends"
-        )
     return Log(driver, max_size, max_files, given)
 
 

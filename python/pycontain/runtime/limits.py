@@ -35,7 +35,11 @@ def resources(options: Mapping[str, Any], host: Host) -> dict[str, object]:
         "blockIO": _block_io(options, host),
     }
     pids = whole(
-        "pids_limit", options.get("pids_limit", 0), -1, _INT64_MAX, "must be a whole number, -1 for no limit"
+        "pids_limit",
+        options.get("pids_limit", 0),
+        -_INT64_MAX,
+        _INT64_MAX,
+        "must be a whole number, -1 for no limit",
     )
     if pids > 0:
         limits["pids"] = {"limit": pids}

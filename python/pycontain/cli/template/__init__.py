@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pycontain.cli.template.errors import TemplateError
 from pycontain.cli.template.parser import parse
-from pycontain.cli.template.values import Fields, as_json
+from pycontain.cli.template.values import Fields, Nil, NilMap, NilSlice, as_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pycontain.cli.template.functions import Function
 
-__all__ = ["Fields", "Template", "TemplateError", "as_json"]
+__all__ = ["Fields", "Nil", "NilMap", "NilSlice", "Template", "TemplateError", "as_json"]
 
 
 class Template:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pycontain.cli.template.errors import TemplateError
 from pycontain.cli.template.printf import printf
-from pycontain.cli.template.values import as_json, is_true, kind, text
+from pycontain.cli.template.values import as_json, is_nil, is_true, kind, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _length(value: object) -> int:
         return len(value.encode(errors="surrogateescape"))
     if isinstance(value, list | tuple | dict):
         return len(value)
-    raise TemplateError(f"len of {'nil pointer' if value is None else f'type {kind(value)}'}")
+    raise TemplateError(f"len of {'nil pointer' if kind(value) == 'nil' else f'type {kind(value)}'}")
 
 
 def _index(value: object, *keys: object) -> object:
@@ -84,7 +84,7 @@ def _member(value: object, key: object) -> object:
             raise TemplateError(f"index out of range: {place}")
         return ord(value[place]) if isinstance(value, str) else value[place]
     raise TemplateError(
-        f"can't index item of type {kind(value)}" if value is not None else "index of untyped nil"
+        f"can't index item of type {kind(value)}" if kind(value) != "nil" else "index of untyped nil"
     )
 
 
@@ -114,11 +114,13 @@ def _equal(first: object, *others: object) -> bool:
 
 def _same(first: object, second: object) -> bool:
     kinds = {kind(first), kind(second)}
-    if kinds & {"map", "slice"} and "nil" not in kinds:
+    if "nil" in kinds:
+        return is_nil(first) and is_nil(second)
+    if kinds & {"map", "slice"}:
         raise TemplateError("non-comparable types")
-    if len(kinds) > 1 and "nil" not in kinds:
+    if len(kinds) > 1:
         raise TemplateError("incompatible types for comparison")
-    return len(kinds) == 1 and first == second
+    return first == second
 
 
 def _less(first: Any, second: Any) -> bool:

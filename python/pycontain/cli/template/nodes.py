@@ -6,7 +6,7 @@ What only has a value is an `Operand`; what writes is a `Node`.
 from __future__ import annotations
 
 from pycontain.cli.template.errors import TemplateError
-from pycontain.cli.template.values import Fields, is_true, kind, text
+from pycontain.cli.template.values import Fields, is_nil, is_true, kind, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ def _pairs(value: object) -> Iterator[tuple[object, object]]:
         return iter(enumerate(value))
     if isinstance(value, int) and value <= _LONGEST_RANGE:
         return ((number, number) for number in range(value))
-    if value is None:
+    if is_nil(value):
         return iter(())
     raise TemplateError(f"template: range can't iterate over {text(value)}")
 
@@ -321,7 +321,7 @@ class Field:
             raise self._error(f'map has no entry for key "{self._name}"')
         if isinstance(owner, dict):
             return owner.get(self._name)
-        if owner is None:
+        if is_nil(owner):
             raise self._error(f"nil pointer evaluating interface {{}}.{self._name}")
         raise self._error(f"can't evaluate field {self._name} in type {kind(owner)}")
 

@@ -75,7 +75,7 @@ def _shown(verb: str, flags: str, precision: int | None, value: object) -> str:
         return _type(value)
     if verb in "sqxX" and isinstance(value, list | tuple):
         return "[" + " ".join(_shown(verb, flags, precision, member) for member in value) + "]"
-    if value is None:
+    if kind(value) == "nil":
         return f"%!{verb}(<nil>)"
     show = _VERBS.get((kind(value), verb))
     if show is None:

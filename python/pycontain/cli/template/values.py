@@ -8,7 +8,28 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Fields", "as_json", "is_true", "kind", "quoted", "text"]
+__all__ = ["Fields", "Nil", "NilMap", "NilSlice", "as_json", "is_nil", "is_true", "kind", "quoted", "text"]
+
+
+class Nil:
+    """Go's nil pointer: no value, and null in JSON."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        return False
+
+
+class NilSlice(tuple[object, ...], Nil):
+    """An empty slice that is null in JSON."""
+
+    __slots__ = ()
+
+
+class NilMap(dict[object, object], Nil):
+    """An empty map that is null in JSON."""
+
+    __slots__ = ()
 
 
 class Fields(dict[str, object]):
@@ -51,6 +72,8 @@ def text(value: object, *, nested: bool = False) -> str:
         return "map[" + " ".join(f"{key}:{member}" for key, member in pairs) + "]"
     if isinstance(value, list | tuple):
         return "[" + " ".join(text(member, nested=True) for member in value) + "]"
+    if isinstance(value, Nil):
+        return "<nil>"
     return str(value)
 
 
@@ -69,8 +92,17 @@ def as_json(value: object) -> str:
 
     from pycontain.escaping import escaped_json
 
+    value = _without_nils(value)
     found = json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False, default=text)
     return escaped_json(found)
+
+
+def _without_nils(value: object) -> object:
+    if is_nil(value):
+        return None
+    if isinstance(value, dict):
+        return {name: _without_nils(member) for name, member in value.items()}
+    return [_without_nils(member) for member in value] if isinstance(value, list | tuple) else value
 
 
 def quoted(value: str) -> str:
@@ -85,6 +117,11 @@ def is_true(value: object) -> bool:
     return True if isinstance(value, Fields) or callable(value) else bool(value)
 
 
+def is_nil(value: object) -> bool:
+    """Whether it is null in JSON."""
+    return value is None or isinstance(value, Nil)
+
+
 def kind(value: object) -> str:
     """The kind that Go compares by."""
     for types, name in (
@@ -96,4 +133,6 @@ def kind(value: object) -> str:
     ):
         if isinstance(value, types):
             return name
-    return "map" if isinstance(value, dict) else "slice"
+    if isinstance(value, dict):
+        return "map"
+    return "nil" if type(value) is Nil else "slice"
