@@ -161,7 +161,7 @@ class Copier:
         there = _Inside(self, path)
         if there.is_dir:
             raise InvalidOption(f"cannot write `{path}`: it is a directory")
-        if there.real is not None and not there.is_file:
+        if there.exists and not there.is_file:
             raise InvalidOption(f"cannot write `{path}`: it is not a file")
         place = _place("", path, there, is_dir=False)
         member = tarfile.TarInfo(place.name)
