@@ -216,6 +216,7 @@ def test_held_stands_still_until_the_last_who_holds_it_leaves(own: Engine, busyb
     del second  # as a SIGKILL of who holds it would
     wait_for(lambda: not stands_still(container))
     assert container.state["status"] == "running"
+    assert container.monitor.stop().wait() is not None
 
 
 @pytest.mark.limits
@@ -234,6 +235,7 @@ def test_pause_and_hold_do_not_undo_each_other(own: Engine, busybox: str) -> Non
     assert stands_still(container)
     hold.leave()
     wait_for(lambda: not stands_still(container))
+    assert container.monitor.stop().wait() is not None
 
 
 @pytest.mark.limits
@@ -262,6 +264,7 @@ def test_what_is_started_again_waits_for_who_holds_it(own: Engine, busybox: str)
     assert container.state["status"] == "restarting"
     hold.leave()
     wait_for(lambda: container.log() == b"on\non\n")
+    assert container.monitor.stop().wait() is not None
 
 
 def test_failure_is_tried_again_as_often_as_asked(own: Engine, busybox: str) -> None:
