@@ -200,7 +200,6 @@ def test_memory(options: dict[str, object], memory: dict[str, object]) -> None:
         ({"cpu_period": 1000001}, "cpu_period"),
         ({"cpu_quota": 999}, "cpu_quota"),
         ({"cpu_shares": -1}, "cpu_shares"),
-        ({"pids_limit": -2}, "pids_limit"),
         ({"blkio_weight": 9}, "blkio_weight"),
         ({"blkio_weight": 1001}, "blkio_weight"),
         ({"device_read_bps": ["/dev/null:1m"]}, "not a block device"),
@@ -225,4 +224,4 @@ def test_processor_limits() -> None:
     expected = {"shares": 512, "quota": 25_000, "period": 50_000, "cpus": "0", "mems": "0"}
     assert limits.resources(given, Host()) == {"cpu": expected}
     assert limits.resources({"pids_limit": 100}, Host()) == {"pids": {"limit": 100}}
-    assert limits.resources({"pids_limit": -1, "cpus": 0}, Host()) == {}
+    assert limits.resources({"pids_limit": -5, "cpus": 0}, Host()) == {}

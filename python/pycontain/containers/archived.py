@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from pycontain.errors import ImageInvalid, PycontainError, Unsupported
-from pycontain.runtime import recording, records, spec
+from pycontain.runtime import recording, records, sizes, spec
 from pycontain.runtime.command import NoImage
 from pycontain.runtime.namespaces import container_name
 from pycontain.types import RootFilesystem
@@ -77,7 +77,7 @@ class _Facts(msgspec.Struct, frozen=True):
     created: Annotated[float, Meta(ge=0, le=_LATEST)]
     image: Annotated[str, Meta(pattern=r"\A[^\x00-\x1f\x7f-\x9f]*\Z")] = ""
     stop_signal: Annotated[int, Meta(ge=1, le=64)] = 15
-    stop_timeout: Annotated[float, Meta(ge=0, le=spec.LONGEST_STOP_TIMEOUT)] | None = 10.0
+    stop_timeout: Annotated[float, Meta(ge=0, le=sizes.FOR_EVER)] | None = 10.0
     health: _Health | None = None
 
 

@@ -15,7 +15,7 @@ _UNITS = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _TIMES = "must be seconds, or numbers with units: ns, us, ms, s, m or h"
 _LONGEST = 1 << 63  # what OCI's int64 fields hold
-_FOR_EVER = 1e9  # seconds: thirty years
+FOR_EVER = 1e9  # seconds: thirty years
 
 
 def invalid(option: str, value: object, allowed: str, *, hint: str | None = None) -> InvalidOption:
@@ -119,12 +119,12 @@ def limit(option: str, value: float | str | timedelta | None) -> float | None:
     if value is None:
         return None
     result = _any_seconds(option, value)
-    return None if result >= _FOR_EVER else max(result, 0.0)
+    return None if result >= FOR_EVER else max(result, 0.0)
 
 
 def patience(option: str, value: float | str | timedelta) -> float:
     """Seconds from a signal to the next, which kills; -1, or what takes ages: `inf`."""
-    if value in (-1, "-1") or _any_seconds(option, value) >= _FOR_EVER:
+    if value in (-1, "-1") or _any_seconds(option, value) >= FOR_EVER:
         return math.inf
     return seconds(option, value)
 
