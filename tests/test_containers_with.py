@@ -74,7 +74,7 @@ def test_it_is_waited_for(own: Engine) -> None:
         web.wait_until(pycontain.port(8080), timeout=LONG)
         web.wait_until(pycontain.healthy(), timeout=LONG)
         web.wait_until(lambda one: one.run(["true"]), LONG)
-        web.run(["sh", "-c", "nc 127.0.0.1 8080 < /dev/null"])
+        web.run(["sh", "-c", "nc 127.0.0.1 8080 < /dev/null"], check=False)  # killed, if the server is faster
         web.wait_until(pycontain.exited())
 
 
