@@ -333,22 +333,23 @@ impl Entered {
                     self.failed |= matches!(event, Event::Failed(_));
                 }
                 Err(nix::errno::Errno::EAGAIN) => return,
-                Ok(None) | Err(_) => {
-                    self.word = None;
-                    if self.failed {
-                        self.told = None;
-                    } else {
-                        let started = Event::Started { pid: self.pid };
-                        self.client
-                            .iter()
-                            .for_each(|client| channel::tell(client, &started, &[self.pidfd.as_fd()]));
-                    }
-                    if let Some(told) = &self.told {
-                        told.tell(directory, &format!("exec_create: {}", told.command), &[]);
-                        told.tell(directory, &format!("exec_start: {}", told.command), &[]);
-                    }
-                }
+                Ok(None) | Err(_) => self.word_ended(directory),
             }
+        }
+    }
+
+    /// It has executed its command, or said why it has not.
+    fn word_ended(&mut self, directory: &OwnedFd) {
+        self.word = None;
+        if self.failed {
+            self.told = None;
+        } else {
+            let started = Event::Started { pid: self.pid };
+            self.client.iter().for_each(|client| channel::tell(client, &started, &[self.pidfd.as_fd()]));
+        }
+        if let Some(told) = &self.told {
+            told.tell(directory, &format!("exec_create: {}", told.command), &[]);
+            told.tell(directory, &format!("exec_start: {}", told.command), &[]);
         }
     }
 
@@ -388,6 +389,9 @@ impl Entered {
 
     pub(super) fn ended(mut self, directory: &OwnedFd) {
         self.on_word(directory);
+        if self.word.is_some() {
+            self.word_ended(directory); // the door has its copy of the other end still open
+        }
         let status = process::reap(self.pidfd.as_fd()).unwrap_or(125);
         if let Some(client) = &self.client {
             channel::tell(client, &Event::Exited(Exited { status, ..Exited::default() }), &[]);
