@@ -110,6 +110,18 @@ async def test_cancelled_run_is_killed(own: Engine) -> None:
 
 
 @asynchronous
+async def test_cancelled_exec_takes_along_what_it_started(own: Engine) -> None:
+    async with aio.Engine(own._paths.root) as engine, engine.container("busybox", ["sleep", "1000"]) as box:
+        for command in ("sleep 4321 & sleep 4322", "sleep 4321 &"):
+            task = asyncio.create_task(box.run(["sh", "-c", command]))
+            await asyncio.sleep(0.3)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert b"sleep 432" not in (await box.run(["ps", "-o", "args"])).stdout
+
+
+@asynchronous
 async def test_process_is_shaped_like_that_of_asyncio(own: Engine) -> None:
     async with aio.Engine(own._paths.root) as engine, engine.container("busybox", ["sleep", "1000"]) as box:
         process = await box.exec(["sh", "-c", "while read line; do echo got $line; done; exit 4"], stdin=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import containers
+import detached
 import pycontain
 import pytest
 from pycontain.errors import CommandNotFound, Conflict, ExitError, InvalidOption, TimeoutExpired
@@ -109,6 +110,38 @@ def test_timeout_kills_the_command_alone(box: Container) -> None:
     assert expired.value.stdout == b"early\n"
     assert box.status == "running"
     assert box.run(["true"]).returncode == 0
+
+
+_OFFSPRING = {
+    "of its session": "sleep 4321 & sleep 4322",
+    "that left its session": "setsid sleep 4321 & setsid sh -c 'sleep 4322; true' & sleep 1000",
+    "that outlives it": "sleep 4321 & sleep 4322 &",
+}
+
+
+@pytest.mark.parametrize("command", _OFFSPRING.values(), ids=_OFFSPRING)
+def test_timeout_kills_what_the_command_started(box: Container, command: str) -> None:
+    with pytest.raises(TimeoutExpired):
+        box.run(["sh", "-c", command], timeout=1)
+    assert sleeping(box) == []
+
+
+def test_exec_that_is_given_up_takes_along_what_it_started(box: Container) -> None:
+    with box.exec(["sh", "-c", "sleep 4321 & echo ready; sleep 1000"]) as process:
+        assert process.stdout.readline() == b"ready\n"
+        assert sleeping(box) == ["sleep 4321"]
+    detached.wait_for(lambda: sleeping(box) == [])
+
+
+def test_what_a_command_leaves_running_goes_on(box: Container) -> None:
+    box.run(["sh", "-c", "sleep 4321 >/dev/null 2>&1 </dev/null &"], timeout=10)
+    assert sleeping(box) == ["sleep 4321"]
+
+
+def sleeping(box: Container) -> list[str]:
+    """The commands inside that these tests know again."""
+    lines = box.run(["ps", "-o", "args"], text=True).stdout.splitlines()
+    return [line for line in lines if line.startswith("sleep 432")]
 
 
 def test_timeouts_are_times_as_everywhere(box: Container, engine: Engine, busybox: str) -> None:

@@ -165,3 +165,15 @@ def test_download_that_breaks_off_is_told_in_a_line(cli: Cli) -> None:
     assert hint.startswith("hint: ")
     words = f"pycontain: cannot download `{address}/strange`: ssh-2.0-\\x1b[2j\\r\\n\n"
     assert (broken.returncode, strange.returncode, strange.stderr.decode()) == (1, 1, words)
+
+
+def test_command_imports_what_is_for_another_machine(cli: Cli, tmp_path: Path) -> None:
+    archive = tmp_path / "files.tar"
+    archive.write_bytes(layer())
+    assert cli("import", "--platform", "linux/arm/v7", str(archive), "small:arm").returncode == 0
+    shown = cli("image", "inspect", "--format", "{{.Os}}/{{.Architecture}}/{{.Variant}}", "small:arm")
+    assert shown.stdout == b"linux/arm/v7\n"
+    assert cli("rmi", "small:arm").returncode == 0
+    refused = cli("import", "--platform", "nonsense/", str(archive), "small:none")
+    assert refused.returncode == 1
+    assert b"invalid value `nonsense/` for `--platform`" in refused.stderr

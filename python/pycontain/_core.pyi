@@ -80,6 +80,8 @@ class Process:
     def fileno(self) -> int: ...  # readable when there is news, at the latest when the container has ended
     def terminal(self) -> int: ...  # a new fd of the pty's master
     def kill(self, signal: int) -> None: ...
+    # SIGKILL, also for all that it started, even if that has outlived it
+    def end(self) -> None: ...
     def wait(self, timeout: float | None = None) -> Exit | None: ...  # None: still running after `timeout` s
     # (from, to); takes over fds above 2. None, here and below: it was left
     def relay(self, passages: list[tuple[int, int]]) -> Exit | None: ...
@@ -119,8 +121,8 @@ class Monitor:
     def resize(self, rows: int, columns: int) -> None: ...
     # stdin, stdout, stderr: each a pipe or socket, or None; they become non-blocking, and close with the run
     def attach(self, streams: tuple[int | None, int | None, int | None]) -> None: ...
-    # `config`: the container's with another `process`; that gets the streams themselves. It is killed when
-    # the Process is closed or lost, unless `detached`; its Exit has no usage.
+    # `config`: the container's with another `process`; that gets the streams themselves. When the Process is
+    # closed or lost before its end, it is killed with all that it started, unless `detached`. No usage
     def exec(self, config: bytes, streams: tuple[int, int, int], *, detached: bool = False) -> Process: ...
     def update(self, resources: bytes) -> None: ...  # JSON, as `linux.resources`; for later runs, too
     def set_restart(self, policy: bytes) -> None: ...  # JSON, as `restart` in `Launcher.start_detached`

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from pycontain.aio import process as processes
 from pycontain.aio.waiting import finish, in_thread, items, to_the_end
@@ -185,7 +186,7 @@ class Container:
         words, begin = await asyncio.to_thread(prepared, self._sync._paths, self._sync._kept, args, options)
 
         async def begun(streams: tuple[int, int, int]) -> Started:
-            return await to_the_end(lambda: begin(streams), lambda started: started.close())
+            return await to_the_end(lambda: begin(streams), _give_up)
 
         name = self._sync._kept.record.name
         return await processes.start(words, begun, stdin=stdin, container=name)
@@ -198,3 +199,9 @@ class Container:
 
     def __repr__(self) -> str:
         return f"<Container {self.id[:12]}>"
+
+
+def _give_up(started: Started) -> None:
+    with contextlib.suppress(Exception):
+        started.end()
+    started.close()

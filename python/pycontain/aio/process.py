@@ -24,7 +24,9 @@ _BLOCK = 1 << 16
 
 
 class Process:
-    """Made by `Container.exec` only. Leaving an `async with` block of it kills it, if it runs.
+    """Made by `Container.exec` only.
+
+    Leaving an `async with` block of it kills it, if it runs, and all that it started.
 
     Attributes:
         args: the command.
@@ -98,7 +100,7 @@ class Process:
     async def finished(
         self, input: bytes | None, timeout: float | None, *, text: bool
     ) -> tuple[Exit, bytes, bytes]:
-        """The same, but it is killed when that takes too long or is cancelled.
+        """The same, but it is killed, with all that it started, when that takes too long or is cancelled.
 
         Raises:
             TimeoutExpired: it did not end in time; has what came.
@@ -116,9 +118,10 @@ class Process:
         return await self._end(), bytes(out), bytes(err)
 
     async def close(self) -> None:
-        """Kill it, if it still runs, wait for its end, and give up its streams."""
+        """Kill it, if it still runs, and all that it started, wait for its end, and give up its streams."""
         with contextlib.suppress(Exception):
-            self.kill()
+            if self._ended is None:
+                self._started.end()
         # even if whoever waits is cancelled a second time
         with contextlib.suppress(Exception):
             await asyncio.shield(self._end_once())

@@ -311,6 +311,7 @@ GRAMMARS: dict[str, Grammar] = {
             "-c": ("change", "list"),
             "--message": ("message", "text"),
             "-m": ("message", "text"),
+            "--platform": ("platform", "text"),
         },
         True,
     ),

@@ -30,6 +30,9 @@ def command(
         typer.Option("--change", "-c", metavar="INSTRUCTION", help="Apply an instruction of a Dockerfile"),
     ] = None,
     message: Annotated[str, typer.Option("--message", "-m", help="Put a message into the history")] = "",
+    platform: Annotated[
+        str | None, typer.Option(metavar="OS[/ARCH[/VARIANT]]", help="What the files are for")
+    ] = None,
 ) -> None:
     """Make an image of a tar archive of files."""
     from pycontain.engine import default  # type: ignore[import-not-found,unused-ignore]
@@ -40,7 +43,7 @@ def command(
     images: Images = default().images
     message = message or f"Imported from {file}"
     with _opened(file) as source:
-        print(images.import_(source, name, changes=change or (), message=message).id)
+        print(images.import_(source, name, changes=change or (), message=message, platform=platform).id)
 
 
 @contextlib.contextmanager

@@ -345,7 +345,7 @@ class Container:
             input: what the command reads; None: nothing.
             text: both streams are str, decoded as UTF-8.
             check: raise when it fails.
-            timeout: it is killed when that is over; None: never.
+            timeout: it is killed when that is over, with all that it started; None: never.
             options: see `ExecOptions`.
 
         Raises:

@@ -27,9 +27,10 @@ _DAY = 86400.0  # poll(2) waits for no more than 24 of them
 
 
 class Process:
-    """Made by `Container.exec` only. Closing it, as the end of a `with` block does, kills it if it runs.
+    """Made by `Container.exec` only.
 
-    What is asked of it after that is ValueError, as of a closed file; a `returncode` that is known stays.
+    Closing it, as the end of a `with` block does, kills it if it runs, and all that it started. What is asked
+    of it after that is ValueError, as of a closed file; a `returncode` that is known stays.
 
     Attributes:
         args: the command.
@@ -128,12 +129,17 @@ class Process:
         """Send it SIGKILL."""
         self.send_signal(signal.SIGKILL)
 
+    def _end(self) -> None:
+        with keeping.watched(self._container):
+            self._process.end()
+        self.wait()
+
     def communicate(self, input: bytes | None = None, timeout: Duration | None = None) -> tuple[bytes, bytes]:
         """Give it `input`, read both streams to their ends, and wait.
 
         Raises:
             InvalidOption: the timeout is none.
-            TimeoutExpired: it did not end in time, and was killed; has what came.
+            TimeoutExpired: it did not end in time, and was killed with all that it started; has what came.
         """
         _, out, err = self._finished(input, limit("timeout", timeout), text=False)
         return out, err
@@ -159,8 +165,7 @@ class Process:
             while selector.get_map():
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
-                    self.kill()
-                    self.wait()
+                    self._end()
                     raise expired(self.args, timeout, b"".join(out), b"".join(err), text=text)
                 for key, _ in selector.select(None if left is None else min(left, _DAY)):
                     if key.fd not in found:
@@ -187,7 +192,7 @@ class Process:
             return rest[:0]  # it reads no more
 
     def close(self) -> None:
-        """Give up its streams, and kill it if it still runs."""
+        """Give up its streams, and kill it if it still runs, and all that it started."""
         for stream in (self.stdin, self.stdout, self.stderr):
             if stream is not None:
                 stream.close()

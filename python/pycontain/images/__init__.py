@@ -119,6 +119,7 @@ class Images:
         *,
         changes: Iterable[str] = (),
         message: str = "",
+        platform: str | None = None,
     ) -> Image:
         """Make an image of one layer from a tar of a file system, as it is or compressed by gzip or zstd.
 
@@ -127,10 +128,11 @@ class Images:
             name: the image's name.
             changes: instructions of a Dockerfile for its configuration: `CMD ["sh"]`.
             message: goes into its history.
+            platform: `linux/arm64`: what its files are for; None: this machine.
 
         Raises:
             ImageInvalid: the tar is damaged; nothing was added.
-            InvalidOption: the name or a change is not valid.
+            InvalidOption: the name, the platform or a change is not valid.
         """
         from pycontain.images.importing import import_file_system
         from pycontain.runtime.sizes import check_file
@@ -138,7 +140,10 @@ class Images:
         check_file("source", source, "read")
         if name is not None:
             not_host(name)
-        stored = import_file_system(self._store, source, name, changes=changes, message=message)
+        wanted = _platform(platform)
+        stored = import_file_system(
+            self._store, source, name, changes=changes, message=message, platform=wanted
+        )
         return Image(self._store, stored)
 
     def pull(

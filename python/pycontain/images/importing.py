@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import IO, Any
 
+    from pycontain.images.platforms import Platform
     from pycontain.images.stage import Stage
     from pycontain.images.store import Store, StoredImage
 
@@ -30,6 +31,7 @@ def import_file_system(
     *,
     changes: Iterable[str] = (),
     message: str = "",
+    platform: Platform | None = None,
     finish: Callable[[], None] | None = None,
 ) -> StoredImage:
     """Add an image of one layer.
@@ -40,6 +42,7 @@ def import_file_system(
         name: its name; None: it has none.
         changes: instructions of a Dockerfile for its configuration, such as `CMD ["sh"]`.
         message: goes into its history.
+        platform: what it is for; None: this machine.
         finish: asked when the tar has been read, before the image appears: raises if whoever wrote it failed.
 
     Raises:
@@ -59,7 +62,7 @@ def import_file_system(
             raise
         if finish is not None:
             finish()
-        document = _configuration(config, diff_id, message or f"Imported from {described}")
+        document = _configuration(config, diff_id, message or f"Imported from {described}", platform)
         image = NewImage(document, (diff_id,), (reference.key,) if reference else ())
         stage.commit([image])
         return store.get(image.id)
@@ -86,13 +89,15 @@ def _unpack(stage: Stage, source: str | os.PathLike[str] | IO[bytes], described:
         return stage.unpack(reading, described).diff_id
 
 
-def _configuration(config: dict[str, Any], diff_id: str, message: str) -> bytes:
+def _configuration(config: dict[str, Any], diff_id: str, message: str, platform: Platform | None) -> bytes:
     import datetime
 
-    system, architecture = machine_platform()
+    system, architecture = (platform.os, platform.architecture) if platform else machine_platform()
+    variant = {"variant": platform.variant} if platform and platform.variant else {}
     created = datetime.datetime.now(datetime.UTC).isoformat().replace("+00:00", "Z")
     document = {
         "architecture": architecture,
+        **variant,
         "os": system,
         "created": created,
         "config": config,

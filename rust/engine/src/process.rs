@@ -90,6 +90,14 @@ impl Process {
         }
     }
 
+    /// Kills it, if it runs, and all that it started, if it is one in a container that has a monitor.
+    pub fn end(&self) -> Result<(), Error> {
+        match send(self.handle.as_fd(), &Command::End, &[]) {
+            Err(_) if self.ended()?.is_some() => Ok(()),
+            other => other,
+        }
+    }
+
     /// Lets it go on when this is dropped, if it runs in a container that has a monitor, which holds its terminal then.
     pub fn leave(&self) -> Result<(), Error> {
         let known = self.known();

@@ -112,6 +112,11 @@ impl Process {
         enter(python, |_| process.kill(signal))
     }
 
+    fn end(&self, python: Python<'_>) -> PyResult<()> {
+        let process = self.get()?;
+        enter(python, |_| process.end())
+    }
+
     #[pyo3(signature = (timeout=None))]
     fn wait(&self, python: Python<'_>, timeout: Option<f64>) -> PyResult<Option<Exit>> {
         let process = self.get()?;

@@ -512,6 +512,7 @@ impl Launcher {
         let Some(handle) = &container.handle else { return };
         match channel::receive::<Command>(handle.as_fd(), false) {
             Ok(Some((Command::Kill { signal }, _))) => container.signal(signal),
+            Ok(Some((Command::End, _))) => container.signal(nix::libc::SIGKILL),
             Ok(Some((Command::Leave, _))) | Err(nix::errno::Errno::EAGAIN) => {}
             // The engine has let go of it.
             Ok(None) | Err(_) => {

@@ -25,6 +25,7 @@ mod exec;
 mod happenings;
 mod health;
 mod log;
+mod offspring;
 mod place;
 mod remains;
 mod run;
@@ -228,6 +229,12 @@ impl Monitor<'_> {
         self.awake = false;
     }
 
+    fn forget(&mut self, number: u64) {
+        if self.entered.get(&number).is_some_and(Entered::is_over) {
+            self.entered.remove(&number);
+        }
+    }
+
     fn wait(&self) -> Vec<(Source, PollFlags)> {
         let mut interests = Interests::default();
         if let Some(run) = &self.run {
@@ -282,8 +289,10 @@ impl Monitor<'_> {
                 entered.into_iter().for_each(|entered| entered.on_word(&self.directory));
             }
             Source::EnteredClient(number) => {
-                let entered = self.entered.get_mut(&number);
-                entered.into_iter().for_each(|entered| entered.on_command(&self.directory));
+                if let (Some(entered), Some(run)) = (self.entered.get_mut(&number), &self.run) {
+                    entered.on_command(&self.directory, run);
+                }
+                self.forget(number);
             }
             Source::EnteredTerminal(number) => {
                 self.entered.get_mut(&number).into_iter().for_each(Entered::on_terminal);
@@ -291,8 +300,9 @@ impl Monitor<'_> {
             Source::Probe => self.on_probe(),
             Source::ProbeOutput => self.on_probe_output(),
             Source::EnteredEnd(number) => {
-                let entered = self.entered.remove(&number);
+                let entered = self.entered.get_mut(&number);
                 entered.into_iter().for_each(|entered| entered.ended(&self.directory));
+                self.forget(number);
             }
             Source::Stream(part) => {
                 self.streams.on(part, events, self.log.as_mut().map(|log| (log, &self.directory)));
@@ -393,7 +403,7 @@ impl Monitor<'_> {
     fn finish(&mut self, status: i32) {
         let Some(run) = self.run.take() else { return };
         self.health = None;
-        for entered in std::mem::take(&mut self.entered).into_values() {
+        for mut entered in std::mem::take(&mut self.entered).into_values() {
             entered.kill();
             entered.ended(&self.directory);
         }

@@ -385,6 +385,8 @@ pub enum Command {
     Kill {
         signal: i32,
     },
+    /// SIGKILL, also for all that it started, even if that has outlived it.
+    End,
     /// Of what [`Instruction::Exec`] started: it goes on when the handle is closed. With the master of its terminal, if it
     /// has one, as that would end with the last that holds it.
     Leave,

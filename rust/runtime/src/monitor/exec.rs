@@ -32,7 +32,7 @@ use pycontain_sys::{socket, terminal};
 
 use super::run::Run;
 use super::streams::do_not_wait;
-use super::{Interests, Source, happenings};
+use super::{Interests, Source, happenings, offspring};
 use crate::channel;
 use crate::execute::{self, Subject};
 use crate::failure::{During, failure};
@@ -76,7 +76,8 @@ pub(super) struct Entered {
     terminal: Option<OwnedFd>,
     word: Option<OwnedFd>,
     pid: i32,
-    pidfd: OwnedFd,
+    /// Until it has ended. A client that stays may still ask for the end of what it started.
+    pidfd: Option<OwnedFd>,
     failed: bool,
     /// What whoever follows is told of it; nothing of probes, nor of what copies files.
     told: Option<Told>,
@@ -157,7 +158,7 @@ impl Door {
                     terminal: None,
                     word: Some(word),
                     pid,
-                    pidfd,
+                    pidfd: Some(pidfd),
                     failed: false,
                     told: None,
                 })
@@ -317,7 +318,8 @@ impl Entered {
         }
         let terminal = self.terminal.iter();
         terminal.for_each(|fd| interests.add(fd, PollFlags::POLLIN, Source::EnteredTerminal(number)));
-        interests.add(&self.pidfd, PollFlags::POLLIN, Source::EnteredEnd(number));
+        let pidfd = self.pidfd.iter();
+        pidfd.for_each(|fd| interests.add(fd, PollFlags::POLLIN, Source::EnteredEnd(number)));
     }
 
     pub(super) fn tell_of(&mut self, told: Option<Told>) {
@@ -345,7 +347,8 @@ impl Entered {
             self.told = None;
         } else {
             let started = Event::Started { pid: self.pid };
-            self.client.iter().for_each(|client| channel::tell(client, &started, &[self.pidfd.as_fd()]));
+            let pidfd: Vec<_> = self.pidfd.iter().map(AsFd::as_fd).collect();
+            self.client.iter().for_each(|client| channel::tell(client, &started, &pidfd));
         }
         if let Some(told) = &self.told {
             told.tell(directory, &format!("exec_create: {}", told.command), &[]);
@@ -353,26 +356,39 @@ impl Entered {
         }
     }
 
-    pub(super) fn on_command(&mut self, directory: &OwnedFd) {
+    pub(super) fn on_command(&mut self, directory: &OwnedFd, run: &Run) {
         let Some(client) = &self.client else { return };
-        let signal = match channel::receive::<Command>(client.as_fd(), false) {
-            Ok(Some((Command::Kill { signal }, _))) => signal,
+        match channel::receive::<Command>(client.as_fd(), false) {
+            Ok(Some((Command::Kill { signal }, _))) => self.signal(signal),
+            Ok(Some((Command::End, _))) => offspring::kill(run, self.pid),
             Ok(Some((Command::Leave, fds))) => {
                 self.detached = true;
                 self.terminal = fds.into_iter().next().filter(|fd| do_not_wait(fd).is_ok());
                 self.told.iter().for_each(|told| told.tell(directory, "exec_detach", &[]));
-                return;
             }
-            Err(nix::errno::Errno::EAGAIN) => return,
+            Err(nix::errno::Errno::EAGAIN) => {}
             Ok(None) | Err(_) => {
                 self.client = None;
-                if self.detached {
-                    return;
+                if self.runs() && !self.detached {
+                    offspring::kill(run, self.pid);
                 }
-                Signal::SIGKILL as i32
             }
-        };
-        let _ = process::send_signal(self.pidfd.as_fd(), signal);
+        }
+    }
+
+    fn runs(&self) -> bool {
+        self.pidfd.is_some()
+    }
+
+    /// Nobody will ask for anything any more.
+    pub(super) fn is_over(&self) -> bool {
+        !self.runs() && self.client.is_none()
+    }
+
+    fn signal(&self, signal: i32) {
+        if let Some(pidfd) = &self.pidfd {
+            let _ = process::send_signal(pidfd.as_fd(), signal);
+        }
     }
 
     pub(super) fn on_terminal(&mut self) {
@@ -384,15 +400,19 @@ impl Entered {
     }
 
     pub(super) fn kill(&self) {
-        let _ = process::send_signal(self.pidfd.as_fd(), Signal::SIGKILL as i32);
+        self.signal(Signal::SIGKILL as i32);
     }
 
-    pub(super) fn ended(mut self, directory: &OwnedFd) {
+    pub(super) fn ended(&mut self, directory: &OwnedFd) {
+        if !self.runs() {
+            return;
+        }
         self.on_word(directory);
         if self.word.is_some() {
             self.word_ended(directory); // the door has its copy of the other end still open
         }
-        let status = process::reap(self.pidfd.as_fd()).unwrap_or(125);
+        let pidfd = self.pidfd.take();
+        let status = pidfd.and_then(|pidfd| process::reap(pidfd.as_fd()).ok()).unwrap_or(125);
         if let Some(client) = &self.client {
             channel::tell(client, &Event::Exited(Exited { status, ..Exited::default() }), &[]);
         }

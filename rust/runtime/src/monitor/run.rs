@@ -2,11 +2,13 @@
 //!
 //! Init has one end of the socket `word`, which closes when it becomes the command: so a start is known to have worked.
 
+use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use nix::poll::PollFlags;
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use pycontain_plan::step::Namespace;
 use pycontain_runtime::protocol::{Event, Failure};
 use pycontain_sys::{process, socket};
@@ -147,6 +149,18 @@ impl Run {
         }
         let init = self.container.init.as_ref();
         init.map_or(125, |pidfd| process::reap(pidfd.as_fd()).unwrap_or(125))
+    }
+
+    /// Of what runs inside; with that of the host, where they share its pid namespace and nobody counts them.
+    pub(super) fn pids(&self) -> Vec<Pid> {
+        if let Some(group) = &self.container.group {
+            return group.pids().unwrap_or_default();
+        }
+        let namespace = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        let inside = namespace(self.pid());
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.filter(|pid| namespace(*pid) == inside).map(Pid::from_raw).collect()
     }
 
     /// Everything inside.
