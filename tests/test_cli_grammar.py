@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import tomllib
@@ -277,6 +278,19 @@ def test_output_that_cannot_be_written_is_told_in_a_line(words: str) -> None:
     assert (done.returncode, done.stderr) == (
         1,
         b"pycontain: cannot write the output: no space left on device\n",
+    )
+
+
+def test_too_few_open_files_are_told_in_a_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pycontain", "--root", str(tmp_path), "run", "--rm", "host", "true"]
+
+    def few() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (12, 12))
+
+    done = subprocess.run(command, stderr=subprocess.PIPE, check=False, preexec_fn=few)
+    assert (done.returncode, done.stderr) == (
+        125,
+        b"pycontain: too many open files\nhint: `ulimit -n` says how many there may be\n",
     )
 
 

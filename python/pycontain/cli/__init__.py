@@ -75,12 +75,9 @@ def _execute(words: list[str]) -> object:
             return group().execute(words)
         return command()
     except Exception as error:
-        from pycontain.cli.each import failed
-        from pycontain.errors import PycontainError
+        from pycontain.cli.each import failed, known
 
-        if not isinstance(error, PycontainError):
-            raise
-        return failed(error)
+        return failed(known(error))
 
 
 def _forget_stdout() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 from pycontain.cli.options import in_flags
@@ -12,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["each", "failed"]
+__all__ = ["each", "failed", "known"]
 
 _LONGEST = 2000
 
@@ -43,6 +44,15 @@ def each(
             continue
         print(name if shown is None else shown(done), flush=True)
     return status
+
+
+def known(error: Exception) -> PycontainError:
+    """What is told in a line; raises what is not."""
+    if isinstance(error, OSError) and error.errno == errno.EMFILE:
+        return Unsupported("too many open files", hint="`ulimit -n` says how many there may be")
+    if not isinstance(error, PycontainError):
+        raise error
+    return error
 
 
 def failed(error: PycontainError, otherwise: int = 1, *, told: set[str] | None = None) -> int:

@@ -31,9 +31,8 @@ def command(
 
     The image `host` is this machine's own programs and files, below a writable layer.
     """
-    from pycontain.cli.each import failed
+    from pycontain.cli.each import failed, known
     from pycontain.engine import default  # type: ignore[import-not-found,unused-ignore]
-    from pycontain.errors import PycontainError
 
     image, words, given = request(image, args, flags)
 
@@ -54,8 +53,8 @@ def command(
     try:
         streams = _streams(attach, detach=detach)
         return pulling(start, image, given, quiet=quiet)
-    except PycontainError as error:
-        return failed(error, 125)
+    except Exception as error:
+        return failed(known(error), 125)
 
 
 def _streams(attach: list[str] | None, *, detach: bool) -> set[str] | None:
