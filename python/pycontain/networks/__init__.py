@@ -1,0 +1,1 @@
+"""Networks: who has which address, and by which names."""
