@@ -1,0 +1,132 @@
+"""Which networks there are.
+
+    <root>/networks/<name>        what it is, JSON; made by link(2), so that a name is one network's
+    <run>/networks/<bridge>/      who has which of its addresses: `leases`
+
+`bridge`, `host` and `none` are always there. What of a network is the kernel's is made when its first
+container starts: after a restart of the machine as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from pycontain.errors import Conflict, InvalidOption, NameInUse, NetworkNotFound, StillInUse
+from pycontain.networks.definition import PREDEFINED, Definition, check_name
+from pycontain.networks.leases import Leases
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pycontain.paths import Paths
+
+__all__ = ["NetworkStore"]
+
+
+class NetworkStore:
+    """The networks of one store.
+
+    Args:
+        paths: where they are.
+    """
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+        self._directory = paths.root + "/networks"
+
+    def add(self, definition: Definition) -> None:
+        """Let it be there.
+
+        Raises:
+            NameInUse: there is one of this name.
+        """
+        if definition.name in PREDEFINED:
+            raise Conflict(f"network `{definition.name}` is always there")
+        os.makedirs(self._directory, exist_ok=True)
+        path = f"{self._directory}/{definition.name}"
+        descriptor = os.open(self._directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o644)
+        try:
+            os.write(descriptor, definition.to_json())
+            # with a directory given link(3) is linkat(2), which follows that link: open(2) has it
+            os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor)
+        except FileExistsError:
+            raise NameInUse(
+                f"a network `{definition.name}` is there already", hint="`pycontain network rm` removes it"
+            ) from None
+        finally:
+            os.close(descriptor)
+
+    def all(self) -> Iterator[Definition]:
+        """Those that were made, in no order."""
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(self._directory):
+                with contextlib.suppress(NetworkNotFound):
+                    yield self._read(name)
+
+    def get(self, name: str) -> Definition:
+        """By name, by id, or by how an id begins.
+
+        Raises:
+            InvalidOption: several ids begin so.
+            NetworkNotFound: there is none.
+        """
+        with contextlib.suppress(InvalidOption, NetworkNotFound):
+            return self._read(check_name(name))
+        found = [one for one in self.all() if name and one.id.startswith(name)]
+        if len(found) > 1:
+            raise InvalidOption(
+                f"several networks have an id that begins with `{name}`", hint="give more of it"
+            )
+        if not found:
+            raise _no_network(name)
+        return found[0]
+
+    def leases(self, definition: Definition) -> Leases:
+        """Who has which of its addresses."""
+        return Leases(f"{self._paths.run}/networks/{definition.bridge}")
+
+    def remove(self, definition: Definition) -> None:
+        """Let it not be there any more.
+
+        A start takes an address, and then looks whether the network is there; this looks the other way round.
+
+        Raises:
+            NetworkNotFound: it is gone already.
+            StillInUse: a container that runs is in it.
+        """
+        if definition.name in PREDEFINED:
+            raise Conflict(f"network `{definition.name}` is always there")
+        self._refuse_if_used(definition)
+        try:
+            os.unlink(f"{self._directory}/{definition.name}")
+        except FileNotFoundError:
+            raise _no_network(definition.name) from None
+        try:
+            self._refuse_if_used(definition)
+        except StillInUse:
+            with contextlib.suppress(NameInUse):
+                self.add(definition)
+            raise
+
+    def _refuse_if_used(self, definition: Definition) -> None:
+        users = [holder.get("name", address) for address, holder in self.leases(definition).held()]
+        if users:
+            raise StillInUse(
+                f"network `{definition.name}` is in use by {', '.join(sorted(users)[:3])}",
+                hint="stop its containers first, or `pycontain network disconnect` them",
+            )
+
+    def _read(self, name: str) -> Definition:
+        try:
+            with open(f"{self._directory}/{name}", "rb") as file:
+                return Definition.from_json(file.read())
+        except FileNotFoundError:
+            raise _no_network(name) from None
+
+
+def _no_network(name: str) -> NetworkNotFound:
+    return NetworkNotFound(
+        f"no such network: `{name}`", hint="`pycontain network ls` lists those that are there"
+    )
