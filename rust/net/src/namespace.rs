@@ -1,0 +1,220 @@
+//! A network namespace, spoken to by rtnetlink.
+//!
+//! Runs in: a process of the host's namespaces as root, for bridges and links into containers; and in a container's
+//! first process, which is root in its user namespace, for the addresses and routes inside.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use nix::errno::Errno;
+use nix::sys::socket::SockProtocol;
+
+use crate::address::Prefix;
+use crate::error::{Error, Result};
+use crate::link::{self, Bridge, Child, GETLINK, Link, NEWLINK, Port, Veth, WITHOUT_STATISTICS, attribute};
+use crate::message::{Batch, Received, flag};
+use crate::route::{self, GETROUTE, Route};
+use crate::socket::{Failure, Socket};
+
+/// A list that changes while it is made is made again, at most this often.
+const ATTEMPTS: usize = 20;
+
+/// What an interface shall have, beside being up.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Interface<'a> {
+    pub name: &'a str,
+    /// Each with the length of its subnet.
+    pub addresses: &'a [Prefix],
+    /// For default routes, at most one of each family.
+    pub gateways: &'a [IpAddr],
+    /// Further destinations, and by which gateway.
+    pub routes: &'a [(Prefix, Option<IpAddr>)],
+}
+
+/// A network namespace.
+pub struct Namespace {
+    socket: Socket,
+}
+
+impl Namespace {
+    /// The one that the calling thread is in now.
+    pub fn current() -> Result<Namespace> {
+        Ok(Namespace { socket: Socket::open(SockProtocol::NetlinkRoute)? })
+    }
+
+    /// All links.
+    pub fn links(&mut self) -> Result<Vec<Link>> {
+        for _ in 0..ATTEMPTS {
+            let mut batch = self.socket.batch();
+            let mut message =
+                batch.message(GETLINK, flag::DUMP, &link::header(false), "list", "network interfaces");
+            message.put_u32(attribute::MASK, WITHOUT_STATISTICS);
+            drop(message);
+            let mut links = Vec::new();
+            if !self.socket.ask(batch, |answer| links.extend(Link::read(answer)))? {
+                return Ok(links);
+            }
+        }
+        Err(Error::Answer { action: "list", object: "network interfaces".to_owned() })
+    }
+
+    /// The link of that name, if there is one.
+    pub fn link(&mut self, name: &str) -> Result<Option<Link>> {
+        let mut batch = self.socket.batch();
+        link::get(&mut batch, name);
+        let mut found = None;
+        match self.socket.ask(batch, |answer| found = Link::read(answer)) {
+            Err(failure) if failure.errno() == Some(Errno::ENODEV) => Ok(None),
+            Err(failure) => Err(failure),
+            Ok(_) => Ok(found),
+        }
+    }
+
+    /// Makes a bridge with its addresses, and sets it up. One that is there becomes what it should be, so two who make the
+    /// same one both succeed.
+    pub fn make_bridge(&mut self, bridge: &Bridge<'_>) -> Result<()> {
+        let mut batch = self.socket.batch();
+        bridge.write(&mut batch);
+        self.run(batch)?;
+        self.configure(&[Interface {
+            name: bridge.name,
+            addresses: bridge.addresses,
+            ..Interface::default()
+        }])
+    }
+
+    /// Makes a pair of interfaces, one of them in a container's namespace.
+    pub fn make_veth(&mut self, veth: &Veth<'_>) -> Result<()> {
+        let mut batch = self.socket.batch();
+        veth.write(&mut batch);
+        self.socket.run(batch)
+    }
+
+    /// Makes a link a port of a bridge, and sets it up. When the container's end of a pair is up by then, frames pass when
+    /// this returns; see [`attach`].
+    pub fn connect(&mut self, port: &Port<'_>) -> Result<()> {
+        let bridge = self.index(port.bridge)?;
+        let mut batch = self.socket.batch();
+        port.write(&mut batch, bridge);
+        self.run(batch)
+    }
+
+    /// Makes a child of a link of this namespace, in the container's.
+    pub fn make_child(&mut self, child: &Child<'_>) -> Result<()> {
+        let parent = self.index(child.parent)?;
+        let mut batch = self.socket.batch();
+        child.write(&mut batch, parent);
+        self.socket.run(batch)
+    }
+
+    /// Removes a link; of a pair both ends. Says whether there was one.
+    pub fn remove_link(&mut self, name: &str) -> Result<bool> {
+        let mut batch = self.socket.batch();
+        link::delete(&mut batch, name);
+        match self.socket.run(batch) {
+            Err(failure) if failure.errno() == Some(Errno::ENODEV) => Ok(false),
+            done => done.map(|()| true),
+        }
+    }
+
+    /// Sets interfaces up and gives them addresses and routes: two round trips, however many there are. What is there
+    /// already stays. An interface with addresses of IPv6 gets a link-local one, too, which follows from its MAC address; one
+    /// with IPv4 only has no IPv6.
+    pub fn configure(&mut self, interfaces: &[Interface<'_>]) -> Result<()> {
+        let mut batch = self.socket.batch();
+        for interface in interfaces {
+            link::get(&mut batch, interface.name);
+            if !interface.addresses.is_empty() {
+                link::without_own_address(&mut batch, interface.name);
+            }
+            link::set_up(&mut batch, interface.name);
+        }
+        let mut links = Vec::with_capacity(interfaces.len());
+        self.ask(batch, |answer| {
+            if answer.kind == NEWLINK {
+                links.extend(Link::read(answer));
+            }
+        })?;
+        let mut batch = self.socket.batch();
+        for (interface, link) in interfaces.iter().zip(&links) {
+            for address in interface.addresses {
+                route::add_address(&mut batch, interface.name, link.index, *address);
+            }
+            if let Some(address) = link_local(interface, link) {
+                route::add_address(&mut batch, interface.name, link.index, address);
+            }
+            let everywhere = |gateway: &IpAddr| match gateway {
+                IpAddr::V4(_) => Prefix::new(Ipv4Addr::UNSPECIFIED.into(), 0),
+                IpAddr::V6(_) => Prefix::new(Ipv6Addr::UNSPECIFIED.into(), 0),
+            };
+            let defaults =
+                interface.gateways.iter().filter_map(|gateway| Some((everywhere(gateway)?, Some(*gateway))));
+            // A gateway may be reached by one of the further routes only, so those come first.
+            for (destination, gateway) in interface.routes.iter().copied().chain(defaults) {
+                route::add_route(&mut batch, link.index, destination, gateway, interface.addresses);
+            }
+        }
+        if batch.steps.is_empty() { Ok(()) } else { self.socket.run(batch) }
+    }
+
+    /// The routes of all tables and both families.
+    pub fn routes(&mut self) -> Result<Vec<Route>> {
+        for _ in 0..ATTEMPTS {
+            let mut batch = self.socket.batch();
+            drop(batch.message(GETROUTE, flag::DUMP, &[0; route::HEADER], "list", "routes"));
+            let mut routes = Vec::new();
+            if !self.socket.ask(batch, |answer| routes.extend(Route::read(answer)))? {
+                return Ok(routes);
+            }
+        }
+        Err(Error::Answer { action: "list", object: "routes".to_owned() })
+    }
+
+    fn run(&mut self, batch: Batch) -> Result<()> {
+        self.ask(batch, |_| {})
+    }
+
+    /// Does a batch. That a link has no IPv6, as its MTU is below 1,280 or the kernel was booted without, is no failure.
+    fn ask(&mut self, batch: Batch, see: impl FnMut(Received<'_>)) -> Result<()> {
+        let (steps, outcome) = self.socket.exchange(batch, see)?;
+        let is_fine = |failure: &Failure| {
+            failure.errno == Errno::EAFNOSUPPORT && steps[failure.step].action == link::NO_OWN_ADDRESS
+        };
+        outcome
+            .failures
+            .into_iter()
+            .find(|failure| !is_fine(failure))
+            .map_or(Ok(()), |failure| Err(failure.of(&steps)))
+    }
+
+    fn index(&mut self, name: &str) -> Result<u32> {
+        let missing = || Error::NoInterface { name: name.to_owned() };
+        self.link(name)?.map(|link| link.index).ok_or_else(missing)
+    }
+}
+
+/// The IPv6 link-local address of an interface that has others of IPv6.
+fn link_local(interface: &Interface<'_>, link: &Link) -> Option<Prefix> {
+    interface.addresses.iter().find(|address| !address.is_ipv4())?;
+    Prefix::new(link.mac?.link_local().into(), 64)
+}
+
+/// Connects a container with a bridge, from the host's namespace and the container's, and leaves nothing where that fails.
+/// When it returns, frames pass.
+///
+/// The container's end is up first: when the host's comes up it has its carrier, and the bridge forwards through the port
+/// at once. In the other order the bridge hears of the carrier from a work queue of the kernel, and what the container
+/// sends before that is lost: its first connection would wait a second for ARP to ask again.
+pub fn attach(
+    host: &mut Namespace,
+    inside: &mut Namespace,
+    veth: &Veth<'_>,
+    port: &Port<'_>,
+    interfaces: &[Interface<'_>],
+) -> Result<()> {
+    host.make_veth(veth)?;
+    let attached = inside.configure(interfaces).and_then(|()| host.connect(port));
+    if attached.is_err() {
+        let _ = host.remove_link(veth.name);
+    }
+    attached
+}
