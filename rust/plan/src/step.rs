@@ -1,6 +1,7 @@
 //! What a plan is made of: steps, each naming the process that does it, in words that a user may read.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use pycontain_cgroup::Write;
@@ -36,10 +37,19 @@ impl Plan {
         })
     }
 
+    /// The networks that the container is to be in.
+    pub fn attachments(&self) -> impl Iterator<Item = &Attachment> {
+        self.steps.iter().filter_map(|step| match &step.act {
+            Act::Connect(attachment) => Some(attachment),
+            _ => None,
+        })
+    }
+
     /// Whether anything of the host is mounted but layers that nobody changes.
     pub fn shares_mounts(&self) -> bool {
         let outside = self.steps.iter().filter(|step| step.by == Process::Outside);
-        let mut others = outside.filter(|step| !matches!(step.act, Act::Limits(_) | Act::HandOver));
+        let mut others =
+            outside.filter(|step| !matches!(step.act, Act::Limits(_) | Act::Connect(_) | Act::HandOver));
         self.lasting_root().is_none() || others.nth(1).is_some()
     }
 }
@@ -148,6 +158,8 @@ pub enum Act {
         attributes: u64,
         propagation: u64,
     },
+    /// Makes an interface in the container that is connected with a network of the host.
+    Connect(Attachment),
     HandOver,
 
     // Init
@@ -239,6 +251,71 @@ pub enum Act {
     /// What `cp` does inside, in place of a command. Whoever does it goes on in the launcher's program: no path in a
     /// container leads to that for certain.
     Copy(Vec<String>),
+}
+
+/// A container's part in a network. Addresses come with the lengths of their prefixes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attachment {
+    pub network: Network,
+    /// Whose the elements in the sets of rules are: they are found again by this.
+    pub owner: String,
+    /// The end of the pair that is a port of the bridge.
+    pub port: String,
+    /// The end inside, such as `eth0`.
+    pub interface: String,
+    pub mac: [u8; 6],
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// Of default routes.
+    pub gateways: Vec<IpAddr>,
+    pub published: Vec<Published>,
+}
+
+/// What of a network has to be there before a container can be in it: made by the first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    pub bridge: String,
+    /// For people who look at links.
+    pub alias: String,
+    /// The bridge's own.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// None: as the kernel has it.
+    pub mtu: Option<u32>,
+    pub reach: Reach,
+    /// Its containers do not reach each other.
+    pub isolated: bool,
+}
+
+/// Who else is reached from a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reach {
+    /// Everybody, who see the host's address.
+    Masqueraded,
+    /// Everybody who knows the way back.
+    Routed,
+    /// Nobody.
+    Internal,
+}
+
+/// A port of the host that leads to one of the container's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Published {
+    /// An address of the host, or the unspecified one: all.
+    pub at: IpAddr,
+    pub port: u16,
+    pub protocol: Protocol,
+    pub to: SocketAddr,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    Tcp,
+    Udp,
+    Sctp,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,10 +1,14 @@
 //! Steps in words: for `--explain`, and for the error when one of them fails.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use pycontain_cgroup::Write;
 
-use crate::step::{Act, Cgroup, DeviceTree, Holder, Ids, Namespace, Overlay, Plan, Process, Shape, Step};
+use crate::step::{
+    Act, Attachment, Cgroup, DeviceTree, Holder, Ids, Namespace, Overlay, Plan, Process, Published, Shape,
+    Step,
+};
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -115,6 +119,7 @@ impl fmt::Display for Act {
                 if *idmap { ", ids mapped" } else { "" },
                 Attributes(*attributes)
             ),
+            Self::Connect(attachment) => write!(f, "{attachment}"),
             Self::HandOver => f.write_str("hand the mounts over"),
             Self::TakeOver => f.write_str("take the mounts over"),
             Self::EnterRoot(slot) => write!(f, "make mount {slot} the root directory"),
@@ -174,6 +179,20 @@ impl fmt::Display for Act {
             Self::Execute { arguments, .. } => write!(f, "execute `{}`", arguments.join(" ")),
             Self::Copy(words) => write!(f, "copy files: {}", words.join(" ")),
         }
+    }
+}
+
+impl fmt::Display for Attachment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "connect {} with the network at {}", self.interface, self.network.bridge)?;
+        for (address, length) in &self.addresses {
+            write!(f, " {address}/{length}")?;
+        }
+        for Published { at, port, protocol, to } in &self.published {
+            let name = format!("{protocol:?}").to_lowercase();
+            write!(f, ", {name} port {} to {to}", SocketAddr::new(*at, *port))?;
+        }
+        Ok(())
     }
 }
 

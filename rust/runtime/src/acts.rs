@@ -15,6 +15,7 @@ use pycontain_sys::{mount, process, socket};
 
 use crate::channel::{self, Report};
 use crate::failure::{During, failure};
+use crate::network;
 use crate::outside::{self, Inside, Order};
 use crate::scratch::{self, Inode, Scratch};
 use crate::tree;
@@ -60,6 +61,7 @@ impl<'a> Maker<'a> {
             Act::Clone { source, recursive, idmap, attributes, propagation } => {
                 self.clone(source, *recursive, *idmap, *attributes, *propagation)
             }
+            Act::Connect(attachment) => return network::connect(attachment, &self.inside.network()?),
             Act::HandOver => return self.hand_over(),
             other => return Err(failure(format!("{other}: not a step of this process"), Reason::Step)),
         };

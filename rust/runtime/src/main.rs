@@ -28,6 +28,7 @@ mod init;
 mod launcher;
 mod layers;
 mod monitor;
+mod network;
 mod outside;
 mod pack;
 mod probe;

@@ -68,6 +68,7 @@ pub(crate) struct Inside {
     pub mount_namespace: OwnedFd,
     /// The launcher's id of the container's root.
     pub root: u32,
+    pid: Pid,
 }
 
 /// A new `outside`: the other end of its control, and its pidfd.
@@ -223,7 +224,12 @@ impl Inside {
                 (Some(open("user")?), root)
             }
         };
-        Ok(Self { user_namespace, mount_namespace: open("mnt")?, root })
+        Ok(Self { user_namespace, mount_namespace: open("mnt")?, root, pid })
+    }
+
+    pub(crate) fn network(&self) -> Result<OwnedFd, Failure> {
+        let path = format!("/proc/{}/ns/net", self.pid);
+        tree::open_file(Path::new(&path)).during(|| format!("open {path}"))
     }
 }
 

@@ -1,0 +1,178 @@
+//! Runs in: `outside`, which connects a container with its networks; and in whoever keeps the container, which takes back
+//! what does not go by itself.
+//!
+//! The pair of interfaces goes with the container's network namespace. The elements in our sets of rules are taken back when
+//! the container has ended; those of one whose keeper was killed, by the next launcher that finds its token: an owner is
+//! `<bridge>/<address>`, and lives as long as somebody holds the lock on that address.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+use nix::sched::{CloneFlags, setns};
+use pycontain_net as net;
+use pycontain_net::{
+    Bridge, Element, Hairpin, Interface, Isolation, Mac, Namespace, Port, Prefix, Rules, Veth, sysctl,
+};
+use pycontain_plan::step::{self, Attachment, Network};
+use pycontain_runtime::protocol::{Failure, Reason};
+
+use crate::failure::{During, failure};
+
+/// Where addresses are kept, below the run directory.
+const NETWORKS: &str = "networks";
+
+/// From the host's network namespace, which the calling process leaves for a moment.
+pub(crate) fn connect(attachment: &Attachment, inside: &OwnedFd) -> Result<(), Failure> {
+    let mut place = Place::new(inside)?;
+    let connected = place.connect(attachment).or_else(|error| {
+        // The first in its network since the machine was booted, or since somebody flushed all rules.
+        if !matches!(error.errno(), Some(Errno::ENODEV | Errno::ENOENT)) {
+            return Err(error);
+        }
+        place.make(&attachment.network)?;
+        place.connect(attachment)
+    });
+    connected.map_err(|error| {
+        failure(format!("connect with the network at `{}`: {error}", attachment.network.bridge), Reason::Step)
+    })
+}
+
+/// As well as it can be done: what stays is nobody's, and found by its owner.
+pub(crate) fn disconnect<'a>(attachments: impl Iterator<Item = &'a Attachment>) {
+    let elements: Vec<_> = attachments.filter_map(|attachment| elements(attachment).ok()).flatten().collect();
+    if !elements.is_empty()
+        && let Ok(mut rules) = Rules::open()
+    {
+        let _ = rules.remove(&elements);
+    }
+}
+
+/// Takes back what those left who ended without doing it.
+pub(crate) fn sweep(run_directory: &Path) {
+    let networks = run_directory.join(NETWORKS);
+    if networks.exists()
+        && let Ok(mut rules) = Rules::open()
+    {
+        let _ = rules.sweep(|owner| {
+            owner.split_once('/').is_some_and(|(bridge, address)| {
+                !is_held(&networks.join(bridge).join("addresses").join(address))
+            })
+        });
+    }
+}
+
+/// Whether somebody has the lock that `pycontain.networks.leases` takes.
+fn is_held(path: &Path) -> bool {
+    let Ok(file) = File::open(path) else { return false };
+    let mut lock = libc::flock {
+        l_type: libc::F_WRLCK as i16,
+        l_whence: libc::SEEK_SET as i16,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock)).is_ok() && lock.l_type != libc::F_UNLCK as i16
+}
+
+/// The host's network namespace and the container's.
+struct Place<'a> {
+    host: Namespace,
+    rules: Rules,
+    inside: Namespace,
+    namespace: &'a OwnedFd,
+}
+
+impl<'a> Place<'a> {
+    fn new(namespace: &'a OwnedFd) -> Result<Self, Failure> {
+        let open = || Namespace::current().map_err(|error| failure(error.to_string(), Reason::Step));
+        let host = open()?;
+        let rules = Rules::open().map_err(|error| failure(error.to_string(), Reason::Step))?;
+        let home =
+            File::open("/proc/self/ns/net").during(|| "open the host's network namespace".to_owned())?;
+        let enter = |namespace: std::os::fd::BorrowedFd<'_>| {
+            setns(namespace, CloneFlags::CLONE_NEWNET).during(|| "enter a network namespace".to_owned())
+        };
+        enter(namespace.as_fd())?;
+        let inside = open();
+        enter(home.as_fd())?;
+        Ok(Self { host, rules, inside: inside?, namespace })
+    }
+
+    fn connect(&mut self, attachment: &Attachment) -> net::Result<()> {
+        let Attachment { network, port, interface, mac, addresses, gateways, owner, .. } = attachment;
+        // Before the first frame comes, which would be dropped. Whoever had the address or the ports before is gone.
+        self.rules.renew(owner, &elements(attachment)?)?;
+        let addresses = prefixes(addresses);
+        let veth = Veth {
+            name: port,
+            namespace: self.namespace.as_fd(),
+            inside: interface,
+            mac: Mac(*mac),
+            mtu: network.mtu,
+        };
+        let end = Port {
+            name: port,
+            bridge: &network.bridge,
+            isolation: if network.isolated { Isolation::Isolated } else { Isolation::Shared },
+            hairpin: if sysctl::bridge_netfilter() { Hairpin::On } else { Hairpin::Off },
+            alias: owner,
+        };
+        let inner = Interface { name: interface, addresses: &addresses, gateways, routes: &[] };
+        net::attach(&mut self.host, &mut self.inside, &veth, &end, &[inner])
+    }
+
+    fn make(&mut self, network: &Network) -> net::Result<()> {
+        let addresses = prefixes(&network.addresses);
+        let mac = addresses.first().map_or(Mac([2, 0, 0, 0, 0, 1]), |gateway| Mac::of(gateway.address()));
+        self.host.make_bridge(&Bridge {
+            name: &network.bridge,
+            mac,
+            mtu: network.mtu,
+            addresses: &addresses,
+            alias: &network.alias,
+        })?;
+        sysctl::ignore_advertisements(&network.bridge)?;
+        let reach = match network.reach {
+            step::Reach::Masqueraded => net::Reach::Masqueraded,
+            step::Reach::Routed => net::Reach::Routed,
+            step::Reach::Internal => net::Reach::Internal,
+        };
+        if reach != net::Reach::Internal {
+            sysctl::forward_ipv4()?;
+            sysctl::route_loopback(&network.bridge)?;
+            if addresses.iter().any(|address| !address.is_ipv4()) {
+                sysctl::forward_ipv6(&mut self.host)?;
+            }
+        }
+        self.rules.ensure()?;
+        let subnets: Vec<_> = addresses.iter().map(Prefix::network).collect();
+        self.rules.renew(&network.bridge, &Element::network(&network.bridge, &subnets, reach)?)?;
+        self.rules.admit().map(drop)
+    }
+}
+
+fn elements(attachment: &Attachment) -> net::Result<Vec<Element>> {
+    let addresses: Vec<_> = attachment.addresses.iter().map(|(address, _)| *address).collect();
+    let mut elements = Element::endpoint(&attachment.port, Mac(attachment.mac), &addresses)?;
+    elements.extend(attachment.published.iter().map(|published| {
+        Element::published(&net::Published {
+            at: published.at,
+            port: published.port,
+            protocol: match published.protocol {
+                step::Protocol::Tcp => net::Protocol::Tcp,
+                step::Protocol::Udp => net::Protocol::Udp,
+                step::Protocol::Sctp => net::Protocol::Sctp,
+            },
+            to: published.to,
+        })
+    }));
+    Ok(elements)
+}
+
+fn prefixes(addresses: &[(std::net::IpAddr, u8)]) -> Vec<Prefix> {
+    addresses.iter().filter_map(|(address, length)| Prefix::new(*address, *length)).collect()
+}
