@@ -141,7 +141,7 @@ class Launcher:
         streams: tuple[int, int, int],
         *,
         ephemeral: str | None = None,
-        lock: int | None = None,
+        held: list[int] = ...,
     ) -> Process: ...
     # Returns pid and notes when the command has been executed. `directory`: the container's, an fd with the
     # lock on it; the caller closes theirs. `streams`: attached from the beginning, as by `Monitor.attach`.
@@ -165,6 +165,7 @@ class Launcher:
         directory: int,
         *,
         streams: tuple[int | None, int | None, int | None] | None = None,
+        held: list[int] = ...,
     ) -> tuple[int, list[str], Waiting]: ...
     # Exit is None after a timeout: everything inside was killed
     def run(
@@ -174,7 +175,7 @@ class Launcher:
         input: bytes | None = None,
         timeout: float | None = None,
         ephemeral: str | None = None,
-        lock: int | None = None,
+        held: list[int] = ...,
     ) -> tuple[Exit | None, bytes, bytes, list[str]]: ...
     # `copy`: an fd of a file on the directory's file system, gets the bytes of `source` as they come
     # `flush`: the disk begins to write meanwhile; `owners`: files belong to whom the archive says
@@ -216,3 +217,12 @@ class Launcher:
 
 def exchange(first: str, second: str) -> None: ...  # renameat2(2)
 def sync_file_system(fd: int) -> None: ...  # syncfs(2)
+
+# a subnet that is free on this host and not among `taken`; with `seed`, 5 bytes, one of IPv6
+def free_subnet(taken: list[str], seed: list[int] | None = None) -> str: ...
+
+# the route of the host that has an address in common with the subnet, but for that of its own bridge
+def overlapping_route(subnet: str, bridge: str) -> str | None: ...
+
+# with the elements of our sets of rules that are of its network
+def remove_bridge(bridge: str) -> None: ...

@@ -216,13 +216,13 @@ class Engine:
         options["remove"] = True
         launcher = self._get_launcher()  # it removes what is made from here on
         container = self._prepare(image, args, options, keep=False)
-        with container:
+        with container, container.joined() as joined:
             ended, out, err, _notes = launcher.run(
-                container.prepared.config,
+                joined.config,
                 input=given(input),
                 timeout=most,
                 ephemeral=container.path,
-                lock=container.lock,
+                held=joined.fds,
             )
         words = container.prepared.args
         if ended is None:

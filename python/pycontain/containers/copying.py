@@ -193,7 +193,7 @@ class Copier:
         config = _config(self._container.config, words)
         with kept.held(self._paths, self._container) as stopped:
             if stopped is not None:
-                process = self._launcher().start(config, streams, lock=stopped.lock)
+                process = self._launcher().start(config, streams, held=[stopped.lock])
                 with contextlib.closing(process):
                     yield process
                     return

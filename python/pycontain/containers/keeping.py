@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from pycontain._core import Launcher, Monitor, Waiting
     from pycontain.paths import Paths
+    from pycontain.networks.joining import Joined
     from pycontain.runtime.kept import Kept
     from pycontain.runtime.records import Record
 
@@ -89,7 +90,10 @@ def start(
         now = kept.find(paths, container.id)
         detached = _detached(paths, now, awaited=awaited, tied=tied)
         config = now.config if size is None else _with_size(now.config, size)
-        return launcher.start_detached(config, detached, stopped.lock, streams=streams)[2]
+        with _joined(paths, now, config) as joined:
+            return launcher.start_detached(
+                joined.config, detached, stopped.lock, streams=streams, held=joined.fds
+            )[2]
 
 
 def start_first(paths: Paths, container: Kept, launcher: Launcher, config: bytes, lock: int) -> None:
@@ -106,7 +110,14 @@ def start_first(paths: Paths, container: Kept, launcher: Launcher, config: bytes
         StartError: it could not be started; `CommandNotFound` when there is no such command.
     """
     detached = _detached(paths, container, awaited=False, tied=False)
-    launcher.start_detached(config, detached, lock, streams=NO_STREAMS)
+    with _joined(paths, container, config) as joined:
+        launcher.start_detached(joined.config, detached, lock, streams=NO_STREAMS, held=joined.fds)
+
+
+def _joined(paths: Paths, container: Kept, config: bytes) -> Joined:
+    from pycontain.networks.joining import join
+
+    return join(paths, config, {"id": container.id, "name": container.record.name})
 
 
 def _with_size(config: bytes, size: tuple[int, int]) -> bytes:

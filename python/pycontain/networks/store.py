@@ -13,7 +13,7 @@ import contextlib
 import os
 
 from pycontain.errors import Conflict, InvalidOption, NameInUse, NetworkNotFound, StillInUse
-from pycontain.networks.definition import PREDEFINED, Definition, check_name
+from pycontain.networks.definition import DEFAULT, PREDEFINED, Definition, check_name
 from pycontain.networks.leases import Leases
 
 TYPE_CHECKING = False
@@ -45,18 +45,12 @@ class NetworkStore:
         if definition.name in PREDEFINED:
             raise Conflict(f"network `{definition.name}` is always there")
         os.makedirs(self._directory, exist_ok=True)
-        path = f"{self._directory}/{definition.name}"
-        descriptor = os.open(self._directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o644)
         try:
-            os.write(descriptor, definition.to_json())
-            # with a directory given link(3) is linkat(2), which follows that link: open(2) has it
-            os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor)
+            _appear(self._directory, definition.name, definition.to_json())
         except FileExistsError:
             raise NameInUse(
                 f"a network `{definition.name}` is there already", hint="`pycontain network rm` removes it"
             ) from None
-        finally:
-            os.close(descriptor)
 
     def all(self) -> Iterator[Definition]:
         """Those that were made, in no order."""
@@ -82,6 +76,21 @@ class NetworkStore:
         if not found:
             raise _no_network(name)
         return found[0]
+
+    def default(self) -> bytes | None:
+        """What the network `bridge` is, if it was used since the machine started: the same for all stores."""
+        try:
+            with open(f"{self._paths.run}/networks/{DEFAULT}.json", "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+
+    def set_default(self, text: bytes) -> bytes:
+        """Let it be that, unless somebody was faster; returns what it is."""
+        os.makedirs(f"{self._paths.run}/networks", exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            _appear(f"{self._paths.run}/networks", f"{DEFAULT}.json", text)
+        return self.default() or text
 
     def leases(self, definition: Definition) -> Leases:
         """Who has which of its addresses."""
@@ -124,6 +133,16 @@ class NetworkStore:
                 return Definition.from_json(file.read())
         except FileNotFoundError:
             raise _no_network(name) from None
+
+
+def _appear(directory: str, name: str, text: bytes) -> None:
+    descriptor = os.open(directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(descriptor, text)
+        # with a directory given link(3) is linkat(2), which follows that link: open(2) has it
+        os.link(f"/proc/self/fd/{descriptor}", f"{directory}/{name}", src_dir_fd=descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _no_network(name: str) -> NetworkNotFound:

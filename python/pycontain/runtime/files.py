@@ -19,20 +19,19 @@ ff02::2\tip6-allrouters
 _NO_RESOLVER = "# this container has no network\n"
 
 
-def files(
-    hostname: str, domainname: str, *, host_network: bool, covered: Container[str], host: Host
-) -> dict[str, str]:
+def files(hostname: str, names: str, *, network: str, covered: Container[str], host: Host) -> dict[str, str]:
     """Path to text, without those that a mount of the user's own covers."""
     result = {"/etc/hostname": f"{hostname}\n"}
-    if host_network:
+    if network == "host":
         result["/etc/hosts"] = host.read_if_there("/etc/hosts") or _LOOPBACK
         result["/etc/resolv.conf"] = host.read_if_there("/etc/resolv.conf")
     else:
-        names = [f"{hostname}.{domainname}"] if domainname else []
-        names.append(hostname)
-        if not domainname and "." in hostname:
-            names.append(hostname.partition(".")[0])
-        # without a network, its own name can only mean the loopback device
-        result["/etc/hosts"] = f"{_LOOPBACK}127.0.0.1\t{' '.join(names)}\n"
-        result["/etc/resolv.conf"] = _NO_RESOLVER
+        if network == "none":
+            # its own name can only mean the loopback device
+            result["/etc/hosts"] = f"{_LOOPBACK}127.0.0.1\t{names}\n"
+            result["/etc/resolv.conf"] = _NO_RESOLVER
+        else:
+            # its addresses come with its start
+            result["/etc/hosts"] = _LOOPBACK
+            result["/etc/resolv.conf"] = host.read_if_there("/etc/resolv.conf")
     return {path: text for path, text in result.items() if path not in covered}

@@ -19,9 +19,8 @@ _MODES: dict[str, dict[str, str]] = {
     "uts": {"": "private", "private": "private", "host": "host"},
     "cgroupns": {"": "private", "private": "private", "host": "host"},
     "userns": {"": "auto", "auto": "auto", "private": "auto", "host": "host"},
-    "network": {"": DEFAULT_NETWORK, "none": "none", "host": "host"},
+    "network": {"": DEFAULT_NETWORK, "none": "none", "host": "host", "default": "bridge"},
 }
-_LATER_NETWORKS = {"bridge", "default"}
 
 
 def mode(option: str, value: str) -> str:
@@ -31,8 +30,8 @@ def mode(option: str, value: str) -> str:
         return modes[value]
     if value.startswith(("container:", "ns:")) and value.partition(":")[2]:
         raise Unsupported(f"`{option}={value}`: namespaces cannot be shared between containers yet")
-    if option == "network" and (value in _LATER_NETWORKS or _is_name(value)):
-        raise Unsupported(f"network `{value}`: there are no networks yet", hint="use `none` or `host`")
+    if option == "network" and _is_name(value):
+        return value
     raise invalid(option, value, f"must be {' or '.join(name for name in modes if name)}")
 
 
@@ -40,7 +39,7 @@ class Namespaces(Value):
     """Which namespaces a container shares with the host.
 
     Attributes:
-        network: `none` or `host`.
+        network: `none`, `host`, or the network's name.
         pid, uts, cgroup: `private` or `host`.
         ipc: `private`, `host`, or `none`: private, without /dev/shm.
         user: `auto`: a range of ids of its own; or `host`.

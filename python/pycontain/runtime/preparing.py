@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from pycontain._core import Launcher, Process
     from pycontain.images import Images
+    from pycontain.networks.joining import Joined
     from pycontain.options import ContainerOptions
     from pycontain.paths import Paths
     from pycontain.runtime.kept import Kept
@@ -183,9 +184,17 @@ class Preparation:
         """The fd that holds the lock on its directory, or on its image."""
         return self.directory.lock if self.directory else self._image_lock
 
+    def joined(self) -> Joined:
+        """Its configuration with what it got of its networks, and the fds to hold for it."""
+        from pycontain.networks.joining import join
+
+        holder = {"id": self.id, "name": self.prepared.name or ""}
+        return join(self._paths, self.prepared.config, holder, [] if self.lock is None else [self.lock])
+
     def start(self, launcher: Launcher, streams: tuple[int, int, int]) -> Process:
         """Start one that goes with its command."""
-        return launcher.start(self.prepared.config, streams, ephemeral=self.path, lock=self.lock)
+        with self.joined() as joined:
+            return launcher.start(joined.config, streams, ephemeral=self.path, held=joined.fds)
 
     def discard(self, launcher: Launcher) -> None:
         """Remove what was made for it."""

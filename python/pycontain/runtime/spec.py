@@ -54,6 +54,7 @@ _READ_ONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sy
 _DEFAULT_SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "0"}
 
 _FLAGS = frozenset("init no_healthcheck oom_kill_disable privileged read_only remove stdin tty".split())
+_OF_NETWORKS = frozenset({"aliases", "ip", "ip6", "mac_address", "ports"})
 OPTIONS = (
     _FLAGS
     | limits.OPTIONS
@@ -62,7 +63,7 @@ OPTIONS = (
         (
             "annotations cap_add cap_drop cgroup_parent cgroupns cidfile device_cgroup_rules devices "
             "domainname entrypoint env env_file group_add hostname ipc label_file labels mounts name "
-            "network oom_score_adj pid platform pull rootfs security_opt shm_size stop_signal "
+            "ip ip6 aliases mac_address network oom_score_adj pid platform ports pull rootfs security_opt shm_size stop_signal "
             "stop_timeout sysctls tmpfs ulimits user userns uts volumes workdir"
         ).split()
     )
@@ -172,13 +173,22 @@ def config(
     user, names = _identity(options, image)
     made = files(
         hostname,
-        options.get("domainname", ""),
-        host_network=spaces.network == "host",
+        _names(hostname, options),
+        network=spaces.network,
         covered=layout.covered,
         host=host,
     )
     annotations = names | _annotations(options, security, host)
     annotations["files"] = encode(made)
+    if spaces.network in {"none", "host"}:
+        if options.keys() & _OF_NETWORKS:
+            from pycontain.runtime import networking
+
+            networking.refuse(options, spaces.network)
+    else:
+        from pycontain.runtime import networking
+
+        annotations["join"] = networking.asked(options, spaces.network, _names(hostname, options))
     if layout.volumes:
         annotations["volumes"] = encode(layout.volumes)
 
@@ -239,6 +249,16 @@ def _hostname(options: Mapping[str, Any], spaces: Namespaces, id: str, host: Hos
         return namespaces.host_name("hostname", options["hostname"])
     # with the host's network, its addresses and its name belong together
     return host.hostname if "host" in {spaces.uts, spaces.network} else id[:12]
+
+
+def _names(hostname: str, options: Mapping[str, Any]) -> str:
+    """As /etc/hosts has them."""
+    domain = options.get("domainname")
+    names = [f"{hostname}.{domain}"] if domain else []
+    names.append(hostname)
+    if not domain and "." in hostname:
+        names.append(hostname.partition(".")[0])
+    return " ".join(names)
 
 
 def _stop_timeout(options: Mapping[str, Any]) -> float:

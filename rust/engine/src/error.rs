@@ -11,6 +11,10 @@ pub enum Error {
     Failed(Failure),
     #[error("the launcher ended without a word")]
     LauncherDied,
+    #[error(transparent)]
+    Network(#[from] pycontain_net::Error),
+    #[error("no subnet is free: every pool overlaps routes of this host or other networks")]
+    NoSubnet,
     #[error("the container is not running")]
     NoMonitor,
     #[error("{what}: {errno}")]

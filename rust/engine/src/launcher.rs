@@ -51,7 +51,7 @@ pub struct Start<'a> {
     /// Removed by the launcher when the container has ended.
     pub ephemeral: Option<PathBuf>,
     /// Held open by the launcher until then.
-    pub lock: Option<BorrowedFd<'a>>,
+    pub held: &'a [BorrowedFd<'a>],
 }
 
 /// What is to be unpacked, and how.
@@ -172,10 +172,11 @@ impl Launcher {
         let (handle, theirs) = socket::pair().during("make a socket pair")?;
         let [stdin, stdout, stderr] = start.stdio;
         let mut fds = vec![theirs.as_fd(), plan_fd.as_fd(), stdin, stdout, stderr];
-        fds.extend(start.lock);
+        fds.extend(start.held);
         let request = Request::Start(pycontain_runtime::protocol::Start {
             root: plan.lasting_root().filter(|root| is_short(root)).cloned(),
             shares_mounts: plan.shares_mounts(),
+            connected: plan.is_connected(),
             shape: plan.shape,
             ephemeral: start.ephemeral.clone(),
         });

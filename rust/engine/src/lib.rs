@@ -9,6 +9,7 @@ mod executable;
 mod files;
 mod launcher;
 mod monitor;
+pub mod network;
 mod process;
 mod streams;
 mod terminal;

@@ -33,6 +33,7 @@ impl Launcher {
         detached: Detached,
         directory: BorrowedFd<'_>,
         attached: Streams<'_>,
+        held: &[BorrowedFd<'_>],
         interrupted: Interrupted<'_>,
     ) -> Result<(i32, Vec<String>, Waiting), Error> {
         let plan = self.plan(config)?;
@@ -43,10 +44,12 @@ impl Launcher {
         let probe = detached.health.as_ref().map(|health| self.probe(config, &health.args)).transpose()?;
         fds.extend(probe.as_ref().map(AsFd::as_fd));
         fds.extend(attached.into_iter().flatten());
+        fds.extend(held);
         let terminal = plan.steps.iter().any(|step| matches!(step.act, Act::Console { .. }));
+        let connected = plan.is_connected();
         let request = Request::Detach {
             shape: plan.shape,
-            detached: Detached { terminal, ..detached },
+            detached: Detached { terminal, connected, ..detached },
             attached: attached.map(|end| end.is_some()),
         };
         send(self.channel(), &request, &fds)?;

@@ -27,7 +27,7 @@ pub struct Captured<'a> {
     pub input: Option<&'a [u8]>,
     pub timeout: Option<Duration>,
     pub ephemeral: Option<PathBuf>,
-    pub lock: Option<BorrowedFd<'a>>,
+    pub held: &'a [BorrowedFd<'a>],
 }
 
 /// What came of it; no end: it took too long, and everything inside has been killed.
@@ -57,7 +57,7 @@ impl Launcher {
         let start = Start {
             stdio: [their_stdin.as_fd(), their_stdout.as_fd(), their_stderr.as_fd()],
             ephemeral: captured.ephemeral.clone(),
-            lock: captured.lock,
+            held: captured.held,
         };
         let process = self.start(config, &start)?;
         drop((their_stdin, their_stdout, their_stderr));

@@ -45,6 +45,10 @@ impl Plan {
         })
     }
 
+    pub fn is_connected(&self) -> bool {
+        self.attachments().next().is_some()
+    }
+
     /// Whether anything of the host is mounted but layers that nobody changes.
     pub fn shares_mounts(&self) -> bool {
         let outside = self.steps.iter().filter(|step| step.by == Process::Outside);

@@ -52,6 +52,14 @@ pub(crate) fn exception(python: Python<'_>, error: Error) -> PyErr {
             python::PycontainError::new_err("the launcher process ended unexpectedly"),
             Some("was it killed? every container of this engine has ended with it"),
         ),
+        Error::Network(error) => with_hint(
+            python,
+            python::Unsupported::new_err(error.to_string()),
+            (error.errno() == Some(Errno::EPERM)).then_some("networks of the host are root's to make"),
+        ),
+        Error::NoSubnet => {
+            with_hint(python, python::Conflict::new_err(error.to_string()), Some("`--subnet` gives it one"))
+        }
         Error::NoMonitor => PyConnectionError::new_err(error.to_string()),
         Error::System { errno, .. } => PyOSError::new_err((errno as i32, error.to_string())),
         Error::Interrupted => PyKeyboardInterrupt::new_err(()),

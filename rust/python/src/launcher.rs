@@ -1,7 +1,7 @@
 //! The engine's launcher.
 
 use std::ffi::OsString;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -16,6 +16,19 @@ use crate::doorway::{duplicate, enter, failed};
 use crate::monitor::{Ends, Waiting};
 use crate::process::{Exit, Process};
 use crate::unpack::{Packed, Unpacked};
+
+/// What is kept open for a container.
+struct Held(Vec<OwnedFd>);
+
+impl Held {
+    fn new(fds: &[i32]) -> PyResult<Self> {
+        fds.iter().map(|fd| duplicate(*fd)).collect::<PyResult<_>>().map(Self)
+    }
+
+    fn borrow(&self) -> Vec<BorrowedFd<'_>> {
+        self.0.iter().map(AsFd::as_fd).collect()
+    }
+}
 
 #[pyclass(frozen, module = "pycontain._core")]
 pub(crate) struct Launcher {
@@ -44,26 +57,26 @@ impl Launcher {
         enter(python, |_| launcher.prepare(config))
     }
 
-    #[pyo3(signature = (config, streams, *, ephemeral=None, lock=None))]
+    #[pyo3(signature = (config, streams, *, ephemeral=None, held=Vec::new()))]
     fn start(
         &self,
         python: Python<'_>,
         config: &[u8],
         streams: (i32, i32, i32),
         ephemeral: Option<PathBuf>,
-        lock: Option<i32>,
+        held: Vec<i32>,
     ) -> PyResult<Process> {
         let launcher = self.get()?;
         let [stdin, stdout, stderr] = [duplicate(streams.0)?, duplicate(streams.1)?, duplicate(streams.2)?];
-        let lock = lock.map(duplicate).transpose()?;
+        let held = Held::new(&held)?;
         let process = enter(python, |_| {
             let fds = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
-            launcher.start(config, &Start { stdio: fds, ephemeral, lock: lock.as_ref().map(AsFd::as_fd) })
+            launcher.start(config, &Start { stdio: fds, ephemeral, held: &held.borrow() })
         })?;
         Ok(Process::new(process))
     }
 
-    #[pyo3(signature = (config, *, input=None, timeout=None, ephemeral=None, lock=None))]
+    #[pyo3(signature = (config, *, input=None, timeout=None, ephemeral=None, held=Vec::new()))]
     #[allow(clippy::type_complexity)]
     fn run<'py>(
         &self,
@@ -72,13 +85,13 @@ impl Launcher {
         input: Option<&[u8]>,
         timeout: Option<f64>,
         ephemeral: Option<PathBuf>,
-        lock: Option<i32>,
+        held: Vec<i32>,
     ) -> PyResult<(Option<Exit>, Bound<'py, PyBytes>, Bound<'py, PyBytes>, Vec<String>)> {
         let launcher = self.get()?;
-        let lock = lock.map(duplicate).transpose()?;
+        let held = Held::new(&held)?;
         let timeout = timeout.map(seconds).transpose()?;
         let outcome = enter(python, |interrupted| {
-            let captured = Captured { input, timeout, ephemeral, lock: lock.as_ref().map(AsFd::as_fd) };
+            let captured = Captured { input, timeout, ephemeral, held: &held.borrow() };
             launcher.run(config, &captured, interrupted)
         })?;
         if let Some(failure) = outcome.ended.as_ref().and_then(|ended| ended.failure.as_ref()) {
@@ -94,7 +107,7 @@ impl Launcher {
     }
 
     /// Starts a container that goes on without this process: its pid, the planner's notes, and its end.
-    #[pyo3(signature = (config, detached, directory, *, streams=None))]
+    #[pyo3(signature = (config, detached, directory, *, streams=None, held=Vec::new()))]
     fn start_detached(
         &self,
         python: Python<'_>,
@@ -102,14 +115,17 @@ impl Launcher {
         detached: &[u8],
         directory: i32,
         streams: Option<(Option<i32>, Option<i32>, Option<i32>)>,
+        held: Vec<i32>,
     ) -> PyResult<(i32, Vec<String>, Waiting)> {
         let launcher = self.get()?;
         let detached: Detached =
             serde_json::from_slice(detached).map_err(|error| PyValueError::new_err(error.to_string()))?;
         let directory = duplicate(directory)?;
         let streams = Ends::new(streams.unwrap_or_default())?;
+        let held = Held::new(&held)?;
         enter(python, |interrupted| {
-            launcher.start_detached(config, detached, directory.as_fd(), streams.borrow(), interrupted)
+            let (directory, streams) = (directory.as_fd(), streams.borrow());
+            launcher.start_detached(config, detached, directory, streams, &held.borrow(), interrupted)
         })
         .map(|(pid, notes, end)| (pid, notes, Waiting::new(end)))
     }

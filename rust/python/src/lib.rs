@@ -11,6 +11,7 @@ mod doorway;
 mod file_system;
 mod launcher;
 mod monitor;
+mod network;
 mod process;
 mod unpack;
 
@@ -24,6 +25,8 @@ mod _core {
     use crate::launcher::Launcher;
     #[pymodule_export]
     use crate::monitor::{Monitor, Waiting};
+    #[pymodule_export]
+    use crate::network::{free_subnet, overlapping_route, remove_bridge};
     #[pymodule_export]
     use crate::process::{Exit, Process};
     #[pymodule_export]

@@ -13,6 +13,7 @@ use pycontain_sys::process;
 
 use crate::channel;
 use crate::failure::never_ran;
+use crate::network;
 use crate::scratch::{Pool, Scratch};
 use crate::sweeper;
 
@@ -34,8 +35,10 @@ pub(crate) struct Container {
     pub ephemeral: Option<PathBuf>,
     /// Of its writable layer, unless that is to stay.
     pub scratch: Option<Scratch>,
-    /// Held until the end: it tells others that the directory is in use.
-    pub lock: Option<OwnedFd>,
+    /// Until the end: it tells others what is in use.
+    pub held: Vec<OwnedFd>,
+    /// The plan, where that has attachments.
+    pub connected: Option<OwnedFd>,
     /// What `outside` said, when it failed before anybody asked for this container.
     pub failure: Option<Failure>,
     pub status: i32,
@@ -68,7 +71,8 @@ impl Container {
             handle: None,
             ephemeral: None,
             scratch,
-            lock: None,
+            held: Vec::new(),
+            connected: None,
             failure: None,
             status: 125,
             sweeper: None,
@@ -128,6 +132,9 @@ impl Container {
     /// then this is not the end yet.
     pub(crate) fn clean_up(&mut self, scratches: &mut Pool) {
         let mut left = Vec::new();
+        if let Some(plan) = self.connected.take() {
+            network::disconnect(&plan);
+        }
         if let Some(group) = self.group.take() {
             let usage = group.totals();
             self.exited.usage = Usage {

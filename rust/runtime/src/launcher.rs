@@ -238,7 +238,7 @@ impl Launcher {
     }
 
     fn start(&mut self, start: Start, handle: OwnedFd, mut fds: Vec<OwnedFd>) {
-        let lock = (fds.len() > 4).then(|| fds.remove(4));
+        let held = fds.split_off(fds.len().min(4));
         let spare = self.spare.take().filter(|number| {
             let fits =
                 self.containers.get(number).is_some_and(|container| container.shape.serves(&start.shape));
@@ -269,7 +269,8 @@ impl Launcher {
             container.mounts = None;
         }
         container.ephemeral = start.ephemeral;
-        container.lock = lock;
+        container.held = held;
+        container.connected = fds.first().filter(|_| start.connected).and_then(|plan| plan.try_clone().ok());
         container.handle = Some(fds.remove(1));
         if !matches!(watched, Some(Ok(()))) {
             container.kill();
@@ -495,7 +496,7 @@ impl Launcher {
             self.spare = None;
         }
         if let Some(mut container) = self.containers.remove(&number) {
-            drop(container.lock.take());
+            container.held.clear();
             container.report();
             if let Some(range) = container.range {
                 self.ranges.give_back(range);

@@ -134,12 +134,14 @@ fn begin(
     };
     let health_plan = detached.health.as_ref().and_then(|_| fds.next());
     let mut streams = Streams::new(&detached);
-    streams.attach(ends, fds.collect());
+    let attached = ends.iter().filter(|end| **end).count();
+    streams.attach(ends, fds.by_ref().take(attached).collect());
     let mut monitor = Monitor {
         log: detached.log.map(log::Writer::new),
         place,
         detached,
         plan,
+        held: fds.collect(),
         health_plan,
         health: None,
         directory,
@@ -176,6 +178,8 @@ struct Monitor<'a> {
     place: Place<'a>,
     detached: Detached,
     plan: OwnedFd,
+    /// For as long as it runs, or is to run again.
+    held: Vec<OwnedFd>,
     health_plan: Option<OwnedFd>,
     /// Of the present run, when its command has been executed.
     health: Option<Health>,
@@ -342,7 +346,8 @@ impl Monitor<'_> {
     }
 
     fn start(&mut self, made: Result<Container, Failure>) {
-        let begun = made.and_then(|container| {
+        let begun = made.and_then(|mut container| {
+            container.connected = self.plan.try_clone().ok().filter(|_| self.detached.connected);
             let theirs = self.streams.open()?;
             Run::begin(container, &self.plan, &theirs)
         });
@@ -471,6 +476,7 @@ impl Monitor<'_> {
         let remains = self.detached.remove.iter().filter(|_| self.lost || !self.detached.remove_if_lost);
         remains.for_each(|remains| remains::remove(&self.directory, remains));
         drop(self.directory);
+        drop(self.held);
         self.place.end();
         if let Some(starter) = &self.starter {
             channel::tell(starter, &Event::Exited(self.last.clone()), &[]);

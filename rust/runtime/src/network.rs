@@ -17,9 +17,11 @@ use pycontain_net as net;
 use pycontain_net::{
     Bridge, Element, Hairpin, Interface, Isolation, Mac, Namespace, Port, Prefix, Rules, Veth, sysctl,
 };
+use pycontain_plan::Plan;
 use pycontain_plan::step::{self, Attachment, Network};
 use pycontain_runtime::protocol::{Failure, Reason};
 
+use crate::channel;
 use crate::failure::{During, failure};
 
 /// Where addresses are kept, below the run directory.
@@ -42,8 +44,9 @@ pub(crate) fn connect(attachment: &Attachment, inside: &OwnedFd) -> Result<(), F
 }
 
 /// As well as it can be done: what stays is nobody's, and found by its owner.
-pub(crate) fn disconnect<'a>(attachments: impl Iterator<Item = &'a Attachment>) {
-    let elements: Vec<_> = attachments.filter_map(|attachment| elements(attachment).ok()).flatten().collect();
+pub(crate) fn disconnect(plan: &OwnedFd) {
+    let Ok(plan) = channel::read_memfd::<Plan>(plan) else { return };
+    let elements: Vec<_> = plan.attachments().filter_map(|one| elements(one).ok()).flatten().collect();
     if !elements.is_empty()
         && let Ok(mut rules) = Rules::open()
     {
@@ -68,14 +71,9 @@ pub(crate) fn sweep(run_directory: &Path) {
 /// Whether somebody has the lock that `pycontain.networks.leases` takes.
 fn is_held(path: &Path) -> bool {
     let Ok(file) = File::open(path) else { return false };
-    let mut lock = libc::flock {
-        l_type: libc::F_WRLCK as i16,
-        l_whence: libc::SEEK_SET as i16,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
-    fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock)).is_ok() && lock.l_type != libc::F_UNLCK as i16
+    let [exclusive, none] = [libc::F_WRLCK, libc::F_UNLCK].map(|kind| i16::try_from(kind).unwrap_or(-1));
+    let mut lock = libc::flock { l_type: exclusive, l_whence: 0, l_start: 0, l_len: 0, l_pid: 0 };
+    fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock)).is_ok() && lock.l_type != none
 }
 
 /// The host's network namespace and the container's.

@@ -63,10 +63,11 @@ pub enum Request {
     Hello { run_directory: PathBuf, spares: bool },
     /// A container of this shape is to be started soon.
     Prepare { shape: Shape },
-    /// fds: handle, memfd of the plan, stdin, stdout, stderr, and the locked directory of the container, if any.
+    /// fds: handle, memfd of the plan, stdin, stdout, stderr, and what is held open until the end, such as the container's locked
+    /// directory.
     Start(Start),
     /// fds: handle, memfd of the plan, the locked directory of the container, memfd of the plan of probes if its health is
-    /// probed, and the streams of whoever is attached from the beginning. Answered by [`Event::Started`] when the command has been executed; else by [`Event::Failed`] and
+    /// probed, the streams of whoever is attached from the beginning, and what is held open until the container does not run any more. Answered by [`Event::Started`] when the command has been executed; else by [`Event::Failed`] and
     /// [`Event::Exited`].
     Detach { shape: Shape, detached: Detached, attached: Ends },
     /// fds: handle, a path on the file system in question. Answered by [`Event::Idmap`].
@@ -100,6 +101,8 @@ pub struct Start {
     pub root: Option<Overlay>,
     /// Something of the host is mounted in it, which is to be free when the end is reported.
     pub shares_mounts: bool,
+    /// Its plan has attachments.
+    pub connected: bool,
 }
 
 /// Which of stdin, stdout and stderr there is an fd for: each a pipe or socket. They close at the end of the run.
@@ -128,6 +131,8 @@ pub struct Detached {
     pub remove: Option<Remains>,
     /// But only if it ends because whoever it is tied to is gone.
     pub remove_if_lost: bool,
+    /// Its plan has attachments.
+    pub connected: bool,
 }
 
 impl Default for Detached {
@@ -145,6 +150,7 @@ impl Default for Detached {
             tied: false,
             remove: None,
             remove_if_lost: false,
+            connected: false,
         }
     }
 }

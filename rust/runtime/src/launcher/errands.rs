@@ -12,7 +12,7 @@ use pycontain_runtime::protocol::{Event, Failure, Reason};
 use pycontain_sys::{process, socket};
 
 use super::{Launcher, Number, Source};
-use crate::{channel, pack, sweeper, sync, tokens, unpack};
+use crate::{channel, network, pack, sweeper, sync, tokens, unpack};
 
 /// A fork that is waited for, and whom to tell.
 pub(super) struct Errand {
@@ -131,12 +131,13 @@ impl Launcher {
         if dead.is_empty() {
             return;
         }
-        let facts = self.facts.clone();
+        let (facts, run_directory) = (self.facts.clone(), self.run_directory.clone());
         let swept = sweeper::beside(|| {
             for token in dead {
                 token.parents.iter().for_each(|parent| remove_cgroups(&facts, parent, &token.name));
                 token.give_back();
             }
+            network::sweep(&run_directory);
             Ok(())
         });
         if let (Ok(pidfd), Ok((handle, _))) = (swept, socket::pair()) {

@@ -1,0 +1,262 @@
+"""A container comes into its networks: addresses and ports are taken, and put into its configuration.
+
+What was asked for is in the configuration from the beginning, as an annotation; what it got is added for each start:
+addresses and ports are held by those who keep the container, and free when it does not run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import json
+import os
+import socket
+
+from pycontain.errors import NetworkNotFound, PortInUse, Unsupported
+from pycontain.networks.definition import DEFAULT
+from pycontain.networks.leases import Lease
+from pycontain.networks.networks import default_network
+from pycontain.networks.store import NetworkStore
+from pycontain.runtime.ports import PublishedPort
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
+
+    from pycontain.networks.definition import Definition
+    from pycontain.paths import Paths
+
+__all__ = ["ASKED", "Joined", "join"]
+
+ASKED = "io.pycontain.join"  # the annotation with what was asked for
+_GIVEN = "io.pycontain.networks"
+_FILES = "io.pycontain.files"
+_PORT_PREFIX = "pcv"
+_KINDS = {"tcp": (socket.SOCK_STREAM, 0), "udp": (socket.SOCK_DGRAM, 0), "sctp": (socket.SOCK_STREAM, 132)}
+_ANY = {4: "0.0.0.0", 6: "::"}  # noqa: S104 - published on all addresses unless one is given
+
+
+class Joined:
+    """A configuration with networks, and the fds that hold what it got: closed at the end of a `with` block."""
+
+    def __init__(self, config: bytes, others: Iterable[int] = ()) -> None:
+        self.config = config
+        self._others = tuple(others)
+        self.held: list[int] = []
+        self.networks: list[dict[str, Any]] = []
+
+    @property
+    def fds(self) -> list[int]:
+        """All that is to be held while the container runs."""
+        return [*self._others, *self.held]
+
+    def hold(self, descriptor: int) -> None:
+        """Keep it open until the end of the block."""
+        self.held.append(descriptor)
+
+    def __enter__(self) -> Joined:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for descriptor in self.held:
+            os.close(descriptor)
+        self.held.clear()
+
+
+def join(paths: Paths, config: bytes, holder: Mapping[str, str], others: Iterable[int] = ()) -> Joined:
+    """Take what a container asked for.
+
+    Args:
+        paths: where networks are.
+        config: the container's; one that asked for nothing is returned as it is.
+        holder: its `id` and `name`.
+        others: fds to be held as well.
+
+    Raises:
+        AddressInUse: another container has the address.
+        Conflict: no address is left.
+        NetworkNotFound: there is no such network.
+        PortInUse: something on this machine has the port.
+    """
+    joined = Joined(config, others)
+    if ASKED.encode() not in config:
+        return joined
+    document = json.loads(config)
+    annotations = document["annotations"]
+    asked = annotations.get(ASKED)
+    if asked is None:
+        return joined
+    wanted = json.loads(asked)
+    try:
+        attachments = _attachments(NetworkStore(paths), wanted, holder, joined)
+    except BaseException:
+        joined.__exit__()
+        raise
+    annotations[_GIVEN] = json.dumps(attachments)
+    files = json.loads(annotations[_FILES])
+    if "/etc/hosts" in files:
+        files["/etc/hosts"] += "".join(
+            f"{address}\t{wanted['names']}\n" for one in joined.networks for address in one["addresses"]
+        )
+    annotations[_FILES] = json.dumps(files)
+    joined.config = json.dumps(document).encode()
+    return joined
+
+
+def _attachments(
+    store: NetworkStore, wanted: Mapping[str, Any], holder: Mapping[str, str], joined: Joined
+) -> list[dict[str, Any]]:
+    found = []
+    for number, asked in enumerate(wanted["networks"]):
+        definition = _definition(store, asked["name"])
+        leases = _leases(store, definition, asked, joined)
+        if definition.name != DEFAULT:
+            store.get(definition.name)  # whoever removes it looks for leases after that
+        ports = [] if number else [PublishedPort(*port) for port in wanted["ports"]]
+        published = [one for port in ports for one in _publish(port, leases, joined)]
+        mac = asked.get("mac") or _mac(leases)
+        names = (
+            []
+            if definition.name == DEFAULT
+            else [holder["name"], holder["id"][:12], *asked.get("aliases", ())]
+        )
+        described = {
+            **holder,
+            "network": definition.name,
+            "network_id": definition.id,
+            "mac": mac,
+            "addresses": [str(lease.address) for lease in leases],
+            "published": published,
+        }
+        for lease in leases:
+            lease.describe(described, [name.lower() for name in names if name])
+        joined.networks.append(described)
+        found.append(_attachment(definition, leases, number, mac, published))
+    return found
+
+
+def _definition(store: NetworkStore, name: str) -> Definition:
+    return default_network(store) if name == DEFAULT else store.get(name)
+
+
+def _leases(
+    store: NetworkStore, definition: Definition, asked: Mapping[str, Any], joined: Joined
+) -> list[Lease]:
+    addresses = store.leases(definition)
+    found = []
+    for subnet in definition.subnets:
+        kept = (subnet.gateway, *subnet.reserved.values())
+        given = asked.get("ip" if subnet.prefix.version == 4 else "ip6")
+        if given is None:
+            lease = addresses.take(subnet.prefix, but=kept, within=subnet.within)
+        else:
+            lease = addresses.take_this(ipaddress.ip_address(given), subnet.prefix, but=kept)
+        joined.hold(lease.fd)
+        found.append(lease)
+    return found
+
+
+def _publish(port: PublishedPort, leases: Iterable[Lease], joined: Joined) -> list[dict[str, Any]]:
+    inside = {lease.address.version: str(lease.address) for lease in leases}
+    if port.address:
+        version = ipaddress.ip_address(port.address).version
+        places = {version: port.address} if version in inside else {}
+        if not places:
+            raise Unsupported(
+                f"port {port.container} cannot be published at {port.address}: the container has no address of IPv{version}",
+                hint="make the network with `--ipv6`" if version == 6 else None,
+            )
+    else:
+        places = {version: _ANY[version] for version in inside}
+    number, sockets = _reserve(port, places)
+    for one in sockets:
+        joined.hold(one.detach())
+    return [
+        {"at": place, "port": number, "protocol": port.protocol, "to": _pair(inside[version], port.container)}
+        for version, place in places.items()
+    ]
+
+
+def _reserve(port: PublishedPort, places: Mapping[int, str]) -> tuple[int, list[socket.socket]]:
+    """A number that is free at all places, and sockets that keep it from others for as long as they live."""
+    why: OSError | None = None
+    for number in range(port.first, port.last + 1):
+        with contextlib.ExitStack() as taken:
+            try:
+                chosen, sockets = number, []
+                for version, place in places.items():
+                    one = taken.enter_context(_bound(port.protocol, version, place, chosen))
+                    chosen = one.getsockname()[1]
+                    sockets.append(one)
+            except OSError as error:
+                why = error
+                if error.errno not in {errno.EADDRINUSE, errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT}:
+                    break
+                if error.errno != errno.EADDRINUSE:
+                    return number, []  # without the protocol in the kernel nobody else has it either
+            else:
+                taken.pop_all()
+                return chosen, sockets
+    place = next(iter(places.values()))
+    told = f"{_pair(place, port.first)}/{port.protocol}"
+    if why is not None and why.errno == errno.EADDRNOTAVAIL:
+        raise Unsupported(f"cannot publish {told}: this machine has no address {place}") from why
+    reason = str(why.strerror).lower() if why is not None else "it is taken"
+    raise PortInUse(
+        f"cannot publish {told}: {reason}",
+        hint="`ss -lnp` shows who has it; 0 in its place is any that is free",
+    )
+
+
+def _bound(protocol: str, version: int, place: str, number: int) -> socket.socket:
+    kind, protocol_number = _KINDS[protocol]
+    one = socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, kind, protocol_number)
+    try:
+        if version == 6:
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        one.bind((place, number))
+    except BaseException:
+        one.close()
+        raise
+    return one
+
+
+def _pair(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _mac(leases: Sequence[Lease]) -> str:
+    """As docker makes it: of the address."""
+    tail = leases[0].address.packed[-4:] if leases else os.urandom(4)
+    return ":".join(f"{byte:02x}" for byte in (0x02, 0x42, *tail))
+
+
+def _attachment(
+    definition: Definition,
+    leases: Sequence[Lease],
+    number: int,
+    mac: str,
+    published: list[dict[str, Any]],
+) -> dict[str, Any]:
+    lengths = {subnet.prefix.version: subnet.prefix.prefixlen for subnet in definition.subnets}
+    gateways = [] if definition.internal or number else [str(subnet.gateway) for subnet in definition.subnets]
+    reach = "internal" if definition.internal else "masqueraded" if definition.masquerades else "routed"
+    return {
+        "network": {
+            "bridge": definition.bridge,
+            "alias": f"pycontain network {definition.name}",
+            "addresses": [[str(subnet.gateway), subnet.prefix.prefixlen] for subnet in definition.subnets],
+            "mtu": definition.mtu or None,
+            "reach": reach,
+            "isolated": definition.isolates,
+        },
+        "owner": f"{definition.bridge}/{leases[0].address}",
+        "port": _PORT_PREFIX + os.urandom(6).hex(),
+        "interface": f"eth{number}",
+        "mac": [int(part, 16) for part in mac.split(":")],
+        "addresses": [[str(lease.address), lengths[lease.address.version]] for lease in leases],
+        "gateways": gateways,
+        "published": published,
+    }
