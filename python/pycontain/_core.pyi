@@ -154,6 +154,7 @@ class Launcher:
     #   stop_signal: int (15), stop_timeout: seconds (10) | null: as long as it takes
     #   awaited: bool                            the Waiting gets the end; else it raises ConnectionError
     #   tied: bool                               it is killed when that Waiting is lost
+    #   networks: JSON, goes into the state
     #   remove: {"directory": path, "name": path | null}    what goes in the end: directory, link
     # and `state.json` in the directory follows: status, pid, started, finished, exit_code, oom_killed, error,
     # restart_count, stopped_by_user, cgroup, cpu_nanoseconds, memory_peak, and health: status (`starting`,

@@ -178,7 +178,19 @@ class ContainerOptions(TypedDict, total=False):
 
     # --- namespaces
     network: str
-    """`none` or `host`."""
+    """`none` (default), `host`, `bridge`, or the name of a network of `engine.networks`."""
+    aliases: Iterable[str]
+    """Further names of it in its network, beside its own and its id."""
+    ip: str
+    """Its IPv4 address; else the next that is free."""
+    ip6: str
+    """Its IPv6 address."""
+    mac_address: str
+    """Default: made from its address."""
+    ports: Mapping[int | str, Any] | Iterable[str | int]
+    """Its ports that the host passes on: `{80: 8080, "53/udp": 0, 443: ("127.0.0.1", 8443)}` (0: any that is
+    free), or docker's `["8080:80", "127.0.0.1::53/udp"]`.
+    """
     pid: str
     """`private` (default) or `host`."""
     ipc: str

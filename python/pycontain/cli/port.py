@@ -15,11 +15,25 @@ def command(
     container: Annotated[str, typer.Argument(metavar="CONTAINER", show_default=False)],
     port: Annotated[str | None, typer.Argument(metavar="[PRIVATE_PORT[/PROTO]]", show_default=False)] = None,
 ) -> None:
-    """Show which ports of a container are published. None are yet: there are no networks that could."""
+    """Show which ports of a container are published."""
     from pycontain.engine import default  # type: ignore[import-not-found,unused-ignore]
     from pycontain.errors import NotFound
 
     containers: Containers = default().containers
-    name = containers.get(container).name
-    if port is not None:
-        raise NotFound(f"no public port `{port if '/' in port else f'{port}/tcp'}` published for `{name}`")
+    found = containers.get(container)
+    published = found.ports()
+    if port is None:
+        for inside, places in published.items():
+            for place in places:
+                print(f"{inside} -> {_pair(place)}")
+        return
+    wanted = port if "/" in port else f"{port}/tcp"
+    if not published.get(wanted):
+        raise NotFound(f"no public port `{wanted}` published for `{found.name}`")
+    for place in published[wanted]:
+        print(_pair(place))
+
+
+def _pair(place: tuple[str, int]) -> str:
+    address, number = place
+    return f"[{address}]:{number}" if ":" in address else f"{address}:{number}"

@@ -86,6 +86,7 @@ def command(
 def _row(one: Summary, sizes: Callable[[Summary], str] | None = None, *, no_trunc: bool) -> dict[str, str]:
     from pycontain.cli.columns import when
     from pycontain.cli.status import command_text, status
+    from pycontain.containers.published import listed
 
     running_for, created_at = when(one.created)
     image = one.image
@@ -104,7 +105,7 @@ def _row(one: Summary, sizes: Callable[[Summary], str] | None = None, *, no_trun
         "Mounts": ",".join(mounts if no_trunc else map(_short, mounts)),
         "Names": one.name,
         "Networks": one.network,
-        "Ports": "",
+        "Ports": listed(one.state.networks),
         "RunningFor": running_for,
         "Size": "0B" if sizes is None else sizes(one),
         "State": one.state.status,

@@ -67,6 +67,42 @@ class Container:
         """What it does now: `created`, `running`, `paused`, `restarting`, `exited` or `dead`."""
         return self._now().state.status
 
+    def ports(self) -> dict[str, list[tuple[str, int]]]:
+        """Where on the host its published ports are, while it runs: `{"80/tcp": [("0.0.0.0", 8080)]}`.
+
+        Raises:
+            ContainerNotFound: it is gone.
+        """
+        from pycontain.containers.published import ports
+
+        found: dict[str, list[tuple[str, int]]] = {}
+        for inside, protocol, published in ports(self._now().state.networks):
+            found.setdefault(f"{inside}/{protocol}", []).append((published.at, published.port))
+        return found
+
+    def port(self, inside: int | str) -> tuple[str, int]:
+        """An address and a port at which this machine reaches one of its ports.
+
+        >>> host, port = db.port(5432)
+
+        Args:
+            inside: its number, or `"53/udp"`.
+
+        Raises:
+            ContainerNotFound: it is gone.
+            NotFound: it is not published, or the container does not run.
+        """
+        text = str(inside)
+        wanted = text if "/" in text else f"{text}/tcp"
+        places = self.ports().get(wanted)
+        if not places:
+            raise NotFound(
+                f"port {wanted} of container `{self._kept.record.name}` is not published",
+                hint="`ports={80: 0}`, or `--publish`, publishes one",
+            )
+        address, number = places[0]
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address), number  # noqa: S104
+
     def inspect(self, *, size: bool = False) -> dict[str, Any]:
         """All about it as it is now, in the shape of docker's JSON.
 

@@ -6,16 +6,18 @@ import json
 from typing import Any
 
 from pycontain.containers.logs import path_of
+from pycontain.containers.published import bound, mapped
 from pycontain.runtime import devices, lifecycle, records
 from pycontain.runtime.disk import size_of
 from pycontain.runtime.environment import labels
+from pycontain.runtime.ports import published
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pycontain.runtime.kept import Kept
-    from pycontain.runtime.records import Health, MountRecord, Record, State
+    from pycontain.runtime.records import Health, Joined, MountRecord, Record, State
 
 __all__ = ["inspect"]
 
@@ -29,6 +31,16 @@ _ADDRESS = {
     "GlobalIPv6PrefixLen": 0,
     "MacAddress": "",
     "EndpointID": "",
+}
+_NOWHERE: dict[str, Any] = {
+    "IPAMConfig": None,
+    "Links": None,
+    "Aliases": None,
+    "DriverOpts": None,
+    "GwPriority": 0,
+    "NetworkID": "",
+    "DNSNames": None,
+    **_ADDRESS,
 }
 _THROTTLES = {
     "device_read_bps": "ReadBps",
@@ -66,7 +78,7 @@ def inspect(container: Kept, image_size: Callable[[], int] | None = None) -> dic
         "GraphDriver": _graph_driver(config["mounts"][0]),
         "Mounts": [_mount(mount) for mount in record.mounts],
         "Config": _config(record, config),
-        "NetworkSettings": _network_settings(record),
+        "NetworkSettings": _network_settings(record, container.state),
     }
     if image_size is not None:
         written = size_of(directory)
@@ -74,31 +86,37 @@ def inspect(container: Kept, image_size: Callable[[], int] | None = None) -> dic
     return document
 
 
-def _network_settings(record: Record) -> dict[str, Any]:
-    """Those of `none` and `host`, which give no address."""
-    joined = {
-        "IPAMConfig": None,
-        "Links": None,
-        "Aliases": None,
-        "DriverOpts": None,
-        "GwPriority": 0,
-        "NetworkID": "",
-        "DNSNames": None,
-        **_ADDRESS,
-    }
+def _network_settings(record: Record, state: State) -> dict[str, Any]:
+    """What it got of its networks; of `none` and `host`, and of one that does not run, that is nothing."""
+    joined = {one.network: _endpoint(record, one) for one in state.networks or ()}
+    first = next(iter(joined.values()), _NOWHERE)
     return {
         "Bridge": "",
         "SandboxID": "",
-        "SandboxKey": "",
-        "Ports": {},
+        "SandboxKey": f"/proc/{state.pid}/ns/net" if joined else "",
+        "Ports": mapped(state.networks),
         "HairpinMode": False,
         "LinkLocalIPv6Address": "",
         "LinkLocalIPv6PrefixLen": 0,
         "SecondaryIPAddresses": None,
         "SecondaryIPv6Addresses": None,
-        **_ADDRESS,
-        "Networks": {record.network: joined},
+        **{name: first[name] for name in _ADDRESS},
+        "Networks": joined or {record.network: _NOWHERE},
     }
+
+
+def _endpoint(record: Record, joined: Joined) -> dict[str, Any]:
+    document = {**_NOWHERE, "NetworkID": joined.network_id, "MacAddress": joined.mac, "EndpointID": record.id}
+    if joined.names:
+        document["DNSNames"] = list(joined.names)
+        document["Aliases"] = list(record.options.get("aliases") or ()) or None
+    for text in joined.addresses:
+        address, _, length = text.partition("/")
+        keys = ("GlobalIPv6Address", "GlobalIPv6PrefixLen") if ":" in address else ("IPAddress", "IPPrefixLen")
+        document |= dict(zip(keys, (address, int(length)), strict=True))
+    for gateway in joined.gateways:
+        document["IPv6Gateway" if ":" in gateway else "Gateway"] = gateway
+    return document
 
 
 def _state(state: State) -> dict[str, Any]:
@@ -195,7 +213,7 @@ def _host_config(record: Record, config: Mapping[str, Any]) -> dict[str, Any]:
         "ContainerIDFile": options.get("cidfile", ""),
         "LogConfig": {"Type": log.driver, "Config": log.options},
         "NetworkMode": record.network,
-        "PortBindings": {},
+        "PortBindings": bound(published(record.options.get("ports") or ())),
         "RestartPolicy": {"Name": restart.policy, "MaximumRetryCount": restart.most},
         "AutoRemove": bool(options.get("remove")),
         "VolumeDriver": "",

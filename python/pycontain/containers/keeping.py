@@ -92,7 +92,7 @@ def start(
         config = now.config if size is None else _with_size(now.config, size)
         with _joined(paths, now, config) as joined:
             return launcher.start_detached(
-                joined.config, detached, stopped.lock, streams=streams, held=joined.fds
+                joined.config, joined.told(detached), stopped.lock, streams=streams, held=joined.fds
             )[2]
 
 
@@ -111,7 +111,7 @@ def start_first(paths: Paths, container: Kept, launcher: Launcher, config: bytes
     """
     detached = _detached(paths, container, awaited=False, tied=False)
     with _joined(paths, container, config) as joined:
-        launcher.start_detached(joined.config, detached, lock, streams=NO_STREAMS, held=joined.fds)
+        launcher.start_detached(joined.config, joined.told(detached), lock, streams=NO_STREAMS, held=joined.fds)
 
 
 def _joined(paths: Paths, container: Kept, config: bytes) -> Joined:

@@ -52,6 +52,12 @@ class Joined:
         """All that is to be held while the container runs."""
         return [*self._others, *self.held]
 
+    def told(self, detached: bytes) -> bytes:
+        """What a monitor is told, with what its state is to say of networks."""
+        if not self.networks:
+            return detached
+        return json.dumps({**json.loads(detached), "networks": json.dumps(self.networks)}).encode()
+
     def hold(self, descriptor: int) -> None:
         """Keep it open until the end of the block."""
         self.held.append(descriptor)
@@ -98,7 +104,9 @@ def join(paths: Paths, config: bytes, holder: Mapping[str, str], others: Iterabl
     files = json.loads(annotations[_FILES])
     if "/etc/hosts" in files:
         files["/etc/hosts"] += "".join(
-            f"{address}\t{wanted['names']}\n" for one in joined.networks for address in one["addresses"]
+            f"{address.partition('/')[0]}\t{wanted['names']}\n"
+            for one in joined.networks
+            for address in one["addresses"]
         )
     annotations[_FILES] = json.dumps(files)
     joined.config = json.dumps(document).encode()
@@ -127,12 +135,13 @@ def _attachments(
             "network": definition.name,
             "network_id": definition.id,
             "mac": mac,
-            "addresses": [str(lease.address) for lease in leases],
+            "addresses": _with_lengths(leases, definition),
+            "gateways": [str(subnet.gateway) for subnet in definition.subnets],
             "published": published,
         }
         for lease in leases:
             lease.describe(described, [name.lower() for name in names if name])
-        joined.networks.append(described)
+        joined.networks.append({**described, "names": names})
         found.append(_attachment(definition, leases, number, mac, published))
     return found
 
@@ -223,6 +232,11 @@ def _bound(protocol: str, version: int, place: str, number: int) -> socket.socke
     return one
 
 
+def _with_lengths(leases: Iterable[Lease], definition: Definition) -> list[str]:
+    lengths = {subnet.prefix.version: subnet.prefix.prefixlen for subnet in definition.subnets}
+    return [f"{lease.address}/{lengths[lease.address.version]}" for lease in leases]
+
+
 def _pair(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
@@ -240,7 +254,6 @@ def _attachment(
     mac: str,
     published: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    lengths = {subnet.prefix.version: subnet.prefix.prefixlen for subnet in definition.subnets}
     gateways = [] if definition.internal or number else [str(subnet.gateway) for subnet in definition.subnets]
     reach = "internal" if definition.internal else "masqueraded" if definition.masquerades else "routed"
     return {
@@ -256,7 +269,10 @@ def _attachment(
         "port": _PORT_PREFIX + os.urandom(6).hex(),
         "interface": f"eth{number}",
         "mac": [int(part, 16) for part in mac.split(":")],
-        "addresses": [[str(lease.address), lengths[lease.address.version]] for lease in leases],
+        "addresses": [
+            [address, int(length)]
+            for address, _, length in (text.partition("/") for text in _with_lengths(leases, definition))
+        ],
         "gateways": gateways,
         "published": published,
     }

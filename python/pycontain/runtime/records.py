@@ -112,6 +112,27 @@ class Health(msgspec.Struct, frozen=True):
     log: tuple[HealthResult, ...] = ()
 
 
+class Published(msgspec.Struct, frozen=True):
+    """A port of the host that leads to one of the container's: `at` an address, `to` an address and a port."""
+
+    at: str
+    port: int
+    protocol: str
+    to: str
+
+
+class Joined(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a container got of a network: addresses with the lengths of their prefixes."""
+
+    network: str
+    network_id: str
+    mac: str
+    addresses: tuple[str, ...]
+    gateways: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    published: tuple[Published, ...] = ()
+
+
 class State(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a container does, or how it ended.
 
@@ -131,6 +152,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     cpu_nanoseconds: int | None = None
     memory_peak: int | None = None
     health: Health | None = None
+    networks: tuple[Joined, ...] | None = None
 
     @property
     def is_alive(self) -> bool:

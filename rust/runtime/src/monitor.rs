@@ -377,7 +377,7 @@ impl Monitor<'_> {
             self.streams.set_terminal(master);
         }
         if run.has_just_executed() {
-            self.state.runs(run.pid(), run.cgroup());
+            self.state.runs(run.pid(), run.cgroup(), &self.detached.networks);
             let written = self.watch_health().during(|| "write down that the container runs".to_owned());
             // What runs and is not known to could not be stopped by anybody.
             if let (Err(failure), Some(run), true) = (written, &mut self.run, self.starter.is_some()) {

@@ -133,6 +133,8 @@ pub struct Detached {
     pub remove_if_lost: bool,
     /// Its plan has attachments.
     pub connected: bool,
+    /// What it got of its networks, JSON: goes into its state while it runs.
+    pub networks: String,
 }
 
 impl Default for Detached {
@@ -151,6 +153,7 @@ impl Default for Detached {
             remove: None,
             remove_if_lost: false,
             connected: false,
+            networks: String::new(),
         }
     }
 }

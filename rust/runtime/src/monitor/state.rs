@@ -43,10 +43,13 @@ pub(super) struct State {
     cpu_nanoseconds: Option<u64>,
     memory_peak: Option<u64>,
     pub health: Option<super::health::Report>,
+    /// What it got of its networks, while it runs.
+    networks: Option<serde_json::Value>,
 }
 
 impl State {
-    pub(super) fn runs(&mut self, pid: i32, cgroup: Option<&str>) {
+    /// `networks` is JSON, or empty.
+    pub(super) fn runs(&mut self, pid: i32, cgroup: Option<&str>, networks: &str) {
         let Self { finished, exit_code, restart_count, stopped_by_user, .. } = std::mem::take(self);
         *self = Self {
             status: Status::Running,
@@ -57,6 +60,7 @@ impl State {
             restart_count,
             stopped_by_user,
             cgroup: cgroup.map(str::to_owned),
+            networks: serde_json::from_str(networks).ok(),
             ..Self::default()
         };
     }
@@ -68,6 +72,7 @@ impl State {
         self.exit_code = exited.status;
         self.oom_killed = exited.usage.oom_kills > 0;
         self.cgroup = None;
+        self.networks = None;
         self.cpu_nanoseconds = exited.usage.cpu_nanoseconds;
         self.memory_peak = exited.usage.memory_peak;
         self.note(failure.map(describe));
