@@ -32,6 +32,7 @@ __all__ = ["ASKED", "Joined", "join"]
 
 ASKED = "io.pycontain.join"  # the annotation with what was asked for
 _GIVEN = "io.pycontain.networks"
+_RESOLVER = "io.pycontain.resolver"
 _FILES = "io.pycontain.files"
 _PORT_PREFIX = "pcv"
 _KINDS = {"tcp": (socket.SOCK_STREAM, 0), "udp": (socket.SOCK_DGRAM, 0), "sctp": (socket.SOCK_STREAM, 132)}
@@ -100,7 +101,7 @@ def join(paths: Paths, config: bytes, holder: Mapping[str, str], others: Iterabl
     except BaseException:
         joined.__exit__()
         raise
-    annotations[_GIVEN] = json.dumps(attachments)
+    annotations[_GIVEN] = json.dumps([one["attachment"] for one in attachments])
     files = json.loads(annotations[_FILES])
     if "/etc/hosts" in files:
         files["/etc/hosts"] += "".join(
@@ -108,6 +109,16 @@ def join(paths: Paths, config: bytes, holder: Mapping[str, str], others: Iterabl
             for one in joined.networks
             for address in one["addresses"]
         )
+    named = [one for one in attachments if one["names"]]
+    if named:
+        annotations[_RESOLVER] = json.dumps(
+            {
+                "networks": [[one["name"], one["attachment"]["network"]["bridge"]] for one in named],
+                "resolvers": wanted.get("resolvers", []),
+            }
+        )
+        if "/etc/resolv.conf" in files:
+            files["/etc/resolv.conf"] = _resolv_conf(files["/etc/resolv.conf"])
     annotations[_FILES] = json.dumps(files)
     joined.config = json.dumps(document).encode()
     return joined
@@ -142,8 +153,16 @@ def _attachments(
         for lease in leases:
             lease.describe(described, [name.lower() for name in names if name])
         joined.networks.append({**described, "names": names})
-        found.append(_attachment(definition, leases, number, mac, published))
+        attachment = _attachment(definition, leases, number, mac, published)
+        found.append({"name": definition.name, "names": names, "attachment": attachment})
     return found
+
+
+def _resolv_conf(hosts: str) -> str:
+    """The host's, with the container's own name server in place of the host's."""
+    lines = [line for line in hosts.splitlines() if line.split()[:1] != ["nameserver"]]
+    kept = [line for line in lines if line.split()[:1] in (["search"], ["domain"], ["options"])]
+    return "\n".join(["nameserver 127.0.0.11", *kept, ""])
 
 
 def _definition(store: NetworkStore, name: str) -> Definition:

@@ -8,13 +8,15 @@ use pycontain_cgroup::{Resources, Write};
 use crate::facts::{HostFacts, Privilege, Sources};
 use crate::mounts::Tree;
 use crate::namespaces::shape;
-use crate::step::{Act, Attachment, Cgroup, Filter, Namespace, Plan, Process, Shape, Step};
+use crate::step::{Act, Attachment, Cgroup, Filter, Namespace, Plan, Process, Resolver, Shape, Step};
 use crate::{Error, Spec, confinement};
 
 const FILES: &str = "io.pycontain.files";
 const VOLUMES: &str = "io.pycontain.volumes";
 /// Attachments, JSON.
 const NETWORKS: &str = "io.pycontain.networks";
+/// A resolver, JSON.
+const RESOLVER: &str = "io.pycontain.resolver";
 const USER: &str = "io.pycontain.user";
 const GROUPS: &str = "io.pycontain.groups";
 /// The working directory comes from the image: it is made when it is missing, as docker does.
@@ -81,7 +83,8 @@ pub fn plan(request: &Request<'_>, filters: &mut Filters) -> Result<Plan, Error>
     }
     let Tree { outside, init, devices, ahead, scratch, .. } = tree;
     let attachments = annotation::<Vec<Attachment>>(spec, NETWORKS)?.unwrap_or_default();
-    let connections = attachments.into_iter().map(Act::Connect);
+    let resolver = annotation::<Resolver>(spec, RESOLVER)?.map(Act::Resolve);
+    let connections = attachments.into_iter().map(Act::Connect).chain(resolver);
     steps.extend(connections.map(|act| Step { by: Process::Outside, act }));
     steps.extend(outside);
     steps.push(Step { by: Process::Outside, act: Act::HandOver });

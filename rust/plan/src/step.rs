@@ -52,8 +52,9 @@ impl Plan {
     /// Whether anything of the host is mounted but layers that nobody changes.
     pub fn shares_mounts(&self) -> bool {
         let outside = self.steps.iter().filter(|step| step.by == Process::Outside);
-        let mut others =
-            outside.filter(|step| !matches!(step.act, Act::Limits(_) | Act::Connect(_) | Act::HandOver));
+        let mut others = outside.filter(|step| {
+            !matches!(step.act, Act::Limits(_) | Act::Connect(_) | Act::Resolve(_) | Act::HandOver)
+        });
         self.lasting_root().is_none() || others.nth(1).is_some()
     }
 }
@@ -164,6 +165,8 @@ pub enum Act {
     },
     /// Makes an interface in the container that is connected with a network of the host.
     Connect(Attachment),
+    /// Starts a name server for the container.
+    Resolve(Resolver),
     HandOver,
 
     // Init
@@ -273,6 +276,15 @@ pub struct Attachment {
     /// Of default routes.
     pub gateways: Vec<IpAddr>,
     pub published: Vec<Published>,
+}
+
+/// Who knows names for a container: its neighbours in these networks, each by name and bridge, and these resolvers, or else
+/// the host's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resolver {
+    pub networks: Vec<(String, String)>,
+    pub resolvers: Vec<IpAddr>,
 }
 
 /// What of a network has to be there before a container can be in it: made by the first.

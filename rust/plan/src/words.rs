@@ -120,6 +120,10 @@ impl fmt::Display for Act {
                 Attributes(*attributes)
             ),
             Self::Connect(attachment) => write!(f, "{attachment}"),
+            Self::Resolve(resolver) => {
+                let names: Vec<_> = resolver.networks.iter().map(|(name, _)| name.as_str()).collect();
+                write!(f, "start a name server for {}", names.join(" "))
+            }
             Self::HandOver => f.write_str("hand the mounts over"),
             Self::TakeOver => f.write_str("take the mounts over"),
             Self::EnterRoot(slot) => write!(f, "make mount {slot} the root directory"),

@@ -9,12 +9,13 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::Mode;
-use pycontain_plan::step::{Act, Holder, Overlay, Upper};
+use pycontain_plan::step::{Act, Holder, Overlay, Resolver, Upper};
 use pycontain_runtime::protocol::{Failure, Reason};
 use pycontain_sys::{mount, process, socket};
 
 use crate::channel::{self, Report};
 use crate::failure::{During, failure};
+use crate::names::{self, Task};
 use crate::network;
 use crate::outside::{self, Inside, Order};
 use crate::scratch::{self, Inode, Scratch};
@@ -62,11 +63,26 @@ impl<'a> Maker<'a> {
                 self.clone(source, *recursive, *idmap, *attributes, *propagation)
             }
             Act::Connect(attachment) => return network::connect(attachment, &self.inside.network()?),
+            Act::Resolve(resolver) => return self.resolve(resolver),
             Act::HandOver => return self.hand_over(),
             other => return Err(failure(format!("{other}: not a step of this process"), Reason::Step)),
         };
         self.made.push(made.during(|| act.to_string())?);
         Ok(())
+    }
+
+    fn resolve(&self, resolver: &Resolver) -> Result<(), Failure> {
+        let sockets = network::within(&self.inside.network()?, names::listen)?;
+        let task = Task {
+            sockets: sockets.during(|| "listen for questions about names".to_owned())?,
+            run_directory: self.order.run_directory,
+            keeper: self.order.launcher,
+            init: self.inside.pid,
+            user: self.inside.root,
+        };
+        let server = names::fork(resolver, task)?;
+        channel::send(self.control, &Report::Names, &[server.as_fd()])
+            .during(|| "report to the launcher".to_owned())
     }
 
     fn clone(

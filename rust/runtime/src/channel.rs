@@ -22,6 +22,8 @@ pub(crate) enum Report {
     },
     /// With the mount namespace of init.
     Mounts,
+    /// With the pidfd of its name server.
+    Names,
     /// With the overlay, mounted nowhere, that it is a clone of: another container may have one too.
     Root {
         overlay: Overlay,

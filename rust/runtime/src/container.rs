@@ -37,6 +37,8 @@ pub(crate) struct Container {
     pub scratch: Option<Scratch>,
     /// Until the end: it tells others what is in use.
     pub held: Vec<OwnedFd>,
+    /// Its name server.
+    pub names: Option<OwnedFd>,
     /// The plan, where that has attachments.
     pub connected: Option<OwnedFd>,
     /// What `outside` said, when it failed before anybody asked for this container.
@@ -72,6 +74,7 @@ impl Container {
             ephemeral: None,
             scratch,
             held: Vec::new(),
+            names: None,
             connected: None,
             failure: None,
             status: 125,
@@ -132,6 +135,10 @@ impl Container {
     /// then this is not the end yet.
     pub(crate) fn clean_up(&mut self, scratches: &mut Pool) {
         let mut left = Vec::new();
+        if let Some(pidfd) = self.names.take() {
+            let _ = process::send_signal(pidfd.as_fd(), Signal::SIGKILL as i32);
+            let _ = process::reap(pidfd.as_fd());
+        }
         if let Some(plan) = self.connected.take() {
             network::disconnect(&plan);
         }

@@ -405,6 +405,7 @@ impl Launcher {
             // One that is started already decided without it.
             Ok(Some((Report::Mounts, mut fds))) if container.handle.is_none() => container.mounts = fds.pop(),
             Ok(Some((Report::Mounts, _))) => {}
+            Ok(Some((Report::Names, mut fds))) => container.names = fds.pop(),
             Ok(Some((Report::Root { overlay, layers }, mut fds))) => {
                 self.removals.watch(&overlay);
                 if let (Some(scratch), Some(mount)) = (&mut container.scratch, fds.pop()) {

@@ -11,6 +11,7 @@
 //! * the nursery (`launcher::nursery`): a fork that forks monitors;
 //! * monitors (`monitor`): they outlive the launcher, each the parent of one detached container's init;
 //! * `files`: in place of a command in a container: looks at its files, and packs and unpacks them there;
+//! * `names`: the name server of a container that has neighbours;
 //! * errands (`sweeper`, `unpack`, `pack`, `view`): forks that remove what is large or was left behind, and that unpack,
 //!   pack and compare layers.
 
@@ -28,6 +29,7 @@ mod init;
 mod launcher;
 mod layers;
 mod monitor;
+mod names;
 mod network;
 mod outside;
 mod pack;

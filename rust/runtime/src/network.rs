@@ -25,7 +25,7 @@ use crate::channel;
 use crate::failure::{During, failure};
 
 /// Where addresses are kept, below the run directory.
-const NETWORKS: &str = "networks";
+pub(crate) const NETWORKS: &str = "networks";
 
 /// From the host's network namespace, which the calling process leaves for a moment.
 pub(crate) fn connect(attachment: &Attachment, inside: &OwnedFd) -> Result<(), Failure> {
@@ -70,10 +70,25 @@ pub(crate) fn sweep(run_directory: &Path) {
 
 /// Whether somebody has the lock that `pycontain.networks.leases` takes.
 fn is_held(path: &Path) -> bool {
-    let Ok(file) = File::open(path) else { return false };
+    File::open(path).is_ok_and(|file| is_locked(&file))
+}
+
+pub(crate) fn is_locked(file: &File) -> bool {
     let [exclusive, none] = [libc::F_WRLCK, libc::F_UNLCK].map(|kind| i16::try_from(kind).unwrap_or(-1));
     let mut lock = libc::flock { l_type: exclusive, l_whence: 0, l_start: 0, l_len: 0, l_pid: 0 };
-    fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock)).is_ok() && lock.l_type != none
+    fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock)).is_ok() && lock.l_type != none
+}
+
+/// Does something in the container's network namespace.
+pub(crate) fn within<T>(inside: &OwnedFd, act: impl FnOnce() -> T) -> Result<T, Failure> {
+    let home = File::open("/proc/self/ns/net").during(|| "open the host's network namespace".to_owned())?;
+    let enter = |namespace: std::os::fd::BorrowedFd<'_>| {
+        setns(namespace, CloneFlags::CLONE_NEWNET).during(|| "enter a network namespace".to_owned())
+    };
+    enter(inside.as_fd())?;
+    let done = act();
+    enter(home.as_fd())?;
+    Ok(done)
 }
 
 /// The host's network namespace and the container's.
@@ -89,14 +104,7 @@ impl<'a> Place<'a> {
         let open = || Namespace::current().map_err(|error| failure(error.to_string(), Reason::Step));
         let host = open()?;
         let rules = Rules::open().map_err(|error| failure(error.to_string(), Reason::Step))?;
-        let home =
-            File::open("/proc/self/ns/net").during(|| "open the host's network namespace".to_owned())?;
-        let enter = |namespace: std::os::fd::BorrowedFd<'_>| {
-            setns(namespace, CloneFlags::CLONE_NEWNET).during(|| "enter a network namespace".to_owned())
-        };
-        enter(namespace.as_fd())?;
-        let inside = open();
-        enter(home.as_fd())?;
+        let inside = within(namespace, open)?;
         Ok(Self { host, rules, inside: inside?, namespace })
     }
 

@@ -68,7 +68,7 @@ pub(crate) struct Inside {
     pub mount_namespace: OwnedFd,
     /// The launcher's id of the container's root.
     pub root: u32,
-    pid: Pid,
+    pub pid: Pid,
 }
 
 /// A new `outside`: the other end of its control, and its pidfd.

@@ -87,6 +87,7 @@ impl Run {
                     self.container.comes_to_life(pid, fds.pop());
                 }
                 Ok(Some((Report::Failed(failure), _))) => self.fail(failure),
+                Ok(Some((Report::Names, mut fds))) => self.container.names = fds.pop(),
                 Ok(Some((Report::Root { .. } | Report::Mounts, _))) => {}
                 Err(nix::errno::Errno::EAGAIN) => return,
                 // Its end is seen by its pidfd, too.
