@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,6 @@ from pycontain.runtime import kept, names, records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from pycontain import Engine
 
@@ -86,6 +86,15 @@ def test_created_container_is_there_and_does_not_run(own: Engine, fresh_cli: con
     assert own.containers.get(out).id == out
     for name in ("made", "/made", made.id, made.id[:9]):
         assert own.containers.get(name) == made
+
+
+def test_state_that_the_machine_lost_with_its_power_is_that_of_one_just_made(own: Engine) -> None:
+    made = own.create("busybox", "true")
+    Path(f"{own._paths.containers}/{made.id}/state.json").write_bytes(b"")
+    assert made.status == "created"
+    made.start()
+    assert made.wait() == 0
+    assert made.status == "exited"
 
 
 def test_names_are_given_and_unique(own: Engine) -> None:

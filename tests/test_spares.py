@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,6 @@ from root_filesystems import with_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from pycontain import ContainerOptions
 
@@ -62,6 +62,20 @@ def test_engine_without_spares_makes_none(engine_root: str, busybox: str, before
         time.sleep(0.2)
         assert waiting(before) == 0
         assert engine.run(busybox, ["echo", "again"]).stdout == b"again\n"
+
+
+def test_cgroup_that_was_removed_between_two_starts_in_the_background_is_made_again(
+    engine_root: str, busybox: str
+) -> None:
+    parent = "pycontain-between"
+    with Engine(engine_root, spares=False) as engine:
+        for _ in range(2):
+            container = engine.start(busybox, ["sleep", "inf"], cgroup_parent=parent)
+            assert container.status == "running"
+            container.remove(force=True)
+            cgroups = Path("/sys/fs/cgroup")
+            for place in [*cgroups.glob(f"*/{parent}"), *cgroups.glob(parent)]:
+                place.rmdir()
 
 
 @pytest.mark.parametrize("detached", [False, True])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from pycontain import InvalidOption, RootFilesystem
+from pycontain import InvalidOption, RootFilesystem, Unsupported
 from pycontain.images.config import ImageConfig
 from pycontain.runtime.spec import Prepared, config
 from pycontain.runtime.template import Templates
@@ -43,19 +43,25 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "sysctls": st.just({"net.ipv4.ip_forward": "1"}),
     "volumes": st.just(["/data"]),
     "stop_signal": st.sampled_from(["INT", 9]),
+    "name": st.sampled_from(["web", "-web"]),
+    "remove": st.booleans(),
+    "restart": st.sampled_from(["always", "on-failure:3", "never"]),
+    "log_driver": st.sampled_from(["none", "json-file", "syslog"]),
 }
 OPTIONS = st.fixed_dictionaries({}, optional=VALUES)
 
 
-def both(templates: Templates, args: Sequence[str], options: dict[str, Any]) -> Prepared | str:
+def both(
+    templates: Templates, args: Sequence[str], options: dict[str, Any], scratch: str | None = "/e"
+) -> Prepared | str:
     """What both ways make, or say is wrong, which is the same."""
     id = os.urandom(32).hex()
-    place: dict[str, Any] = {"id": id, "directory": f"/e/{id}", "scratch": "/e"}
+    place: dict[str, Any] = {"id": id, "directory": f"/e/{id}", "scratch": scratch}
 
     def outcome(make: Callable[..., Prepared]) -> Prepared | str:
         try:
             return make(args, options, IMAGE, ROOT, **place)
-        except InvalidOption as error:
+        except (InvalidOption, Unsupported) as error:
             return str(error)
 
     made = outcome(templates.config)
@@ -65,13 +71,13 @@ def both(templates: Templates, args: Sequence[str], options: dict[str, Any]) -> 
     return made
 
 
-@given(OPTIONS, st.lists(st.text(max_size=6), max_size=3))
+@given(OPTIONS, st.lists(st.text(max_size=6), max_size=3), st.sampled_from(["/e", None]))
 def test_filled_in_configuration_is_the_one_that_would_have_been_made(
-    options: dict[str, Any], args: list[str]
+    options: dict[str, Any], args: list[str], scratch: str | None
 ) -> None:
     templates = Templates()
     for words in (args, ["true"], args):
-        both(templates, words, options)
+        both(templates, words, options, scratch)
 
 
 def test_what_is_refused_is_refused_the_second_time_too() -> None:

@@ -106,8 +106,9 @@ class Engine:
         """
         from pycontain.containers import starting
 
-        container = self._make(image, args, options, attached=False)
-        starting.in_background(container, options)
+        made = self._prepare(image, args, options, attached=False)
+        container = self._handle(made)
+        starting.in_background(made, container, self._paths, self._get_launcher, options)
         return container
 
     @contextlib.contextmanager
@@ -413,7 +414,12 @@ class Engine:
         self, image: str, args: str | Sequence[str], options: ContainerOptions, *, attached: bool = True
     ) -> Container:
         with self._prepare(image, args, options, attached=attached) as made:
-            return self.containers.get(made.id)
+            return self._handle(made)
+
+    def _handle(self, made: Preparation) -> Container:
+        from pycontain.containers import Container
+
+        return Container(made.kept, self._paths, self._images, self._get_launcher)
 
 
 class _Unpacker:

@@ -39,6 +39,7 @@ __all__ = [
     "restart_policy",
     "standing_still",
     "start",
+    "start_first",
     "stop",
     "wait",
     "watched",
@@ -89,6 +90,23 @@ def start(
         detached = _detached(paths, now, awaited=awaited, tied=tied)
         config = now.config if size is None else _with_size(now.config, size)
         return launcher.start_detached(config, detached, stopped.lock, streams=streams)[2]
+
+
+def start_first(paths: Paths, container: Kept, launcher: Launcher, config: bytes, lock: int) -> None:
+    """As `start`, of one that was just made, by who has held its lock ever since.
+
+    Args:
+        paths: where it is.
+        container: which.
+        launcher: starts it.
+        config: its configuration.
+        lock: the fd that holds the lock on its directory.
+
+    Raises:
+        StartError: it could not be started; `CommandNotFound` when there is no such command.
+    """
+    detached = _detached(paths, container, awaited=False, tied=False)
+    launcher.start_detached(config, detached, lock, streams=NO_STREAMS)
 
 
 def _with_size(config: bytes, size: tuple[int, int]) -> bytes:

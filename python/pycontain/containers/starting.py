@@ -8,18 +8,30 @@ from pycontain.errors import ContainerNotFound, StartError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
+    from pycontain._core import Launcher
     from pycontain.containers.handle import Container
     from pycontain.options import ContainerOptions
+    from pycontain.paths import Paths
+    from pycontain.runtime.preparing import Preparation
 
 __all__ = ["for_block", "in_background", "in_foreground"]
 
 
-def in_background(container: Container, options: ContainerOptions) -> None:
+def in_background(
+    made: Preparation,
+    container: Container,
+    paths: Paths,
+    launcher: Callable[[], Launcher],
+    options: ContainerOptions,
+) -> None:
     """See `Engine.start`."""
-    with _removed_if_not_started(container, options):
-        container.start()
+    from pycontain.containers import keeping
+
+    with _removed_if_not_started(container, options), made:
+        assert made.lock is not None
+        keeping.start_first(paths, made.kept, launcher(), made.prepared.config, made.lock)
 
 
 def in_foreground(

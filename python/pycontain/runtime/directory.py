@@ -77,7 +77,9 @@ def fill(paths: Sequence[str], missing_sources: Sequence[str]) -> None:
     for path in paths:
         os.mkdir(path, 0o755)
         is_volume = os.path.basename(os.path.dirname(path)) == "volumes"
-        os.chmod(path, _FRESH if is_volume else 0o755)  # whatever the umask: other users live in there
+        mode = _FRESH if is_volume else 0o755
+        if os.stat(path).st_mode & 0o7777 != mode:  # whatever the umask: other users live in there
+            os.chmod(path, mode)
     for source in missing_sources:
         os.makedirs(source, exist_ok=True)
 
@@ -92,13 +94,16 @@ def remove(directory: Directory, launcher: Launcher | None = None) -> None:
     directory.close()
 
 
-def record(directory: Directory, made: Record, config: bytes) -> None:
-    """Write down what a container that stays is; with this there is such a container."""
+def record(directory: Directory, made: Record, config: bytes) -> Record:
+    """Write down what a container that stays is; with this there is such a container.
+
+    Returns:
+        What is read of it from then on.
+    """
     from pycontain.runtime import records
 
-    records.replace_file(f"{directory.path}/config.json", config)
-    records.write_state(directory.path, records.State())
-    records.write_record(directory.path, made)
+    records.write_file(f"{directory.path}/config.json", config)
+    return records.write_record(directory.path, made)
 
 
 def use_image(directory: Directory, image: str, hold: Callable[[str], int | None]) -> None:

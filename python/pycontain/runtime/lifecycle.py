@@ -127,6 +127,8 @@ def health(options: Mapping[str, Any], image: Healthcheck | None) -> dict[str, A
         for option in sorted(options.keys() & _HEALTH):
             raise exclude("no_healthcheck", option)
         return None
+    if image is None and _HEALTH.isdisjoint(options):
+        return None
     retries = whole("health_retries", options.get("health_retries", 0), 0, _MOST)
     times = {
         name: seconds(option, options.get(option, 0)) or _of_image(image, name) or usual

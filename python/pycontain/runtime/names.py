@@ -10,6 +10,7 @@ must not take away what another has put there since.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 
 from pycontain.errors import InvalidOption, NameInUse
@@ -56,9 +57,12 @@ def take(paths: Paths, name: str, path: str) -> None:
     Raises:
         NameInUse: it leads to another one.
     """
-    os.makedirs(paths.names, exist_ok=True)
     with contextlib.suppress(FileExistsError):
-        os.symlink(_target(paths, path), f"{paths.names}/{name}")
+        try:
+            os.symlink(_target(paths, path), f"{paths.names}/{name}")
+        except FileNotFoundError:
+            os.makedirs(paths.names, exist_ok=True)
+            os.symlink(_target(paths, path), f"{paths.names}/{name}")
         return
     with staging.locked(paths.names):
         take_locked(paths, name, path)
@@ -126,7 +130,11 @@ def owner(paths: Paths, name: str) -> str | None:
 
 
 def _target(paths: Paths, path: str) -> str:
-    return os.path.relpath(path, paths.names)
+    parent, id = os.path.split(path)
+    return f"{_relative(parent, paths.names)}/{id}"
+
+
+_relative = functools.cache(os.path.relpath)
 
 
 def take_locked(paths: Paths, name: str, path: str) -> None:

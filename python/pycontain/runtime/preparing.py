@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pycontain.images import Images
     from pycontain.options import ContainerOptions
     from pycontain.paths import Paths
+    from pycontain.runtime.kept import Kept
     from pycontain.runtime.records import Record
     from pycontain.runtime.spec import Prepared
 
@@ -94,7 +95,7 @@ class Preparer:
                 from pycontain.runtime.recording import record_of
 
                 record = record_of(directory.id, name, image, start, prepared, options, attached=attached)
-                directories.record(directory, record, prepared.config)
+                record = directories.record(directory, record, prepared.config)
         except BaseException as error:
             directories.remove(directory)
             if name is not None:
@@ -161,6 +162,16 @@ class Preparation:
         self.prepared = prepared
         self.record = record  # of one that stays
         self._image_lock = image_lock
+
+    @property
+    def kept(self) -> Kept:
+        """One that stays, as it is found from now on."""
+        from pycontain.runtime.kept import Kept
+        from pycontain.runtime.records import State
+
+        assert self.directory is not None
+        assert self.record is not None
+        return Kept(self.id, self.directory.path, self.record, State())
 
     @property
     def path(self) -> str | None:

@@ -7,6 +7,8 @@ import os
 import time
 from typing import Any
 
+import msgspec
+
 from pycontain.runtime import command, lifecycle
 from pycontain.runtime.records import MountRecord, Record
 from pycontain.types import Mount
@@ -22,6 +24,32 @@ __all__ = ["mounts", "record_of"]
 
 # of the host with `ipc=host`, and in nobody's list of mounts
 _OF_IPC = {"/dev/mqueue", "/dev/shm"}  # noqa: S108 - no file is made there
+
+
+class _Mount(msgspec.Struct):
+    destination: str
+    type: str
+    source: str
+    options: tuple[str, ...] = ()
+
+
+class _Namespace(msgspec.Struct):
+    type: str
+
+
+class _Linux(msgspec.Struct):
+    namespaces: tuple[_Namespace, ...]
+
+
+class _Document(msgspec.Struct):
+    """What is looked at of a `config.json`."""
+
+    mounts: tuple[_Mount, ...]
+    linux: _Linux
+    annotations: dict[str, str] = {}
+
+
+_documents = msgspec.json.Decoder(_Document)
 
 
 def record_of(
@@ -68,15 +96,16 @@ def _entrypoint(options: Mapping[str, Any], image: command.ImageConfig) -> tuple
 
 def mounts(config: bytes) -> Iterator[MountRecord]:
     """What a configuration mounts that was asked for."""
-    document = json.loads(config)
-    spaces = {space["type"] for space in document["linux"]["namespaces"]}
-    for mount in document["mounts"]:
-        target = mount["destination"]
-        of_ipc = "ipc" not in spaces and mount["source"] == target and target in _OF_IPC
-        if mount["type"] == "bind" and target != "/" and not of_ipc:
-            options = tuple(mount.get("options", ()))
-            yield MountRecord("bind", mount["source"], target, options)
-    volumes = document.get("annotations", {}).get("io.pycontain.volumes", "{}")
+    if b'"bind"' not in config and b'"io.pycontain.volumes"' not in config:
+        return
+    document = _documents.decode(config)
+    spaces = {space.type for space in document.linux.namespaces}
+    for mount in document.mounts:
+        target = mount.destination
+        of_ipc = "ipc" not in spaces and mount.source == target and target in _OF_IPC
+        if mount.type == "bind" and target != "/" and not of_ipc:
+            yield MountRecord("bind", mount.source, target, mount.options)
+    volumes = document.annotations.get("io.pycontain.volumes", "{}")
     for target, place in json.loads(volumes).items():
         yield MountRecord("volume", place, target)
 

@@ -1,7 +1,7 @@
 """What is written down of a container that stays, in its directory.
 
     container.json   what it is: written once it is made, and again when it is renamed
-    state.json       what it does: written by whoever holds the lock on the directory
+    state.json       what it does: written by whoever holds the lock on the directory; not there before that
 
 Each appears by a rename: whoever reads one finds the whole of it, or what was there before. Nothing is
 synced: that is not worth 10 ms of every start.
@@ -9,6 +9,7 @@ synced: that is not worth 10 ms of every start.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import time
@@ -18,6 +19,10 @@ import msgspec
 
 from pycontain.errors import StoreError
 from pycontain.runtime.document import not_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = [
     "ALIVE",
@@ -32,6 +37,7 @@ __all__ = [
     "read_record",
     "read_state",
     "replace_file",
+    "write_file",
     "write_record",
     "write_state",
 ]
@@ -161,16 +167,33 @@ def read_record(directory: str) -> Record:
         FileNotFoundError: it is gone, or not yet made.
         StoreError: the file is damaged.
     """
-    return _decoded(_records, f"{directory}/container.json")
+    path = f"{directory}/container.json"
+    return _decoded(_records, _content(path), path)
 
 
 def read_state(directory: str) -> State:
-    """What it does."""
-    return _decoded(_states, f"{directory}/state.json")
+    """What it does: nothing, until somebody has written that down.
+
+    Raises:
+        FileNotFoundError: it is gone, or not yet made.
+        StoreError: the file is damaged.
+    """
+    path = f"{directory}/state.json"
+    try:
+        content = _content(path)
+    except FileNotFoundError:
+        if not os.path.exists(f"{directory}/container.json"):
+            raise
+        return State()
+    # after a loss of power a file may have its name and not its content
+    return _decoded(_states, content, path) if content else State()
 
 
-def write_record(directory: str, record: Record) -> None:
+def write_record(directory: str, record: Record) -> Record:
     """Only by its maker, and by who holds the lock on the names.
+
+    Returns:
+        What `read_record` gives from then on.
 
     Raises:
         InvalidOption: an option is no text.
@@ -180,6 +203,7 @@ def write_record(directory: str, record: Record) -> None:
     except UnicodeEncodeError as error:
         raise not_text(error.object) from None
     replace_file(f"{directory}/container.json", content)
+    return _records.decode(content)
 
 
 def write_state(directory: str, state: State) -> None:
@@ -193,11 +217,34 @@ def replace_file(path: str, content: bytes) -> None:
     Raises:
         StoreError: it cannot be written, as on a full disk.
     """
-    try:
-        with open(f"{path}.new", "wb", buffering=0) as file:
-            if file.write(content) < len(content):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with _told(path):
+        _write(f"{path}.new", content)
         os.rename(f"{path}.new", path)
+
+
+def write_file(path: str, content: bytes) -> None:
+    """Write a file that nobody looks for yet.
+
+    Raises:
+        StoreError: it cannot be written, as on a full disk.
+    """
+    with _told(path):
+        _write(path, content)
+
+
+def _write(path: str, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    try:
+        if os.write(descriptor, content) < len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _told(path: str) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError:
         raise  # the directory is gone
     except OSError as error:
@@ -205,15 +252,19 @@ def replace_file(path: str, content: bytes) -> None:
         raise StoreError(f"cannot write `{path}`: {reason}", errno=error.errno, filename=path) from error
 
 
-def _decoded(decoder: msgspec.json.Decoder[T], path: str) -> T:
+def _content(path: str) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         content = os.read(descriptor, 1 << 16)
         if len(content) == 1 << 16:  # longer than nearly all
             with open(descriptor, "rb", closefd=False) as rest:
                 content += rest.read()
+        return content
     finally:
         os.close(descriptor)
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], content: bytes, path: str) -> T:
     try:
         return decoder.decode(content)
     except msgspec.DecodeError as error:

@@ -10,6 +10,7 @@ import os
 
 from pycontain.runtime import command
 from pycontain.runtime.document import encode, utf8
+from pycontain.runtime.namespaces import container_name
 from pycontain.runtime.spec import Prepared, config
 
 TYPE_CHECKING = False
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
 # what these mean depends on their values alone: on nothing of the machine that may have changed since
 _SETTLED = frozenset(
     (
-        "cap_add cap_drop cgroupns cpu_period cpu_quota cpu_shares cpus cpuset_cpus cpuset_mems domainname "
-        "entrypoint env group_add hostname init ipc labels memory memory_reservation memory_swap "
-        "memory_swappiness network oom_score_adj pid pids_limit platform pull read_only remove shm_size "
-        "stdin stop_signal stop_timeout sysctls tmpfs ulimits user userns uts workdir"
+        "cap_add cap_drop cgroup_parent cgroupns cpu_period cpu_quota cpu_shares cpus cpuset_cpus "
+        "cpuset_mems domainname entrypoint env group_add hostname init ipc labels log_driver memory "
+        "memory_reservation memory_swap memory_swappiness name network oom_score_adj pid pids_limit "
+        "platform pull read_only remove restart shm_size stdin stop_signal stop_timeout sysctls tmpfs "
+        "ulimits user userns uts workdir"
     ).split()
 )
 _OF_THE_HOST = ("ipc", "network", "uts")
@@ -34,28 +36,31 @@ _MOST = 256
 
 
 class _Template:
-    """The text between the places where the command and the short id go."""
+    """The text between the places where the command and the id go, in full and short."""
 
-    def __init__(self, prepared: Prepared, args: str, short_id: str) -> None:
+    def __init__(self, prepared: Prepared, args: str, id: str) -> None:
         before, _, after = prepared.config.decode().partition(args)
-        self.before = before.split(short_id)
-        self.after = after.split(short_id)
+        self.before = [part.split(_short(id)) for part in before.split(id)]
+        self.after = [part.split(_short(id)) for part in after.split(id)]
         self.prepared = prepared
-        self.has_own_hostname = prepared.hostname == short_id
+        self.id = id
+        self.has_own_hostname = prepared.hostname == _short(id)
 
-    def fill(self, args: list[str], short_id: str) -> Prepared:
-        text = f"{short_id.join(self.before)}{encode(args)}{short_id.join(self.after)}"
+    def fill(self, args: list[str], id: str, name: str | None) -> Prepared:
+        short = _short(id)
+        before = id.join([short.join(part) for part in self.before])
+        after = id.join([short.join(part) for part in self.after])
         made = self.prepared
         return Prepared(
-            utf8(text),
+            utf8(f"{before}{encode(args)}{after}"),
             args,
-            short_id if self.has_own_hostname else made.hostname,
-            made.name,
+            short if self.has_own_hostname else made.hostname,
+            name,
             made.labels,
             made.terminal,
             made.stop_signal,
             made.stop_timeout,
-            made.directories,
+            [path.replace(self.id, id) for path in made.directories],
             made.missing_sources,
         )
 
@@ -77,21 +82,28 @@ class Templates:
         directory: str,
         scratch: str | None,
     ) -> Prepared:
-        """As `spec.config`."""
-        if scratch is None or not root.immutable or image.volumes or not _is_settled(options):
+        """As `spec.config`; a directory's name is the id."""
+        if not root.immutable or image.volumes or not _is_settled(options):
             return config(args, options, image, root, id=id, directory=directory, scratch=scratch)
+        others = {key: value for key, value in options.items() if key != "name"}
         # the layers' names are digests: the image cannot have become another. Of True and 1, repr tells which
         of_image = (image.env, image.cmd, image.entrypoint, image.workdir, image.user, image.stop_signal)
-        key = (root.lower, scratch, of_image, repr(options))
+        parent = os.path.dirname(directory)
+        key = (root.lower, parent, scratch, of_image, repr(others))
         template = self._made.get(key)
-        if template is None:
-            template = _make(options, image, root, directory, scratch)
-            if template is None:
-                return config(args, options, image, root, id=id, directory=directory, scratch=scratch)
+        if template is not None:
+            name = None if options.get("name") is None else container_name(options["name"])
+            return template.fill(command.arguments(args, options, image), id, name)
+        prepared = config(args, options, image, root, id=id, directory=directory, scratch=scratch)
+        if not prepared.missing_sources:
             if len(self._made) >= _MOST:
                 self._made.clear()
-            self._made[key] = template
-        return template.fill(command.arguments(args, options, image), id[:12])
+            self._made[key] = _make(others, image, root, parent, scratch)
+        return prepared
+
+
+def _short(id: str) -> str:
+    return id[:12]
 
 
 def _is_settled(options: Mapping[str, Any]) -> bool:
@@ -105,11 +117,9 @@ def _is_settled(options: Mapping[str, Any]) -> bool:
 
 
 def _make(
-    options: Mapping[str, Any], image: ImageConfig, root: RootFilesystem, directory: str, scratch: str
-) -> _Template | None:
-    """Nothing for a container that keeps something in a directory of its own."""
+    options: Mapping[str, Any], image: ImageConfig, root: RootFilesystem, parent: str, scratch: str | None
+) -> _Template:
     id, word = os.urandom(32).hex(), os.urandom(16).hex()
+    directory = f"{parent}/{id}"
     prepared = config((word,), options, image, root, id=id, directory=directory, scratch=scratch)
-    if prepared.directories or prepared.missing_sources:
-        return None
-    return _Template(prepared, encode(list(prepared.args)), id[:12])
+    return _Template(prepared, encode(list(prepared.args)), id)

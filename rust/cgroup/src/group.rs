@@ -21,6 +21,12 @@ const FIRST_PAUSE: Duration = Duration::from_micros(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 const ATTEMPTS: u32 = 60;
 
+/// The file that was written to last: of device rules a dozen go to the same.
+struct Opened<'a> {
+    place: (usize, &'a str),
+    fd: OwnedFd,
+}
+
 #[derive(Debug)]
 pub struct Group {
     name: String,
@@ -112,14 +118,15 @@ impl Group {
     /// Writes limits, as [`plan`](crate::plan) has ordered them for the same layout.
     pub fn apply(&self, writes: &[Write]) -> Result<()> {
         let mut writes = writes.iter();
+        let mut last = None;
         while let Some(write) = writes.next() {
-            match self.apply_one(write) {
+            match self.apply_one(write, &mut last) {
                 // Version 1 holds memory <= memory + swap at every instant. Against the limits of a group that
                 // is in use, the second of the pair may have to go first.
                 Err(failure) if failure.errno() == Some(Errno::EINVAL) && is_memory_limit(write) => {
                     let Some(next) = writes.next() else { return Err(failure) };
-                    self.apply_one(next).map_err(|_| failure)?;
-                    self.apply_one(write)?;
+                    self.apply_one(next, &mut last).map_err(|_| failure)?;
+                    self.apply_one(write, &mut last)?;
                 }
                 applied => applied?,
             }
@@ -127,9 +134,21 @@ impl Group {
         Ok(())
     }
 
-    fn apply_one(&self, write: &Write) -> Result<()> {
+    fn apply_one<'a>(&self, write: &'a Write, last: &mut Option<Opened<'a>>) -> Result<()> {
         match write {
-            Write::File { hierarchy, file, value } => self.directory(*hierarchy)?.write(file, value),
+            Write::File { hierarchy, file, value } => {
+                let directory = self.directory(*hierarchy)?;
+                let failure = |errno| directory.write_failure(file, value, errno);
+                let place = (*hierarchy, file.as_str());
+                let opened = match last.take().filter(|opened| opened.place == place) {
+                    Some(opened) => opened,
+                    None => Opened { place, fd: directory.open_for_writing(file).map_err(failure)? },
+                };
+                // One write is one request to the kernel; it takes all of it or fails.
+                unistd::write(&opened.fd, value.as_bytes()).map_err(failure)?;
+                *last = Some(opened);
+                Ok(())
+            }
             Write::FirstFile { hierarchy, choices } => {
                 let directory = self.directory(*hierarchy)?;
                 for (file, value) in choices {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
 use nix::errno::Errno;
@@ -78,6 +79,11 @@ impl Parent {
                 Err(failure)
             }
         }
+    }
+
+    /// The fds of its directories: what a fork must keep open to go on using it.
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.branches.iter().flatten().map(|branch| branch.directory.as_fd())
     }
 
     /// Makes a group in every hierarchy, or in none. The name is one component of a path.

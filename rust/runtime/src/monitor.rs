@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{UnlinkatFlags, unlinkat};
+use pycontain_cgroup::Parent;
 use pycontain_runtime::protocol::{Detached, Ends, Event, Exited, Failure};
 use pycontain_runtime::restart::{End, Restarts};
 use pycontain_sys::{memory, process, socket};
@@ -79,11 +80,17 @@ impl<'a> Interests<'a> {
     }
 }
 
-/// As a fork of the nursery; the launcher has the other end of `control`.
-pub(crate) fn run(ground: &Ground<'_>, shape: pycontain_plan::step::Shape, control: OwnedFd) -> ! {
+/// As a fork of the nursery; the launcher has the other end of `control`. `parent`: of the shape's cgroup, opened ahead.
+pub(crate) fn run(
+    ground: &Ground<'_>,
+    shape: pycontain_plan::step::Shape,
+    parent: Option<Parent>,
+    control: OwnedFd,
+) -> ! {
     // The owners of these fds are the nursery's, which this copy of it never drops.
-    let _ = close_others(std::iter::once(control.as_raw_fd()));
-    let place = leave_launcher(c"pycontain-watch").and_then(|()| Place::new(ground, shape));
+    let kept = parent.iter().flat_map(Parent::fds).map(|fd| fd.as_raw_fd());
+    let _ = close_others(kept.chain([control.as_raw_fd()]));
+    let place = leave_launcher(c"pycontain-watch").and_then(|()| Place::new(ground, shape, parent));
     let made = place.and_then(|mut place| match place.make() {
         Ok(container) => Ok((place, container)),
         Err(failure) => {

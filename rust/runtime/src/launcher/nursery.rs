@@ -1,12 +1,13 @@
 //! Runs in: the nursery, a fork of the launcher that forks the monitors. Its memory and its fds stay as few as they were
 //! when the first detached container was started: a fork copies both, and a monitor keeps a copy of each page that whoever
-//! forked it writes to afterwards.
+//! forked it writes to afterwards. The cgroup in which monitors make theirs is open here, once for all of them.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::sys::signal::Signal;
 use nix::unistd::ForkResult;
-use pycontain_plan::step::Shape;
+use pycontain_cgroup::Parent;
+use pycontain_plan::step::{Cgroup, Shape};
 use pycontain_runtime::protocol::{Detached, Ends, Failure, Reason};
 use pycontain_sys::process::{self, Side};
 use pycontain_sys::socket;
@@ -51,13 +52,20 @@ fn run(ground: &Ground<'_>, orders: &OwnedFd) -> ! {
     let _ = close_others(std::iter::once(orders.as_raw_fd()));
     let _ = process::set_name(c"pycontain-nurse");
     let _ = process::ignore_children();
+    let mut parent: Option<(String, Parent)> = None;
     while let Ok(Some((shape, fds))) = channel::receive::<Shape>(orders.as_fd(), true) {
         let Some(control) = fds.into_iter().next() else { continue };
+        if let Cgroup::New { parent: path } = &shape.cgroup
+            && parent.as_ref().is_none_or(|(opened, _)| opened != path)
+        {
+            // A monitor that gets none opens it, and tells what is wrong.
+            parent = Parent::open(&ground.facts.cgroups, path).ok().map(|parent| (path.clone(), parent));
+        }
         match process::fork() {
             Ok(ForkResult::Parent { .. }) => {}
             Ok(ForkResult::Child) => {
                 let _ = process::default_signal(Signal::SIGCHLD);
-                monitor::run(ground, shape, control)
+                monitor::run(ground, shape, parent.map(|(_, parent)| parent), control)
             }
             Err(errno) => {
                 let step = "fork".to_owned();

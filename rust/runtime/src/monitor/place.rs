@@ -29,11 +29,13 @@ pub(super) struct Place<'a> {
     /// Its lock is of the monitor's own open file, not of the launcher's.
     _ranges: Ranges,
     range: Option<u32>,
+    /// Of the first run's cgroup.
+    parent: Option<Parent>,
     runs: u64,
 }
 
 impl<'a> Place<'a> {
-    pub(super) fn new(ground: &'a Ground<'a>, shape: Shape) -> Result<Self, Failure> {
+    pub(super) fn new(ground: &'a Ground<'a>, shape: Shape, parent: Option<Parent>) -> Result<Self, Failure> {
         let in_run = |what: &str| format!("keep {what} in {}", ground.run_directory.display());
         let mut ranges = Ranges::open(ground.run_directory).during(|| in_run("ranges of ids"))?;
         let range = match shape.ids {
@@ -41,7 +43,7 @@ impl<'a> Place<'a> {
             Ids::Host | Ids::Mapped { .. } => None,
         };
         let token = Token::take(ground.run_directory).during(|| in_run("a token"))?;
-        Ok(Self { ground, shape, token, _ranges: ranges, range, runs: 0 })
+        Ok(Self { ground, shape, token, _ranges: ranges, range, parent, runs: 0 })
     }
 
     /// A new container without a plan.
@@ -70,8 +72,9 @@ impl<'a> Place<'a> {
         let name = format!("{}.{}", self.token.name, self.runs);
         let mut attempts = 5;
         loop {
-            let made =
-                Parent::open(&self.ground.facts.cgroups, parent).and_then(|parent| parent.create(&name));
+            let opened =
+                self.parent.take().map_or_else(|| Parent::open(&self.ground.facts.cgroups, parent), Ok);
+            let made = opened.and_then(|parent| parent.create(&name));
             attempts -= 1;
             match made {
                 // Somebody ended, and removed the parent that stood empty.
