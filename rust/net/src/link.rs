@@ -36,6 +36,7 @@ const INFO_PORT_KIND: u16 = 4;
 const INFO_PORT_DATA: u16 = 5;
 const VETH_PEER: u16 = 1;
 const BRIDGE_STP: u16 = 5;
+const BRIDGE_SNOOPING: u16 = 23;
 const PORT_HAIRPIN: u16 = 4;
 const PORT_ISOLATED: u16 = 33;
 const INET6_ADDRESS_GENERATION: u16 = 8;
@@ -190,6 +191,11 @@ pub(crate) fn set_up(batch: &mut Batch, name: &str) {
     message.put_text(attribute::NAME, name);
 }
 
+/// Stops a bridge from listening to who wants which multicasts, as a step: where it does not listen, that fails. It floods them
+/// all the same when nobody on the bridge asks for members, and here nobody does; and it costs what grows with the number of
+/// ports: with 200 of them the next one is up after 70 µs instead of 160.
+pub(crate) const NO_SNOOPING: &str = "stop multicast snooping of";
+
 /// What [`without_own_address`] does, as a step: it fails where there is no IPv6, which is fine.
 pub(crate) const NO_OWN_ADDRESS: &str = "keep IPv6 from making an address for";
 
@@ -225,6 +231,13 @@ impl Bridge<'_> {
             info.put_text(INFO_KIND, "bridge");
             // VLAN filtering is off unless asked for, and not even "off" is known where the kernel has none.
             info.nest(INFO_DATA, |data| data.put_u32(BRIDGE_STP, 0));
+        });
+        drop(message);
+        let mut message = batch.message(NEWLINK, 0, &header(false), NO_SNOOPING, self.name);
+        message.put_text(attribute::NAME, self.name);
+        message.nest(attribute::INFO, |info| {
+            info.put_text(INFO_KIND, "bridge");
+            info.nest(INFO_DATA, |data| data.put(BRIDGE_SNOOPING, &[0]));
         });
         drop(message);
         let mut message = batch.message(NEWLINK, 0, &header(false), "describe bridge", self.name);

@@ -173,12 +173,12 @@ impl Namespace {
         self.ask(batch, |_| {})
     }
 
-    /// Does a batch. That a link has no IPv6, as its MTU is below 1,280 or the kernel was booted without, is no failure.
+    /// Does a batch. It is no failure that a link has no IPv6, as its MTU is below 1,280 or the kernel was booted without, or that
+    /// a bridge does not know what it shall not do.
     fn ask(&mut self, batch: Batch, see: impl FnMut(Received<'_>)) -> Result<()> {
         let (steps, outcome) = self.socket.exchange(batch, see)?;
-        let is_fine = |failure: &Failure| {
-            failure.errno == Errno::EAFNOSUPPORT && steps[failure.step].action == link::NO_OWN_ADDRESS
-        };
+        let fine = [(link::NO_OWN_ADDRESS, Errno::EAFNOSUPPORT), (link::NO_SNOOPING, Errno::EOPNOTSUPP)];
+        let is_fine = |failure: &Failure| fine.contains(&(steps[failure.step].action, failure.errno));
         outcome
             .failures
             .into_iter()
