@@ -7,7 +7,7 @@
 use std::error::Error;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns, unshare};
 use pycontain_net::{
@@ -75,6 +75,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         connected.push((elements, fd));
     }
     times.measure("all elements of all listed", || rules.list())?;
+    let mut allowed = Vec::new();
+    for number in 0..1000_u32 {
+        let destination = Prefix::of(IpAddr::from(0x0a00_0000_u32.wrapping_add(number).to_be_bytes()));
+        allowed = Element::allowed(subnet.address(), destination, Some(Duration::from_secs(600)));
+        times.measure("a destination allowed, of up to 1000", || rules.renew("somebody", &allowed))?;
+    }
+    times.measure("a destination allowed again", || rules.renew("somebody", &allowed))?;
     let mut number = 0..containers;
     for (elements, _) in &connected {
         times.measure("two elements removed", || rules.remove(elements))?;

@@ -106,7 +106,8 @@ impl Namespace {
         self.socket.run(batch)
     }
 
-    /// Removes a link; of a pair both ends. Says whether there was one.
+    /// Removes a link; of a pair both ends. Says whether there was one. This waits for the kernel, 20 ms; the links of a
+    /// namespace that ends go with it, in the background.
     pub fn remove_link(&mut self, name: &str) -> Result<bool> {
         let mut batch = self.socket.batch();
         link::delete(&mut batch, name);

@@ -62,15 +62,7 @@ fn tables_are_made_once_by_eight_at_a_time() {
                 let host = &host;
                 scope.spawn(move || {
                     let found = ensure(host);
-                    let to = (address("172.17.0.2"), 80).into();
-                    let published = Published {
-                        at: address("0.0.0.0"),
-                        port: 8000 + number,
-                        protocol: Protocol::Tcp,
-                        to,
-                    };
-                    let element = Element::published(&published);
-                    host.run(|| Rules::open().unwrap().add("x", &[element]).unwrap());
+                    host.run(|| Rules::open().unwrap().add("x", &[port(8000 + number)]).unwrap());
                     found
                 })
             })
@@ -155,6 +147,59 @@ fn elements_are_listed_as_they_were_added_and_swept_by_owner() {
         assert_eq!(rules.sweep(|owner| owner == "second").unwrap(), second.len());
         assert_eq!(rules.list().unwrap(), []);
     });
+}
+
+fn port(port: u16) -> Element {
+    let to = (address("172.17.0.2"), 80).into();
+    Element::published(&Published { at: address("0.0.0.0"), port, protocol: Protocol::Tcp, to })
+}
+
+#[test]
+fn a_port_goes_to_one_of_many_who_want_it() {
+    if !is_root() {
+        return;
+    }
+    let host = Netns::new();
+    ensure(&host);
+    let add = |owner: String| host.run(|| Rules::open().unwrap().add(&owner, &[port(8079), port(8080)]));
+    let done: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|number| scope.spawn(move || add(number.to_string()))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let winner = done.iter().position(Result::is_ok).unwrap();
+    let expected = format!("port 0.0.0.0:8079/tcp is in use by `{winner}`");
+    assert_eq!(done.iter().filter(|done| done.is_ok()).count(), 1);
+    for failure in done.into_iter().filter_map(Result::err) {
+        assert_eq!(failure.to_string(), expected);
+    }
+    assert_eq!(host.run(|| Rules::open().unwrap().list().unwrap().len()), 2);
+}
+
+#[test]
+fn no_element_is_lost_while_tables_are_replaced() {
+    if !is_root() || !has("nft") {
+        return;
+    }
+    let host = Netns::new();
+    ensure(&host);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..15 {
+                host.command("nft", &["delete", "table", "bridge", "pycontain"]);
+                ensure(&host);
+            }
+        });
+        for first in [10_000, 20_000] {
+            let host = &host;
+            scope.spawn(move || {
+                host.run(|| {
+                    let mut rules = Rules::open().unwrap();
+                    (first..first + 400).for_each(|number| rules.add("x", &[port(number)]).unwrap());
+                });
+            });
+        }
+    });
+    assert_eq!(host.run(|| Rules::open().unwrap().list().unwrap().len()), 800);
 }
 
 #[test]

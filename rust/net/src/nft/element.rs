@@ -5,9 +5,10 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use super::definition::{
-    ALLOWED4, ALLOWED6, BRIDGES, ENDPOINTS4, ENDPOINTS6, INTERNAL, LOOPS, MASQUERADED4, MASQUERADED6,
-    NEAR_ALLOWED4, NEAR_ALLOWED6, NEAR_RESTRICTED4, NEAR_RESTRICTED6, PUBLISHED_AT4, PUBLISHED_AT6,
-    PUBLISHED4, PUBLISHED6, RESTRICTED4, RESTRICTED6, SUBNETS4, SUBNETS6, Set, Type,
+    ALLOWED_NETWORKS4, ALLOWED_NETWORKS6, ALLOWED4, ALLOWED6, BRIDGES, ENDPOINTS4, ENDPOINTS6, INTERNAL,
+    LOOPS, MASQUERADED4, MASQUERADED6, NEAR_ALLOWED_NETWORKS4, NEAR_ALLOWED_NETWORKS6, NEAR_ALLOWED4,
+    NEAR_ALLOWED6, NEAR_RESTRICTED4, NEAR_RESTRICTED6, PUBLISHED_AT4, PUBLISHED_AT6, PUBLISHED4, PUBLISHED6,
+    RESTRICTED4, RESTRICTED6, SUBNETS4, SUBNETS6, Set, Type,
 };
 use crate::address::{Mac, Prefix, from_octets, octets};
 use crate::error::{Error, Result};
@@ -152,14 +153,17 @@ impl Element {
     /// What a restricted address reaches, for ever or for a while. Both are of the same family; if not, there is nothing to
     /// allow.
     pub fn allowed(source: IpAddr, destination: Prefix, lifetime: Option<Duration>) -> Vec<Element> {
-        let sets: [&'static Set; 2] = match (source, destination.is_ipv4()) {
-            (IpAddr::V4(_), true) => [&ALLOWED4, &NEAR_ALLOWED4],
-            (IpAddr::V6(_), false) => [&ALLOWED6, &NEAR_ALLOWED6],
+        let is_address = destination.first() == destination.last();
+        let sets: [&'static Set; 2] = match (source, destination.is_ipv4(), is_address) {
+            (IpAddr::V4(_), true, true) => [&ALLOWED4, &NEAR_ALLOWED4],
+            (IpAddr::V4(_), true, false) => [&ALLOWED_NETWORKS4, &NEAR_ALLOWED_NETWORKS4],
+            (IpAddr::V6(_), false, true) => [&ALLOWED6, &NEAR_ALLOWED6],
+            (IpAddr::V6(_), false, false) => [&ALLOWED_NETWORKS6, &NEAR_ALLOWED_NETWORKS6],
             _ => return Vec::new(),
         };
         let key = |address| [octets(source), octets(address)].concat();
-        let of = |set| Element {
-            end: Some(key(destination.last())),
+        let of = |set: &'static Set| Element {
+            end: set.keys.are_ranges().then(|| key(destination.last())),
             lifetime,
             ..Element::exact(set, key(destination.first()))
         };
