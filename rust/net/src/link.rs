@@ -12,6 +12,10 @@ pub(crate) const GETLINK: u16 = 18;
 /// The length of `struct ifinfomsg`.
 pub(crate) const HEADER: usize = 16;
 const UP: u32 = 1;
+/// `IFF_LOWER_UP`: there is a carrier.
+const CARRIER: u32 = 1 << 16;
+/// `IF_OPER_UP`.
+const OPERATIONAL: u8 = 6;
 const AF_INET6: u16 = 10;
 
 /// `IFLA_*` of `linux/if_link.h`.
@@ -22,12 +26,15 @@ pub(crate) mod attribute {
     pub const LINK: u16 = 5;
     pub const MASTER: u16 = 10;
     pub const INFO: u16 = 18;
+    pub const OPERATIONAL: u16 = 16;
     pub const ALIAS: u16 = 20;
     pub const FAMILIES: u16 = 26;
     pub const NAMESPACE_FD: u16 = 28;
     pub const MASK: u16 = 29;
     pub const SEND_QUEUES: u16 = 31;
     pub const RECEIVE_QUEUES: u16 = 32;
+    pub const PEER_NAMESPACE: u16 = 37;
+    pub const TARGET_NAMESPACE: u16 = 46;
 }
 
 const INFO_KIND: u16 = 1;
@@ -167,6 +174,46 @@ impl Link {
             alias: attributes.text(attribute::ALIAS).unwrap_or_default().to_owned(),
         })
     }
+}
+
+/// Where the other end of a pair is: the number of its namespace in this one, and its index there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    namespace: u32,
+    index: u32,
+}
+
+/// Whether the kernel has done what follows from a carrier.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Readiness {
+    pub is_settled: bool,
+    pub peer: Option<Peer>,
+}
+
+impl Readiness {
+    pub fn read(message: Received<'_>) -> Option<Readiness> {
+        let header: &[u8; HEADER] = message.payload.first_chunk()?;
+        let flags = u32::from_ne_bytes(*header.get(8..)?.first_chunk()?);
+        let attributes = message.attributes(HEADER);
+        let operational = attributes.find(attribute::OPERATIONAL).and_then(<[u8]>::first);
+        let peer = || {
+            let namespace = attributes.u32(attribute::PEER_NAMESPACE)?;
+            Some(Peer { namespace, index: attributes.u32(attribute::LINK)? })
+        };
+        Some(Readiness {
+            is_settled: flags & CARRIER == 0 || operational == Some(&OPERATIONAL),
+            peer: peer(),
+        })
+    }
+}
+
+/// The end of a pair that is in another namespace.
+pub(crate) fn get_peer(batch: &mut Batch, peer: Peer, name: &str) {
+    let mut header = header(false);
+    header[4..8].copy_from_slice(&peer.index.to_ne_bytes());
+    let mut message = batch.message(GETLINK, 0, &header, "look up the other end of", name);
+    message.put_u32(attribute::TARGET_NAMESPACE, peer.namespace);
+    message.put_u32(attribute::MASK, WITHOUT_STATISTICS);
 }
 
 /// `struct ifinfomsg`, of which only the flags matter: a link is found by its name.

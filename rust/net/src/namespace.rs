@@ -4,19 +4,26 @@
 //! first process, which is root in its user namespace, for the addresses and routes inside.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::thread;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::SockProtocol;
 
 use crate::address::Prefix;
 use crate::error::{Error, Result};
-use crate::link::{self, Bridge, Child, GETLINK, Link, NEWLINK, Port, Veth, WITHOUT_STATISTICS, attribute};
+use crate::link::{
+    self, Bridge, Child, GETLINK, Link, NEWLINK, Port, Readiness, Veth, WITHOUT_STATISTICS, attribute,
+};
 use crate::message::{Batch, Received, flag};
 use crate::route::{self, GETROUTE, Route};
 use crate::socket::{Failure, Socket};
 
 /// A list that changes while it is made is made again, at most this often.
 const ATTEMPTS: usize = 20;
+/// The kernel's work queue takes its turn in well under a millisecond, but for a machine with too much to do.
+const SETTLING_PAUSE: Duration = Duration::from_micros(100);
+const SETTLING_ATTEMPTS: usize = 2000;
 
 /// What an interface shall have, beside being up.
 #[derive(Clone, Copy, Debug, Default)]
@@ -90,12 +97,41 @@ impl Namespace {
     }
 
     /// Makes a link a port of a bridge, and sets it up. When the container's end of a pair is up by then, frames pass when
-    /// this returns; see [`attach`].
+    /// this returns; otherwise [`settle`](Namespace::settle) has to be called when it is.
     pub fn connect(&mut self, port: &Port<'_>) -> Result<()> {
         let bridge = self.index(port.bridge)?;
         let mut batch = self.socket.batch();
         port.write(&mut batch, bridge);
-        self.run(batch)
+        self.run(batch)?;
+        self.settle(port.name)
+    }
+
+    /// Waits until frames pass through a pair of which this end is here, if both ends are up.
+    ///
+    /// Whichever end came up first learns from a work queue of the kernel that it has a carrier. Until then what it should
+    /// send is lost, or the bridge does not forward to it: then a first connection waits a second for ARP to ask
+    /// again. Since Linux 6.8 the kernel does that work at once for a link that is asked for; before, it is waited for.
+    pub fn settle(&mut self, name: &str) -> Result<()> {
+        for _ in 0..SETTLING_ATTEMPTS {
+            let Some(here) = self.readiness(|batch| link::get(batch, name))? else { return Ok(()) };
+            let there = match here.peer {
+                Some(peer) => self.readiness(|batch| link::get_peer(batch, peer, name))?,
+                None => None,
+            };
+            if here.is_settled && there.is_none_or(|there| there.is_settled) {
+                return Ok(());
+            }
+            thread::sleep(SETTLING_PAUSE);
+        }
+        Ok(())
+    }
+
+    fn readiness(&mut self, ask: impl FnOnce(&mut Batch)) -> Result<Option<Readiness>> {
+        let mut batch = self.socket.batch();
+        ask(&mut batch);
+        let mut found = None;
+        self.ask(batch, |answer| found = Readiness::read(answer))?;
+        Ok(found)
     }
 
     /// Makes a child of a link of this namespace, in the container's.
@@ -201,10 +237,6 @@ fn link_local(interface: &Interface<'_>, link: &Link) -> Option<Prefix> {
 
 /// Connects a container with a bridge, from the host's namespace and the container's, and leaves nothing where that fails.
 /// When it returns, frames pass.
-///
-/// The container's end is up first: when the host's comes up it has its carrier, and the bridge forwards through the port
-/// at once. In the other order the bridge hears of the carrier from a work queue of the kernel, and what the container
-/// sends before that is lost: its first connection would wait a second for ARP to ask again.
 pub fn attach(
     host: &mut Namespace,
     inside: &mut Namespace,
