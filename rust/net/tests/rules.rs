@@ -7,7 +7,7 @@ mod scene;
 use std::thread;
 use std::time::Duration;
 
-use pycontain_net::{Connections, Element, Error, Protocol, Reach};
+use pycontain_net::{Connections, Element, Error, Mac, Namespace, Protocol, Reach};
 use scene::{Container, Network, Scene, address, is_root, prefix};
 
 /// A network with a server and a client.
@@ -265,10 +265,17 @@ fn a_restricted_container_reaches_only_what_is_allowed() {
             netns.serve_udp("0.0.0.0:82");
         }
         scene.outside.serve("[2001:db8::2]:81");
-        scene.host.serve("[::1]:81");
+        scene.host.serve("[::]:83");
+        peer.netns.serve("[::]:83");
         scene.publish(&server, "0.0.0.0:8080", Protocol::Tcp, "172.17.0.2:80").unwrap();
         scene.publish(&restricted, "0.0.0.0:8081", Protocol::Tcp, "172.17.0.4:81").unwrap();
+        let index =
+            restricted.netns.run(|| Namespace::current().unwrap().link("eth0").unwrap().unwrap().index);
+        let of_the_link = |mac: Mac| format!("[{}%{index}]:83", mac.link_local());
+        let (near, gateway) = (of_the_link(peer.mac), of_the_link(Mac::of(address("172.17.0.1"))));
         let everything = [
+            near.as_str(),
+            gateway.as_str(),
             "192.0.2.2:81",
             "[2001:db8::2]:81",
             "172.17.0.1:81",
@@ -280,7 +287,9 @@ fn a_restricted_container_reaches_only_what_is_allowed() {
         for to in everything {
             assert!(restricted.netns.reaches(to), "{to}");
         }
-        scene.rules(|rules| rules.add("x", &Element::restricted(&restricted.addresses))).unwrap();
+        scene
+            .rules(|rules| rules.add("x", &Element::restricted(restricted.mac, &restricted.addresses)))
+            .unwrap();
         for to in everything {
             assert!(!restricted.netns.reaches(to), "{to}");
         }
@@ -321,7 +330,7 @@ fn what_is_allowed_for_a_while_goes_by_itself_unless_renewed() {
     let while_allowed =
         |lifetime| Element::allowed(address("172.17.0.3"), prefix("192.0.2.2/32"), Some(lifetime));
     scene.rules(|rules| {
-        rules.add("x", &Element::restricted(&client.addresses)).unwrap();
+        rules.add("x", &Element::restricted(client.mac, &client.addresses)).unwrap();
         rules.add("x", &while_allowed(Duration::from_millis(500))).unwrap();
         rules.renew("x", &while_allowed(Duration::from_secs(3))).unwrap();
     });
@@ -330,8 +339,8 @@ fn what_is_allowed_for_a_while_goes_by_itself_unless_renewed() {
     let left = |rules: &mut pycontain_net::Rules| {
         rules.list().unwrap().into_iter().filter(|owned| owned.owner == "x").count()
     };
-    assert_eq!(scene.rules(left), 6);
+    assert_eq!(scene.rules(left), 8);
     thread::sleep(Duration::from_millis(2500));
     assert!(!client.netns.reaches("192.0.2.2:81"));
-    assert_eq!(scene.rules(left), 4);
+    assert_eq!(scene.rules(left), 6);
 }

@@ -21,7 +21,7 @@ fn examples() -> Vec<Element> {
     let mut elements = Element::network("pycontain0", &subnets, Reach::Masqueraded).unwrap();
     elements.extend(Element::network("pc-0123456789ab", &[prefix("10.9.0.0/24")], Reach::Internal).unwrap());
     elements.extend(Element::endpoint("pcv1", pycontain_net::Mac::of(four), &[four, six]).unwrap());
-    elements.extend(Element::restricted(&[four, six]));
+    elements.extend(Element::restricted(pycontain_net::Mac::of(four), &[four, six]));
     elements.extend(Element::allowed(four, prefix("10.0.0.0/8"), None));
     elements.extend(Element::allowed(six, prefix("2001:db8::/32"), None));
     for at in ["0.0.0.0", "127.0.0.1", "::", "2001:db8::1"] {

@@ -110,11 +110,7 @@ impl Element {
             let set = if address.is_ipv4() { &ENDPOINTS4 } else { &ENDPOINTS6 };
             Element::exact(set, [&sender[..], &octets(address)].concat())
         };
-        let mut elements: Vec<Element> = addresses.iter().copied().map(element).collect();
-        if addresses.iter().any(IpAddr::is_ipv6) {
-            elements.push(element(mac.link_local().into()));
-        }
-        Ok(elements)
+        Ok(addresses.iter().copied().chain(link_local(mac, addresses)).map(element).collect())
     }
 
     /// A published port.
@@ -135,19 +131,17 @@ impl Element {
         element
     }
 
-    /// Of a container that shall reach only what is allowed: each of its addresses.
-    pub fn restricted(addresses: &[IpAddr]) -> Vec<Element> {
-        let link_local = |address: &&IpAddr| matches!(address, IpAddr::V6(address) if is_link_local(address));
-        let of = |address: &IpAddr| {
+    /// Of a container that shall reach only what is allowed: each of its addresses, and the link-local one that it has with
+    /// IPv6, by which it would reach its neighbours and the host.
+    pub fn restricted(mac: Mac, addresses: &[IpAddr]) -> Vec<Element> {
+        let of = |address: IpAddr| {
             let sets: [&'static Set; 2] = match address {
                 IpAddr::V4(_) => [&RESTRICTED4, &NEAR_RESTRICTED4],
                 IpAddr::V6(_) => [&RESTRICTED6, &NEAR_RESTRICTED6],
             };
-            sets.map(|set| Element::exact(set, octets(*address)))
+            sets.map(|set| Element::exact(set, octets(address)))
         };
-        // The same link-local address may be on another bridge, where it is not restricted: the host does not forward it.
-        let far = addresses.iter().filter(|address| !link_local(address));
-        far.flat_map(of).collect()
+        addresses.iter().copied().chain(link_local(mac, addresses)).flat_map(of).collect()
     }
 
     /// What a restricted address reaches, for ever or for a while. Both are of the same family; if not, there is nothing to
@@ -238,8 +232,9 @@ fn concatenate(parts: &[&[u8]]) -> Vec<u8> {
     key
 }
 
-fn is_link_local(address: &Ipv6Addr) -> bool {
-    address.segments()[0] & 0xffc0 == 0xfe80
+/// Who has an address of IPv6 has one of the link, too.
+fn link_local(mac: Mac, addresses: &[IpAddr]) -> Option<IpAddr> {
+    addresses.iter().any(IpAddr::is_ipv6).then(|| mac.link_local().into())
 }
 
 fn interface_name(name: &str) -> Result<[u8; 16]> {
