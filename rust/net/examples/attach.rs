@@ -70,7 +70,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut connected = Vec::new();
     let addresses = subnet.candidates(None, Some(subnet.address()));
     for (number, address) in (0..containers).zip(addresses) {
-        let (inside, fd) = new_namespace(&host)?;
+        let (inside, fd) = new_namespace(&mut times, &host)?;
         let elements = connect(&mut times, &mut namespace, &mut rules, inside, &fd, number, address, subnet)?;
         connected.push((elements, fd));
     }
@@ -94,11 +94,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// A network namespace as a container has it, and how to speak to it.
-fn new_namespace(host: &OwnedFd) -> Result<(Namespace, OwnedFd), Box<dyn Error>> {
+fn new_namespace(times: &mut Times, host: &OwnedFd) -> Result<(Namespace, OwnedFd), Box<dyn Error>> {
     unshare(CloneFlags::CLONE_NEWNET)?;
-    let fd = std::fs::File::open("/proc/thread-self/ns/net")?.into();
-    let inside = Namespace::current()?;
+    let fd: OwnedFd = std::fs::File::open("/proc/thread-self/ns/net")?.into();
     setns(host, CloneFlags::CLONE_NEWNET)?;
+    let inside = times.measure("socket in the container's namespace", || Namespace::of(fd.as_fd()))?;
     Ok((inside, fd))
 }
 

@@ -4,11 +4,15 @@
 //! first process, which is root in its user namespace, for the addresses and routes inside.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::BorrowedFd;
 use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::SockProtocol;
+use nix::sys::stat::Mode;
 
 use crate::address::Prefix;
 use crate::error::{Error, Result};
@@ -46,6 +50,17 @@ impl Namespace {
     /// The one that the calling thread is in now.
     pub fn current() -> Result<Namespace> {
         Ok(Namespace { socket: Socket::open(SockProtocol::NetlinkRoute)? })
+    }
+
+    /// That of a container, from outside: the calling thread goes there for a moment, which takes privileges over both.
+    pub fn of(namespace: BorrowedFd<'_>) -> Result<Namespace> {
+        let failure = |action| move |errno| Error::Enter { action, errno };
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let home = open("/proc/thread-self/ns/net", flags, Mode::empty()).map_err(failure("find"))?;
+        setns(namespace, CloneFlags::CLONE_NEWNET).map_err(failure("enter"))?;
+        let opened = Namespace::current();
+        setns(&home, CloneFlags::CLONE_NEWNET).map_err(failure("leave"))?;
+        opened
     }
 
     /// All links.

@@ -101,7 +101,7 @@ fn link(name: &str, bridge: &str, inside: &Netns) -> pycontain_net::Result<()> {
     let veth = Veth { name, namespace: inside.fd.as_fd(), inside: "eth0", mac, mtu: Some(1400) };
     let port =
         Port { name, bridge, isolation: Isolation::Isolated, hairpin: Hairpin::On, alias: "0123456789ab" };
-    let mut there = inside.run(|| Namespace::current().unwrap());
+    let mut there = Namespace::of(inside.fd.as_fd())?;
     let up = Interface { name: "eth0", ..Interface::default() };
     pycontain_net::attach(&mut Namespace::current()?, &mut there, &veth, &port, &[up])
 }

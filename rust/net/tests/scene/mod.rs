@@ -291,7 +291,7 @@ pub fn attach(
     let hairpin = if sysctl::bridge_netfilter() { Hairpin::On } else { Hairpin::Off };
     let veth = Veth { name, namespace: inside.fd.as_fd(), inside: "eth0", mac, mtu: None };
     let port = Port { name, bridge, isolation, hairpin, alias: "a container" };
-    let mut there = inside.run(|| Namespace::current().unwrap());
+    let mut there = Namespace::of(inside.fd.as_fd()).unwrap();
     pycontain_net::attach(&mut Namespace::current().unwrap(), &mut there, &veth, &port, &[interface])
         .unwrap();
 }
