@@ -7,7 +7,7 @@
 use std::error::Error;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns, unshare};
 use pycontain_net::{
@@ -70,11 +70,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut connected = Vec::new();
     let addresses = subnet.candidates(None, Some(subnet.address()));
     for (number, address) in (0..containers).zip(addresses) {
-        let (inside, fd) = new_namespace(&host)?;
+        let (inside, fd) = new_namespace(&mut times, &host)?;
         let elements = connect(&mut times, &mut namespace, &mut rules, inside, &fd, number, address, subnet)?;
         connected.push((elements, fd));
     }
     times.measure("all elements of all listed", || rules.list())?;
+    let mut allowed = Vec::new();
+    for number in 0..1000_u32 {
+        let destination = Prefix::of(IpAddr::from(0x0a00_0000_u32.wrapping_add(number).to_be_bytes()));
+        allowed = Element::allowed(subnet.address(), destination, Some(Duration::from_secs(600)));
+        times.measure("a destination allowed, of up to 1000", || rules.renew("somebody", &allowed))?;
+    }
+    times.measure("a destination allowed again", || rules.renew("somebody", &allowed))?;
     let mut number = 0..containers;
     for (elements, _) in &connected {
         times.measure("two elements removed", || rules.remove(elements))?;
@@ -87,11 +94,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// A network namespace as a container has it, and how to speak to it.
-fn new_namespace(host: &OwnedFd) -> Result<(Namespace, OwnedFd), Box<dyn Error>> {
+fn new_namespace(times: &mut Times, host: &OwnedFd) -> Result<(Namespace, OwnedFd), Box<dyn Error>> {
     unshare(CloneFlags::CLONE_NEWNET)?;
-    let fd = std::fs::File::open("/proc/thread-self/ns/net")?.into();
-    let inside = Namespace::current()?;
+    let fd: OwnedFd = std::fs::File::open("/proc/thread-self/ns/net")?.into();
     setns(host, CloneFlags::CLONE_NEWNET)?;
+    let inside = times.measure("socket in the container's namespace", || Namespace::of(fd.as_fd()))?;
     Ok((inside, fd))
 }
 

@@ -12,6 +12,8 @@ pub enum Error {
     Refused { action: &'static str, object: String, errno: Errno, detail: String },
     #[error("cannot {action} a netlink socket: {}", words(*errno))]
     Socket { action: &'static str, errno: Errno },
+    #[error("cannot {action} a network namespace: {}", words(*errno))]
+    Enter { action: &'static str, errno: Errno },
     #[error("cannot read what the kernel answered to `{action} {object}`")]
     Answer { action: &'static str, object: String },
     #[error("{what} is in use by `{by}`")]
@@ -35,6 +37,7 @@ impl Error {
         match self {
             Error::Refused { errno, .. }
             | Error::Socket { errno, .. }
+            | Error::Enter { errno, .. }
             | Error::Read { errno, .. }
             | Error::Write { errno, .. } => Some(*errno),
             Error::InUse { .. } => Some(Errno::EEXIST),

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod connections;
 mod error;
 mod link;
 mod message;
@@ -19,6 +20,7 @@ mod subnet;
 pub mod sysctl;
 
 pub use address::{InvalidMac, InvalidPrefix, Mac, Prefix};
+pub use connections::Connections;
 pub use error::{Error, Result};
 pub use link::{
     BRIDGE_PREFIX, Bridge, Child, ChildKind, DEFAULT_BRIDGE, Hairpin, Isolation, Link, MacvlanMode,

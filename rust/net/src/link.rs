@@ -12,6 +12,10 @@ pub(crate) const GETLINK: u16 = 18;
 /// The length of `struct ifinfomsg`.
 pub(crate) const HEADER: usize = 16;
 const UP: u32 = 1;
+/// `IFF_LOWER_UP`: there is a carrier.
+const CARRIER: u32 = 1 << 16;
+/// `IF_OPER_UP`.
+const OPERATIONAL: u8 = 6;
 const AF_INET6: u16 = 10;
 
 /// `IFLA_*` of `linux/if_link.h`.
@@ -22,12 +26,15 @@ pub(crate) mod attribute {
     pub const LINK: u16 = 5;
     pub const MASTER: u16 = 10;
     pub const INFO: u16 = 18;
+    pub const OPERATIONAL: u16 = 16;
     pub const ALIAS: u16 = 20;
     pub const FAMILIES: u16 = 26;
     pub const NAMESPACE_FD: u16 = 28;
     pub const MASK: u16 = 29;
     pub const SEND_QUEUES: u16 = 31;
     pub const RECEIVE_QUEUES: u16 = 32;
+    pub const PEER_NAMESPACE: u16 = 37;
+    pub const TARGET_NAMESPACE: u16 = 46;
 }
 
 const INFO_KIND: u16 = 1;
@@ -36,6 +43,7 @@ const INFO_PORT_KIND: u16 = 4;
 const INFO_PORT_DATA: u16 = 5;
 const VETH_PEER: u16 = 1;
 const BRIDGE_STP: u16 = 5;
+const BRIDGE_SNOOPING: u16 = 23;
 const PORT_HAIRPIN: u16 = 4;
 const PORT_ISOLATED: u16 = 33;
 const INET6_ADDRESS_GENERATION: u16 = 8;
@@ -168,6 +176,46 @@ impl Link {
     }
 }
 
+/// Where the other end of a pair is: the number of its namespace in this one, and its index there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    namespace: u32,
+    index: u32,
+}
+
+/// Whether the kernel has done what follows from a carrier.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Readiness {
+    pub is_settled: bool,
+    pub peer: Option<Peer>,
+}
+
+impl Readiness {
+    pub fn read(message: Received<'_>) -> Option<Readiness> {
+        let header: &[u8; HEADER] = message.payload.first_chunk()?;
+        let flags = u32::from_ne_bytes(*header.get(8..)?.first_chunk()?);
+        let attributes = message.attributes(HEADER);
+        let operational = attributes.find(attribute::OPERATIONAL).and_then(<[u8]>::first);
+        let peer = || {
+            let namespace = attributes.u32(attribute::PEER_NAMESPACE)?;
+            Some(Peer { namespace, index: attributes.u32(attribute::LINK)? })
+        };
+        Some(Readiness {
+            is_settled: flags & CARRIER == 0 || operational == Some(&OPERATIONAL),
+            peer: peer(),
+        })
+    }
+}
+
+/// The end of a pair that is in another namespace.
+pub(crate) fn get_peer(batch: &mut Batch, peer: Peer, name: &str) {
+    let mut header = header(false);
+    header[4..8].copy_from_slice(&peer.index.to_ne_bytes());
+    let mut message = batch.message(GETLINK, 0, &header, "look up the other end of", name);
+    message.put_u32(attribute::TARGET_NAMESPACE, peer.namespace);
+    message.put_u32(attribute::MASK, WITHOUT_STATISTICS);
+}
+
 /// `struct ifinfomsg`, of which only the flags matter: a link is found by its name.
 pub(crate) fn header(up: bool) -> [u8; HEADER] {
     let mut header = [0; HEADER];
@@ -189,6 +237,11 @@ pub(crate) fn set_up(batch: &mut Batch, name: &str) {
     let mut message = batch.message(NEWLINK, 0, &header(true), "set up", name);
     message.put_text(attribute::NAME, name);
 }
+
+/// Stops a bridge from listening to who wants which multicasts, as a step: where it does not listen, that fails. It floods them
+/// all the same when nobody on the bridge asks for members, and here nobody does; and it costs what grows with the number of
+/// ports: with 200 of them the next one is up after 70 µs instead of 160.
+pub(crate) const NO_SNOOPING: &str = "stop multicast snooping of";
 
 /// What [`without_own_address`] does, as a step: it fails where there is no IPv6, which is fine.
 pub(crate) const NO_OWN_ADDRESS: &str = "keep IPv6 from making an address for";
@@ -225,6 +278,13 @@ impl Bridge<'_> {
             info.put_text(INFO_KIND, "bridge");
             // VLAN filtering is off unless asked for, and not even "off" is known where the kernel has none.
             info.nest(INFO_DATA, |data| data.put_u32(BRIDGE_STP, 0));
+        });
+        drop(message);
+        let mut message = batch.message(NEWLINK, 0, &header(false), NO_SNOOPING, self.name);
+        message.put_text(attribute::NAME, self.name);
+        message.nest(attribute::INFO, |info| {
+            info.put_text(INFO_KIND, "bridge");
+            info.nest(INFO_DATA, |data| data.put(BRIDGE_SNOOPING, &[0]));
         });
         drop(message);
         let mut message = batch.message(NEWLINK, 0, &header(false), "describe bridge", self.name);

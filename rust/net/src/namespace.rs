@@ -4,19 +4,30 @@
 //! first process, which is root in its user namespace, for the addresses and routes inside.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::BorrowedFd;
+use std::thread;
+use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::SockProtocol;
+use nix::sys::stat::Mode;
 
 use crate::address::Prefix;
 use crate::error::{Error, Result};
-use crate::link::{self, Bridge, Child, GETLINK, Link, NEWLINK, Port, Veth, WITHOUT_STATISTICS, attribute};
+use crate::link::{
+    self, Bridge, Child, GETLINK, Link, NEWLINK, Port, Readiness, Veth, WITHOUT_STATISTICS, attribute,
+};
 use crate::message::{Batch, Received, flag};
 use crate::route::{self, GETROUTE, Route};
 use crate::socket::{Failure, Socket};
 
 /// A list that changes while it is made is made again, at most this often.
 const ATTEMPTS: usize = 20;
+/// The kernel's work queue takes its turn in well under a millisecond, but for a machine with too much to do.
+const SETTLING_PAUSE: Duration = Duration::from_micros(100);
+const SETTLING_ATTEMPTS: usize = 2000;
 
 /// What an interface shall have, beside being up.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,6 +50,17 @@ impl Namespace {
     /// The one that the calling thread is in now.
     pub fn current() -> Result<Namespace> {
         Ok(Namespace { socket: Socket::open(SockProtocol::NetlinkRoute)? })
+    }
+
+    /// That of a container, from outside: the calling thread goes there for a moment, which takes privileges over both.
+    pub fn of(namespace: BorrowedFd<'_>) -> Result<Namespace> {
+        let failure = |action| move |errno| Error::Enter { action, errno };
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let home = open("/proc/thread-self/ns/net", flags, Mode::empty()).map_err(failure("find"))?;
+        setns(namespace, CloneFlags::CLONE_NEWNET).map_err(failure("enter"))?;
+        let opened = Namespace::current();
+        setns(&home, CloneFlags::CLONE_NEWNET).map_err(failure("leave"))?;
+        opened
     }
 
     /// All links.
@@ -90,12 +112,41 @@ impl Namespace {
     }
 
     /// Makes a link a port of a bridge, and sets it up. When the container's end of a pair is up by then, frames pass when
-    /// this returns; see [`attach`].
+    /// this returns; otherwise [`settle`](Namespace::settle) has to be called when it is.
     pub fn connect(&mut self, port: &Port<'_>) -> Result<()> {
         let bridge = self.index(port.bridge)?;
         let mut batch = self.socket.batch();
         port.write(&mut batch, bridge);
-        self.run(batch)
+        self.run(batch)?;
+        self.settle(port.name)
+    }
+
+    /// Waits until frames pass through a pair of which this end is here, if both ends are up.
+    ///
+    /// Whichever end came up first learns from a work queue of the kernel that it has a carrier. Until then what it should
+    /// send is lost, or the bridge does not forward to it: then a first connection waits a second for ARP to ask
+    /// again. Since Linux 6.8 the kernel does that work at once for a link that is asked for; before, it is waited for.
+    pub fn settle(&mut self, name: &str) -> Result<()> {
+        for _ in 0..SETTLING_ATTEMPTS {
+            let Some(here) = self.readiness(|batch| link::get(batch, name))? else { return Ok(()) };
+            let there = match here.peer {
+                Some(peer) => self.readiness(|batch| link::get_peer(batch, peer, name))?,
+                None => None,
+            };
+            if here.is_settled && there.is_none_or(|there| there.is_settled) {
+                return Ok(());
+            }
+            thread::sleep(SETTLING_PAUSE);
+        }
+        Ok(())
+    }
+
+    fn readiness(&mut self, ask: impl FnOnce(&mut Batch)) -> Result<Option<Readiness>> {
+        let mut batch = self.socket.batch();
+        ask(&mut batch);
+        let mut found = None;
+        self.ask(batch, |answer| found = Readiness::read(answer))?;
+        Ok(found)
     }
 
     /// Makes a child of a link of this namespace, in the container's.
@@ -106,7 +157,8 @@ impl Namespace {
         self.socket.run(batch)
     }
 
-    /// Removes a link; of a pair both ends. Says whether there was one.
+    /// Removes a link; of a pair both ends. Says whether there was one. This waits for the kernel, 20 ms; the links of a
+    /// namespace that ends go with it, in the background.
     pub fn remove_link(&mut self, name: &str) -> Result<bool> {
         let mut batch = self.socket.batch();
         link::delete(&mut batch, name);
@@ -173,12 +225,12 @@ impl Namespace {
         self.ask(batch, |_| {})
     }
 
-    /// Does a batch. That a link has no IPv6, as its MTU is below 1,280 or the kernel was booted without, is no failure.
+    /// Does a batch. It is no failure that a link has no IPv6, as its MTU is below 1,280 or the kernel was booted without, or that
+    /// a bridge does not know what it shall not do.
     fn ask(&mut self, batch: Batch, see: impl FnMut(Received<'_>)) -> Result<()> {
         let (steps, outcome) = self.socket.exchange(batch, see)?;
-        let is_fine = |failure: &Failure| {
-            failure.errno == Errno::EAFNOSUPPORT && steps[failure.step].action == link::NO_OWN_ADDRESS
-        };
+        let fine = [(link::NO_OWN_ADDRESS, Errno::EAFNOSUPPORT), (link::NO_SNOOPING, Errno::EOPNOTSUPP)];
+        let is_fine = |failure: &Failure| fine.contains(&(steps[failure.step].action, failure.errno));
         outcome
             .failures
             .into_iter()
@@ -200,10 +252,6 @@ fn link_local(interface: &Interface<'_>, link: &Link) -> Option<Prefix> {
 
 /// Connects a container with a bridge, from the host's namespace and the container's, and leaves nothing where that fails.
 /// When it returns, frames pass.
-///
-/// The container's end is up first: when the host's comes up it has its carrier, and the bridge forwards through the port
-/// at once. In the other order the bridge hears of the carrier from a work queue of the kernel, and what the container
-/// sends before that is lost: its first connection would wait a second for ARP to ask again.
 pub fn attach(
     host: &mut Namespace,
     inside: &mut Namespace,

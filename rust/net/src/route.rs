@@ -111,3 +111,23 @@ pub(crate) fn add_route(
     }
     message.put_u32(INTERFACE, interface);
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::Route;
+    use crate::link::Link;
+    use crate::message::messages;
+
+    proptest! {
+        #[test]
+        fn arbitrary_links_and_routes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let length = u32::try_from(bytes.len() + 16).unwrap().to_ne_bytes();
+            let message = [&length[..], &[0; 12], &bytes].concat();
+            for message in messages(&message) {
+                let _ = (Link::read(message), Route::read(message));
+            }
+        }
+    }
+}

@@ -4,19 +4,20 @@
 
 mod scene;
 
+use std::net::{IpAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use pycontain_net::{
-    Bridge, Child, ChildKind, Error, Hairpin, Interface, Isolation, Mac, MacvlanMode, Namespace, Port,
-    Prefix, Reach, Veth, free_subnet,
+    Bridge, Child, ChildKind, Element, Error, Hairpin, Interface, Isolation, Mac, MacvlanMode, Namespace,
+    Port, Prefix, Reach, Rules, Veth, free_subnet,
 };
 use scene::{Netns, Scene, address, is_root, prefix};
 
 #[test]
-fn containers_of_a_bridge_talk_from_the_first_moment() {
+fn containers_of_a_bridge_talk() {
     if !is_root() {
         return;
     }
@@ -26,13 +27,52 @@ fn containers_of_a_bridge_talk_from_the_first_moment() {
     server.netns.serve("0.0.0.0:80");
     server.netns.serve("[::]:81");
     let client = scene.container(&network, &["172.17.0.3", "fd00::3"]);
-    let begin = std::time::Instant::now();
     assert_eq!(client.netns.ask("172.17.0.2:80").unwrap(), "172.17.0.3");
-    assert!(begin.elapsed() < Duration::from_millis(500), "a first packet was lost");
     assert_eq!(client.netns.ask("[fd00::2]:81").unwrap(), "fd00::3");
     // IPv4 on a socket of IPv6 as well, and the host itself.
     assert_eq!(client.netns.ask("172.17.0.2:81").unwrap(), "::ffff:172.17.0.3");
     assert_eq!(scene.host.ask("172.17.0.2:80").unwrap(), "172.17.0.1");
+}
+
+/// A lost frame would be one of ARP, which comes again after a second: nobody waits that long here.
+#[test]
+fn nothing_is_lost_that_is_sent_at_once() {
+    const PATIENCE: Duration = Duration::from_millis(900);
+    if !is_root() {
+        return;
+    }
+    let scene = Scene::new();
+    let network = scene.network("pycontain0", &["172.17.0.1/16"], Reach::Masqueraded);
+    let server = scene.container(&network, &["172.17.0.2"]);
+    server.netns.serve("0.0.0.0:80");
+    for number in 0..20 {
+        let inside = Netns::new();
+        let own: IpAddr = [172, 17, 1, number].into();
+        let (name, mac) = (format!("pcvx{number}"), Mac::of(own));
+        let veth = Veth { name: &name, namespace: inside.fd.as_fd(), inside: "eth0", mac, mtu: None };
+        let (isolation, hairpin) = (Isolation::Shared, Hairpin::Off);
+        let port = Port { name: &name, bridge: "pycontain0", isolation, hairpin, alias: "" };
+        let addresses = [prefix(&format!("{own}/16"))];
+        let interface = Interface { name: "eth0", addresses: &addresses, ..Interface::default() };
+        let mut host = scene.host.run(|| {
+            Rules::open().unwrap().add("x", &Element::endpoint(&name, mac, &[own]).unwrap()).unwrap();
+            Namespace::current().unwrap()
+        });
+        host.make_veth(&veth).unwrap();
+        inside.run(|| {
+            let mut there = Namespace::current().unwrap();
+            // Either end comes up first, in turn.
+            if number % 2 == 0 {
+                there.configure(&[interface]).unwrap();
+                host.connect(&port).unwrap();
+            } else {
+                host.connect(&port).unwrap();
+                there.configure(&[interface]).unwrap();
+                host.settle(&name).unwrap();
+            }
+            TcpStream::connect_timeout(&"172.17.0.2:80".parse().unwrap(), PATIENCE).unwrap();
+        });
+    }
 }
 
 #[test]
@@ -61,7 +101,7 @@ fn link(name: &str, bridge: &str, inside: &Netns) -> pycontain_net::Result<()> {
     let veth = Veth { name, namespace: inside.fd.as_fd(), inside: "eth0", mac, mtu: Some(1400) };
     let port =
         Port { name, bridge, isolation: Isolation::Isolated, hairpin: Hairpin::On, alias: "0123456789ab" };
-    let mut there = inside.run(|| Namespace::current().unwrap());
+    let mut there = Namespace::of(inside.fd.as_fd())?;
     let up = Interface { name: "eth0", ..Interface::default() };
     pycontain_net::attach(&mut Namespace::current()?, &mut there, &veth, &port, &[up])
 }

@@ -52,12 +52,24 @@ pub(crate) fn length(types: &[Type]) -> usize {
     }
 }
 
-/// Whether keys of a set are ranges, and whether they may expire.
+/// Whether keys of a set are ranges, and whether they may expire. The kernel copies a set of concatenated ranges for every
+/// change: with a thousand of them it takes 25 ms, where a set of exact keys takes 0.02 at any size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Keys {
     Exact,
+    Expiring,
     Ranges,
     ExpiringRanges,
+}
+
+impl Keys {
+    pub fn are_ranges(self) -> bool {
+        matches!(self, Keys::Ranges | Keys::ExpiringRanges)
+    }
+
+    pub fn expire(self) -> bool {
+        matches!(self, Keys::Expiring | Keys::ExpiringRanges)
+    }
 }
 
 /// A set, or with data a map.
@@ -87,7 +99,7 @@ const fn map(name: &'static str, key: &'static [Type], data: &'static [Type]) ->
     Set { family: Family::Inet, name, key, data, keys: Keys::Exact }
 }
 
-const fn ranges(family: Family, name: &'static str, key: &'static [Type], keys: Keys) -> Set {
+const fn with_keys(family: Family, name: &'static str, key: &'static [Type], keys: Keys) -> Set {
     Set { family, name, key, data: &[], keys }
 }
 
@@ -103,30 +115,36 @@ pub(crate) static LOOPS: Set = set(Family::Inet, "loops", &[InterfaceName, Inter
 pub(crate) static MASQUERADED4: Set = set(Family::Inet, "masqueraded4", &[InterfaceName]);
 pub(crate) static MASQUERADED6: Set = set(Family::Inet, "masqueraded6", &[InterfaceName]);
 /// The subnets of each bridge.
-pub(crate) static SUBNETS4: Set = ranges(Family::Inet, "subnets4", &[InterfaceName, Ipv4], Keys::Ranges);
-pub(crate) static SUBNETS6: Set = ranges(Family::Inet, "subnets6", &[InterfaceName, Ipv6], Keys::Ranges);
+pub(crate) static SUBNETS4: Set = with_keys(Family::Inet, "subnets4", &[InterfaceName, Ipv4], Keys::Ranges);
+pub(crate) static SUBNETS6: Set = with_keys(Family::Inet, "subnets6", &[InterfaceName, Ipv6], Keys::Ranges);
 /// Ports of all addresses of the host, and ports of one: where they lead.
 pub(crate) static PUBLISHED4: Set = map("published4", &[Protocol, Port], &[Ipv4, Port]);
 pub(crate) static PUBLISHED6: Set = map("published6", &[Protocol, Port], &[Ipv6, Port]);
 pub(crate) static PUBLISHED_AT4: Set = map("published_at4", &[Ipv4, Protocol, Port], &[Ipv4, Port]);
 pub(crate) static PUBLISHED_AT6: Set = map("published_at6", &[Ipv6, Protocol, Port], &[Ipv6, Port]);
-/// Addresses of containers that reach only what is allowed, and what that is.
+/// Addresses of containers that reach only what is allowed, and what that is: addresses, as names are resolved to, and networks.
 pub(crate) static RESTRICTED4: Set = set(Family::Inet, "restricted4", &[Ipv4]);
 pub(crate) static RESTRICTED6: Set = set(Family::Inet, "restricted6", &[Ipv6]);
-pub(crate) static ALLOWED4: Set = ranges(Family::Inet, "allowed4", &[Ipv4, Ipv4], Keys::ExpiringRanges);
-pub(crate) static ALLOWED6: Set = ranges(Family::Inet, "allowed6", &[Ipv6, Ipv6], Keys::ExpiringRanges);
+pub(crate) static ALLOWED4: Set = with_keys(Family::Inet, "allowed4", &[Ipv4, Ipv4], Keys::Expiring);
+pub(crate) static ALLOWED6: Set = with_keys(Family::Inet, "allowed6", &[Ipv6, Ipv6], Keys::Expiring);
+pub(crate) static ALLOWED_NETWORKS4: Set =
+    with_keys(Family::Inet, "allowed_networks4", &[Ipv4, Ipv4], Keys::ExpiringRanges);
+pub(crate) static ALLOWED_NETWORKS6: Set =
+    with_keys(Family::Inet, "allowed_networks6", &[Ipv6, Ipv6], Keys::ExpiringRanges);
 /// Who may be behind a port: interface, MAC address, address.
 pub(crate) static ENDPOINTS4: Set = set(Family::Bridge, "endpoints4", &[InterfaceName, Mac, Ipv4]);
 pub(crate) static ENDPOINTS6: Set = set(Family::Bridge, "endpoints6", &[InterfaceName, Mac, Ipv6]);
 /// The same as in the other table, for neighbours: a set belongs to one table.
 pub(crate) static NEAR_RESTRICTED4: Set = set(Family::Bridge, "restricted4", &[Ipv4]);
 pub(crate) static NEAR_RESTRICTED6: Set = set(Family::Bridge, "restricted6", &[Ipv6]);
-pub(crate) static NEAR_ALLOWED4: Set =
-    ranges(Family::Bridge, "allowed4", &[Ipv4, Ipv4], Keys::ExpiringRanges);
-pub(crate) static NEAR_ALLOWED6: Set =
-    ranges(Family::Bridge, "allowed6", &[Ipv6, Ipv6], Keys::ExpiringRanges);
+pub(crate) static NEAR_ALLOWED4: Set = with_keys(Family::Bridge, "allowed4", &[Ipv4, Ipv4], Keys::Expiring);
+pub(crate) static NEAR_ALLOWED6: Set = with_keys(Family::Bridge, "allowed6", &[Ipv6, Ipv6], Keys::Expiring);
+pub(crate) static NEAR_ALLOWED_NETWORKS4: Set =
+    with_keys(Family::Bridge, "allowed_networks4", &[Ipv4, Ipv4], Keys::ExpiringRanges);
+pub(crate) static NEAR_ALLOWED_NETWORKS6: Set =
+    with_keys(Family::Bridge, "allowed_networks6", &[Ipv6, Ipv6], Keys::ExpiringRanges);
 
-pub(crate) static SETS: [&Set; 21] = [
+pub(crate) static SETS: [&Set; 25] = [
     &BRIDGES,
     &INTERNAL,
     &LOOPS,
@@ -142,12 +160,16 @@ pub(crate) static SETS: [&Set; 21] = [
     &RESTRICTED6,
     &ALLOWED4,
     &ALLOWED6,
+    &ALLOWED_NETWORKS4,
+    &ALLOWED_NETWORKS6,
     &ENDPOINTS4,
     &ENDPOINTS6,
     &NEAR_RESTRICTED4,
     &NEAR_RESTRICTED6,
     &NEAR_ALLOWED4,
     &NEAR_ALLOWED6,
+    &NEAR_ALLOWED_NETWORKS4,
+    &NEAR_ALLOWED_NETWORKS6,
 ];
 
 /// What the kernel runs a chain for.

@@ -5,9 +5,10 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use super::definition::{
-    ALLOWED4, ALLOWED6, BRIDGES, ENDPOINTS4, ENDPOINTS6, INTERNAL, LOOPS, MASQUERADED4, MASQUERADED6,
-    NEAR_ALLOWED4, NEAR_ALLOWED6, NEAR_RESTRICTED4, NEAR_RESTRICTED6, PUBLISHED_AT4, PUBLISHED_AT6,
-    PUBLISHED4, PUBLISHED6, RESTRICTED4, RESTRICTED6, SUBNETS4, SUBNETS6, Set, Type,
+    ALLOWED_NETWORKS4, ALLOWED_NETWORKS6, ALLOWED4, ALLOWED6, BRIDGES, ENDPOINTS4, ENDPOINTS6, INTERNAL,
+    LOOPS, MASQUERADED4, MASQUERADED6, NEAR_ALLOWED_NETWORKS4, NEAR_ALLOWED_NETWORKS6, NEAR_ALLOWED4,
+    NEAR_ALLOWED6, NEAR_RESTRICTED4, NEAR_RESTRICTED6, PUBLISHED_AT4, PUBLISHED_AT6, PUBLISHED4, PUBLISHED6,
+    RESTRICTED4, RESTRICTED6, SUBNETS4, SUBNETS6, Set, Type,
 };
 use crate::address::{Mac, Prefix, from_octets, octets};
 use crate::error::{Error, Result};
@@ -109,11 +110,7 @@ impl Element {
             let set = if address.is_ipv4() { &ENDPOINTS4 } else { &ENDPOINTS6 };
             Element::exact(set, [&sender[..], &octets(address)].concat())
         };
-        let mut elements: Vec<Element> = addresses.iter().copied().map(element).collect();
-        if addresses.iter().any(IpAddr::is_ipv6) {
-            elements.push(element(mac.link_local().into()));
-        }
-        Ok(elements)
+        Ok(addresses.iter().copied().chain(link_local(mac, addresses)).map(element).collect())
     }
 
     /// A published port.
@@ -134,32 +131,33 @@ impl Element {
         element
     }
 
-    /// Of a container that shall reach only what is allowed: each of its addresses.
-    pub fn restricted(addresses: &[IpAddr]) -> Vec<Element> {
-        let link_local = |address: &&IpAddr| matches!(address, IpAddr::V6(address) if is_link_local(address));
-        let of = |address: &IpAddr| {
+    /// Of a container that shall reach only what is allowed: each of its addresses, and the link-local one that it has with
+    /// IPv6, by which it would reach its neighbours and the host.
+    pub fn restricted(mac: Mac, addresses: &[IpAddr]) -> Vec<Element> {
+        let of = |address: IpAddr| {
             let sets: [&'static Set; 2] = match address {
                 IpAddr::V4(_) => [&RESTRICTED4, &NEAR_RESTRICTED4],
                 IpAddr::V6(_) => [&RESTRICTED6, &NEAR_RESTRICTED6],
             };
-            sets.map(|set| Element::exact(set, octets(*address)))
+            sets.map(|set| Element::exact(set, octets(address)))
         };
-        // The same link-local address may be on another bridge, where it is not restricted: the host does not forward it.
-        let far = addresses.iter().filter(|address| !link_local(address));
-        far.flat_map(of).collect()
+        addresses.iter().copied().chain(link_local(mac, addresses)).flat_map(of).collect()
     }
 
     /// What a restricted address reaches, for ever or for a while. Both are of the same family; if not, there is nothing to
     /// allow.
     pub fn allowed(source: IpAddr, destination: Prefix, lifetime: Option<Duration>) -> Vec<Element> {
-        let sets: [&'static Set; 2] = match (source, destination.is_ipv4()) {
-            (IpAddr::V4(_), true) => [&ALLOWED4, &NEAR_ALLOWED4],
-            (IpAddr::V6(_), false) => [&ALLOWED6, &NEAR_ALLOWED6],
+        let is_address = destination.first() == destination.last();
+        let sets: [&'static Set; 2] = match (source, destination.is_ipv4(), is_address) {
+            (IpAddr::V4(_), true, true) => [&ALLOWED4, &NEAR_ALLOWED4],
+            (IpAddr::V4(_), true, false) => [&ALLOWED_NETWORKS4, &NEAR_ALLOWED_NETWORKS4],
+            (IpAddr::V6(_), false, true) => [&ALLOWED6, &NEAR_ALLOWED6],
+            (IpAddr::V6(_), false, false) => [&ALLOWED_NETWORKS6, &NEAR_ALLOWED_NETWORKS6],
             _ => return Vec::new(),
         };
         let key = |address| [octets(source), octets(address)].concat();
-        let of = |set| Element {
-            end: Some(key(destination.last())),
+        let of = |set: &'static Set| Element {
+            end: set.keys.are_ranges().then(|| key(destination.last())),
             lifetime,
             ..Element::exact(set, key(destination.first()))
         };
@@ -234,8 +232,9 @@ fn concatenate(parts: &[&[u8]]) -> Vec<u8> {
     key
 }
 
-fn is_link_local(address: &Ipv6Addr) -> bool {
-    address.segments()[0] & 0xffc0 == 0xfe80
+/// Who has an address of IPv6 has one of the link, too.
+fn link_local(mac: Mac, addresses: &[IpAddr]) -> Option<IpAddr> {
+    addresses.iter().any(IpAddr::is_ipv6).then(|| mac.link_local().into())
 }
 
 fn interface_name(name: &str) -> Result<[u8; 16]> {

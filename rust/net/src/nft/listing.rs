@@ -137,7 +137,7 @@ mod tests {
         let subnets: [Prefix; 2] = ["172.17.0.0/16", "fd00::/64"].map(|text| text.parse().unwrap());
         let mut elements = Element::network("pycontain0", &subnets, Reach::Masqueraded).unwrap();
         elements.extend(Element::endpoint("pcv1", Mac::of(four), &[four, six]).unwrap());
-        elements.extend(Element::restricted(&[four, six]));
+        elements.extend(Element::restricted(Mac::of(four), &[four, six]));
         elements.extend(Element::allowed(four, subnets[0], Some(Duration::from_secs(5))));
         for at in ["0.0.0.0", "127.0.0.1", "::", "::1"] {
             let at: IpAddr = at.parse().unwrap();

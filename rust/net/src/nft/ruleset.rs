@@ -1,8 +1,9 @@
 //! All rules there are, whatever the number of containers. `nft list table inet pycontain` shows them.
 
 use super::definition::{
-    ALLOWED4, ALLOWED6, BRIDGES, CHAINS, Chain, EGRESS, ENDPOINTS4, ENDPOINTS6, FORWARD, GUARD, INPUT,
-    INTERNAL, Keys, LOOPS, MASQUERADED4, MASQUERADED6, NEAR, NEAR_ALLOWED4, NEAR_ALLOWED6, NEAR_EGRESS,
+    ALLOWED_NETWORKS4, ALLOWED_NETWORKS6, ALLOWED4, ALLOWED6, BRIDGES, CHAINS, Chain, EGRESS, ENDPOINTS4,
+    ENDPOINTS6, FORWARD, GUARD, INPUT, INTERNAL, LOOPS, MASQUERADED4, MASQUERADED6, NEAR,
+    NEAR_ALLOWED_NETWORKS4, NEAR_ALLOWED_NETWORKS6, NEAR_ALLOWED4, NEAR_ALLOWED6, NEAR_EGRESS,
     NEAR_RESTRICTED4, NEAR_RESTRICTED6, OUTPUT, PORTS, POSTROUTING, PREROUTING, PUBLISHED, PUBLISHED_AT4,
     PUBLISHED_AT6, PUBLISHED4, PUBLISHED6, RAW, RESTRICTED4, RESTRICTED6, SETS, SUBNETS4, SUBNETS6, Set,
     TABLE, Type, length, number,
@@ -27,6 +28,8 @@ const ICMPV6: u8 = 58;
 
 const AT4: [Field; 3] = [Destination4, L4Protocol, DestinationPort];
 const AT6: [Field; 3] = [Destination6, L4Protocol, DestinationPort];
+const PAIR4: [Field; 2] = [Source4, Destination4];
+const PAIR6: [Field; 2] = [Source6, Destination6];
 const TARGET: [Field; 3] = [InputName, MacSource, NeighbourTarget];
 
 /// nft's own note in user data, without which it does not show names alone: type 0, length, `BYTEORDER_HOST_ENDIAN`.
@@ -69,11 +72,10 @@ fn write_set(transaction: &mut Transaction, set: &Set, id: u32) {
     const TIMEOUT: u32 = 16;
     const CONCATENATION: u32 = 128;
     let size = |bytes: usize| u32::try_from(bytes).unwrap_or(0);
-    let mut flags = match set.keys {
-        Keys::Exact => 0,
-        Keys::Ranges => INTERVAL | CONCATENATION,
-        Keys::ExpiringRanges => INTERVAL | CONCATENATION | TIMEOUT,
-    };
+    let mut flags = if set.keys.are_ranges() { INTERVAL | CONCATENATION } else { 0 };
+    if set.keys.expire() {
+        flags |= TIMEOUT;
+    }
     if !set.data.is_empty() {
         flags |= MAP;
     }
@@ -87,7 +89,7 @@ fn write_set(transaction: &mut Transaction, set: &Set, id: u32) {
         message.put_be32(6, number(set.data));
         message.put_be32(7, size(length(set.data)));
     }
-    if set.keys != Keys::Exact {
+    if set.keys.are_ranges() {
         message.nest(9, |description| {
             description.nest(2, |fields| {
                 for part in set.key {
@@ -145,8 +147,10 @@ fn egress(transaction: &mut Transaction) {
     const SOLICITATION: u8 = 133;
     const ADVERTISEMENT: u8 = 136;
     let mut add = |write: fn(&mut Rule<'_, '_>)| rule(transaction, &EGRESS, write);
-    add(|rule| rule.family(IPV4).found(&[Source4, Destination4], &ALLOWED4).leave());
-    add(|rule| rule.family(IPV6).found(&[Source6, Destination6], &ALLOWED6).leave());
+    add(|rule| rule.family(IPV4).found(&PAIR4, &ALLOWED4).leave());
+    add(|rule| rule.family(IPV6).found(&PAIR6, &ALLOWED6).leave());
+    add(|rule| rule.family(IPV4).found(&PAIR4, &ALLOWED_NETWORKS4).leave());
+    add(|rule| rule.family(IPV6).found(&PAIR6, &ALLOWED_NETWORKS6).leave());
     add(|rule| rule.family(IPV6).l4_protocol(ICMPV6).icmp_type(SOLICITATION, ADVERTISEMENT).leave());
     add(|rule| {
         rule.drop();
@@ -255,12 +259,10 @@ fn near(transaction: &mut Transaction) {
     add(|rule| rule.ether_type(EtherType::Ipv6).found(&[Source6], &NEAR_RESTRICTED6).jump(&NEAR_EGRESS));
 
     let mut add = |write: fn(&mut Rule<'_, '_>)| rule(transaction, &NEAR_EGRESS, write);
-    add(|rule| {
-        rule.ether_type(EtherType::Ipv4).found(&[Source4, Destination4], &NEAR_ALLOWED4).leave();
-    });
-    add(|rule| {
-        rule.ether_type(EtherType::Ipv6).found(&[Source6, Destination6], &NEAR_ALLOWED6).leave();
-    });
+    add(|rule| rule.ether_type(EtherType::Ipv4).found(&PAIR4, &NEAR_ALLOWED4).leave());
+    add(|rule| rule.ether_type(EtherType::Ipv6).found(&PAIR6, &NEAR_ALLOWED6).leave());
+    add(|rule| rule.ether_type(EtherType::Ipv4).found(&PAIR4, &NEAR_ALLOWED_NETWORKS4).leave());
+    add(|rule| rule.ether_type(EtherType::Ipv6).found(&PAIR6, &NEAR_ALLOWED_NETWORKS6).leave());
     add(|rule| rule.no_tcp_request().leave());
     add(|rule| rule.ether_type(EtherType::Ipv4).l4_protocol(ICMP).icmp_type(ECHO_REPLY, ECHO_REPLY).leave());
     add(|rule| {

@@ -99,6 +99,17 @@ impl Netns {
         });
     }
 
+    /// Answers everything with the same words.
+    pub fn answer_udp(&self, at: &str, words: String) {
+        let socket = self.run(|| UdpSocket::bind(at).unwrap());
+        thread::spawn(move || {
+            let mut buffer = [0; 100];
+            while let Ok((_, peer)) = socket.recv_from(&mut buffer) {
+                let _ = socket.send_to(words.as_bytes(), peer);
+            }
+        });
+    }
+
     /// As whom somebody at `to` sees a connection from here.
     pub fn ask(&self, to: &str) -> io::Result<String> {
         let to: SocketAddr = to.parse().unwrap();
@@ -180,6 +191,22 @@ impl Scene {
             Rules::open().unwrap().ensure().unwrap();
         });
         scene
+    }
+
+    /// One where frames between ports pass the rules for IP as well, as Kubernetes and older Dockers have it, and one where they
+    /// do not.
+    pub fn both() -> impl Iterator<Item = Scene> {
+        let switches = ["bridge-nf-call-iptables", "bridge-nf-call-ip6tables"];
+        ["1", "0"].into_iter().map(move |value| {
+            let scene = Scene::new();
+            for switch in switches {
+                // Without `br_netfilter` both are the same.
+                let path = format!("/proc/sys/net/bridge/{switch}");
+                scene.host.run(|| std::fs::write(path, value)).unwrap_or_default();
+            }
+            eprintln!("bridge-nf-call-iptables: {value}");
+            scene
+        })
     }
 
     /// A network whose gateways are `gateways`.
@@ -264,7 +291,7 @@ pub fn attach(
     let hairpin = if sysctl::bridge_netfilter() { Hairpin::On } else { Hairpin::Off };
     let veth = Veth { name, namespace: inside.fd.as_fd(), inside: "eth0", mac, mtu: None };
     let port = Port { name, bridge, isolation, hairpin, alias: "a container" };
-    let mut there = inside.run(|| Namespace::current().unwrap());
+    let mut there = Namespace::of(inside.fd.as_fd()).unwrap();
     pycontain_net::attach(&mut Namespace::current().unwrap(), &mut there, &veth, &port, &[interface])
         .unwrap();
 }
