@@ -15,7 +15,8 @@ use nix::libc;
 use nix::sched::{CloneFlags, setns};
 use pycontain_net as net;
 use pycontain_net::{
-    Bridge, Element, Hairpin, Interface, Isolation, Mac, Namespace, Port, Prefix, Rules, Veth, sysctl,
+    Bridge, Connections, Element, Hairpin, Interface, Isolation, Mac, Namespace, Port, Prefix, Rules, Veth,
+    sysctl,
 };
 use pycontain_plan::Plan;
 use pycontain_plan::step::{self, Attachment, Network};
@@ -29,14 +30,15 @@ pub(crate) const NETWORKS: &str = "networks";
 
 /// From the host's network namespace, which the calling process leaves for a moment.
 pub(crate) fn connect(attachment: &Attachment, inside: &OwnedFd) -> Result<(), Failure> {
-    let mut place = Place::new(inside)?;
-    let connected = place.connect(attachment).or_else(|error| {
-        // The first in its network since the machine was booted, or since somebody flushed all rules.
-        if !matches!(error.errno(), Some(Errno::ENODEV | Errno::ENOENT)) {
-            return Err(error);
-        }
-        place.make(&attachment.network)?;
-        place.connect(attachment)
+    let connected = Place::new(inside).and_then(|mut place| {
+        place.connect(attachment).or_else(|error| {
+            // The first in its network since the machine was booted, or since somebody flushed all rules.
+            if !matches!(error.errno(), Some(Errno::ENODEV | Errno::ENOENT)) {
+                return Err(error);
+            }
+            place.make(&attachment.network)?;
+            place.connect(attachment)
+        })
     });
     connected.map_err(|error| {
         failure(format!("connect with the network at `{}`: {error}", attachment.network.bridge), Reason::Step)
@@ -51,6 +53,13 @@ pub(crate) fn disconnect(plan: &OwnedFd) {
         && let Ok(mut rules) = Rules::open()
     {
         let _ = rules.remove(&elements);
+    }
+    // What came in by a published port would go on to whoever gets the address next.
+    let published = plan.attachments().filter(|one| !one.published.is_empty());
+    if let Ok(mut connections) = Connections::open() {
+        published.flat_map(|one| &one.addresses).for_each(|(address, _)| {
+            let _ = connections.forget(*address);
+        });
     }
 }
 
@@ -100,12 +109,9 @@ struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    fn new(namespace: &'a OwnedFd) -> Result<Self, Failure> {
-        let open = || Namespace::current().map_err(|error| failure(error.to_string(), Reason::Step));
-        let host = open()?;
-        let rules = Rules::open().map_err(|error| failure(error.to_string(), Reason::Step))?;
-        let inside = within(namespace, open)?;
-        Ok(Self { host, rules, inside: inside?, namespace })
+    fn new(namespace: &'a OwnedFd) -> net::Result<Self> {
+        let (host, inside) = (Namespace::current()?, Namespace::of(namespace.as_fd())?);
+        Ok(Self { host, rules: Rules::open()?, inside, namespace })
     }
 
     fn connect(&mut self, attachment: &Attachment) -> net::Result<()> {

@@ -1,0 +1,375 @@
+"""What is done on a host of its own: network and mount namespaces in which nothing is but what a test makes.
+
+    networked.py NAME ROOT ARCHIVE        one of the scenes below, with an image `busybox` out of the archive
+
+Beside that host there is another, `Outside`, at the other end of a cable.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import leftovers
+from containers import Cli, installed, seconds
+from pycontain import Engine
+from pycontain.errors import AddressInUse, NetworkNotFound, PortInUse
+from pycontain.networks.networks import make
+from pycontain.networks.store import NetworkStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pycontain import Container
+
+HERE = "10.77.0.1"
+THERE = "10.77.0.2"
+HTTPD = ["httpd", "-f", "-p", "80", "-h", "/srv"]
+
+
+def on_a_host(scene: str, root: str, archive: str) -> subprocess.CompletedProcess[str]:
+    """Play a scene there, with the modules of the tests."""
+    script = "mkdir -p /run/pycontain && mount -t tmpfs -o mode=700 own /run/pycontain && ip link set lo up"
+    words = [
+        "unshare",
+        "--mount",
+        "--net",
+        "--propagation",
+        "private",
+        "sh",
+        "-c",
+        f'{script} && exec "$@"',
+        "sh",
+    ]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [*words, sys.executable, __file__, scene, root, archive]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+class Outside:
+    """Another host, connected with this one; this one is its way to nowhere."""
+
+    def __init__(self) -> None:
+        self._holder = subprocess.Popen(["unshare", "--net", "sleep", "1000"])
+        wait_for(lambda: os.readlink(f"/proc/{self._holder.pid}/ns/net") != os.readlink("/proc/self/ns/net"))
+        run("ip", "link", "add", "up0", "type", "veth", "peer", "name", "up1", "netns", str(self._holder.pid))
+        for words in (f"addr add {HERE}/24 dev up0", "link set up0 up"):
+            run("ip", *words.split())
+        self.run("ip link set lo up")
+        self.run(f"ip addr add {THERE}/24 dev up1")
+        self.run("ip link set up1 up")
+        run("ip", "route", "add", "default", "via", THERE)
+
+    def run(self, command: str, check: bool = True) -> str:
+        """A shell's command there; what it wrote."""
+        words = ["nsenter", "--net", "-t", str(self._holder.pid), "sh", "-c", command]
+        return subprocess.run(words, check=check, stdout=subprocess.PIPE, text=True).stdout
+
+    def start(self, *words: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(["nsenter", "--net", "-t", str(self._holder.pid), *words])
+
+    def close(self) -> None:
+        self._holder.kill()
+        self._holder.wait()
+
+
+class Scene:
+    """An engine, a command line, and the outside."""
+
+    def __init__(self, root: str, archive: str) -> None:
+        self.root = root
+        self.cli = Cli(installed(), root)
+        self.outside = Outside()
+        self.engine = Engine(root)
+        self.engine.images.import_(archive, "busybox", changes=['CMD ["sh"]'])
+        self.store = NetworkStore(self.engine._paths)
+
+    def web(self, text: str, **options: Any) -> Container:
+        """A container that serves this text at port 80."""
+        script = f"mkdir -p /srv && echo {text} > /srv/index.html && exec httpd -f -p 80 -h /srv"
+        container = self.engine.start("busybox", ["sh", "-c", script], **options)
+        wait_for(
+            lambda: container.run(["wget", "-q", "-O", "-", "http://localhost/"], check=False).returncode == 0
+        )
+        return container
+
+    def fetched(self, address: str, frm: Container | None = None) -> str:
+        """What is served there, for this host or for a container; empty: nothing."""
+        if frm is not None:
+            host, _, port = address.partition(":")
+            # wget of a static busybox looks names up by libraries that are not there, and falls over
+            ask = f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 {host} {port or 80}"
+            done = frm.run(["sh", "-c", ask], check=False, text=True)
+            return done.stdout.rpartition("\n\n" if "\r" not in done.stdout else "\r\n\r\n")[2].strip()
+        return http(address)
+
+    def close(self) -> None:
+        for container in self.engine.containers.list(all=True):
+            container.remove(force=True)
+        self.engine.close()
+        self.outside.close()
+
+
+def address_of(container: Container, network: str = "bridge") -> str:
+    found: str = container.inspect()["NetworkSettings"]["Networks"][network]["IPAddress"]
+    return found
+
+
+def run(*words: str) -> str:
+    return subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def http(address: str, patience: float = 2) -> str:
+    host, _, port = address.rpartition(":") if address.count(":") == 1 else (address, "", "80")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), patience) as connection:
+            connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            return connection.makefile("rb").read().decode().rpartition("\r\n\r\n")[2].strip()
+    except OSError:
+        return ""
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    until = time.monotonic() + seconds(20)
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def rules() -> str:
+    return run("nft", "list", "ruleset") if shutil.which("nft") else ""
+
+
+def published(scene: Scene) -> None:
+    web = scene.web("hello", network="bridge", name="web", ports={80: 8080, "81/udp": 0})
+    inside = address_of(web)
+    other = scene.engine.start("busybox", ["sleep", "1000"], network="bridge")
+    assert scene.fetched("127.0.0.1:8080") == "hello"
+    assert scene.fetched(f"{HERE}:8080") == "hello"
+    assert scene.fetched(inside) == "hello"
+    assert scene.outside.run(f"wget -q -O - http://{HERE}:8080/").strip() == "hello"
+    for container in (other, web):
+        assert scene.fetched(f"{HERE}:8080", container) == "hello"
+        assert scene.fetched(inside, container) == "hello"
+    # one that is not published is not reached from outside, by who knows the way
+    scene.outside.run(f"ip route add {inside}/32 via {HERE}")
+    assert scene.outside.run(f"wget -q -T 2 -O - http://{inside}/ || echo no").strip() == "no"
+    assert web.port(80) == ("127.0.0.1", 8080)
+    assert scene.cli("port", "web", "80").stdout == b"0.0.0.0:8080\n"
+    assert b"0.0.0.0:8080->80/tcp" in scene.cli("ps", "--format", "{{.Ports}}").stdout
+    try:
+        scene.engine.run("busybox", ["true"], network="bridge", ports={80: 8080})
+    except PortInUse as error:
+        assert "8080" in str(error)  # noqa: PT017 - it is not pytest that runs this
+    else:
+        raise AssertionError("two have one port")
+    web.stop()
+    assert scene.fetched("127.0.0.1:8080") == ""
+    assert web.ports() == {}
+    with socket.create_server(("127.0.0.1", 8080)):
+        done = scene.cli("run", "--rm", "--network", "bridge", "-p", "8080:80", "busybox", "true")
+        assert done.returncode == 125, done
+        assert b"address already in use" in done.stderr, done
+    web.start()
+    wait_for(lambda: scene.fetched("127.0.0.1:8080") == "hello")
+    assert scene.engine.run("busybox", ["true"], network="bridge", ports=["8080-8089:80"]).returncode == 0
+
+
+def datagrams(scene: Scene) -> None:
+    echo = ["udpsvd", "0.0.0.0", "7", "cat"]
+    box = scene.engine.start("busybox", echo, network="bridge", ports={"7/udp": 0})
+    at = box.port("7/udp")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        asker.settimeout(0.2)
+        heard = b""
+        for _ in range(50):  # until it listens
+            asker.sendto(b"ping\n", at)
+            with contextlib.suppress(OSError):
+                heard = asker.recv(100)
+                break
+        assert heard == b"ping\n"
+
+
+def apart(scene: Scene) -> None:
+    make(scene.store, "front")
+    make(scene.store, "back")
+    web = scene.web("front", network="front", name="web")
+    near = scene.engine.start("busybox", ["sleep", "1000"], network="front")
+    far = scene.engine.start("busybox", ["sleep", "1000"], network="back")
+    inside = address_of(web, "front")
+    assert scene.fetched(inside, near) == "front"
+    assert scene.fetched(inside, far) == ""
+    assert looked_up(near, "web") == {inside}
+    assert looked_up(far, "web") == set()
+    # nobody is who they are not
+    own = address_of(near, "front")
+    spoof = f"ip addr add {inside}/32 dev eth0; ip addr del {own}/16 dev eth0; ip addr add {own[:-1]}99/16 dev eth0"
+    bad = scene.engine.start("busybox", ["sleep", "1000"], network="front", cap_add=["NET_ADMIN"])
+    assert scene.fetched(inside, bad) == "front"
+    bad.run(["sh", "-c", spoof.replace(own, address_of(bad, "front"))], check=False)
+    assert scene.fetched(inside, bad) in {"", "front"}  # its own copy of the address serves nothing
+    bad.run(["sh", "-c", f"ip addr del {inside}/32 dev eth0"], check=False)
+    assert scene.fetched(inside, bad) == ""
+
+
+def named(scene: Scene) -> None:
+    make(scene.store, "front", ipv6=True)
+    web = scene.web("hello", network="front", name="web", aliases=["www"])
+    twin = scene.web("hello", network="front", name="twin", aliases=["www"])
+    asker = scene.engine.start("busybox", ["sleep", "1000"], network="front", name="asker")
+    both = {address_of(web, "front"), address_of(twin, "front")}
+    assert looked_up(asker, "www") == both
+    assert looked_up(asker, "web") == {address_of(web, "front")}
+    assert looked_up(asker, web.id[:12]) == {address_of(web, "front")}
+    assert looked_up(asker, "web.front") == {address_of(web, "front")}
+    assert (
+        f"{web.name}.front"
+        in asker.run(["nslookup", address_of(web, "front")], text=True, check=False).stdout
+    )
+    assert len({scene.fetched(address, asker) for address in both}) == 1
+    twin.stop()
+    assert looked_up(asker, "www") == {address_of(web, "front")}
+    os.kill(leftovers.processes()[web.inspect()["State"]["Pid"]].parent, signal.SIGKILL)
+    wait_for(lambda: looked_up(asker, "www") == set())
+    assert scene.engine.run("busybox", ["nslookup", "asker"], network="front", text=True).stdout
+    asker.remove(force=True)
+    wait_for(lambda: "pycontain-names" not in {process.program for process in leftovers.processes().values()})
+
+
+def looked_up(container: Container, name: str) -> set[str]:
+    done = container.run(["nslookup", name, "127.0.0.11"], text=True, check=False)
+    answer = done.stdout.partition("\n\n")[2]
+    found = {line.split()[-1] for line in answer.splitlines() if line.startswith("Address")}
+    return {address for address in found if ":" not in address}
+
+
+def outward(scene: Scene) -> None:
+    make(scene.store, "inner", internal=True)
+    seen: list[str] = []
+    program = (
+        "import socket, sys\nserver = socket.create_server(('0.0.0.0', 9))\n"
+        "while True:\n    connection, address = server.accept(); print(address[0], flush=True)\n"
+        "    connection.sendall(b'seen'); connection.close()"
+    )
+    server = subprocess.Popen(
+        ["nsenter", "--net", "-t", str(scene.outside._holder.pid), sys.executable, "-c", program],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    threading.Thread(target=lambda: seen.extend(server.stdout or ()), daemon=True).start()
+    ask = ["sh", "-c", f"nc -w 2 {THERE} 9 </dev/null"]
+    wait_for(lambda: scene.engine.run("busybox", ask, network="bridge", check=False).stdout == b"seen")
+    assert {line.strip() for line in seen} == {HERE}
+    assert scene.engine.run("busybox", ask, network="inner", check=False).stdout == b""
+    server.kill()
+
+
+def addresses(scene: Scene) -> None:
+    make(scene.store, "front", prefixes=["10.50.0.0/24"])
+    fixed = scene.engine.start("busybox", ["sleep", "1000"], network="front", ip="10.50.0.9")
+    assert address_of(fixed, "front") == "10.50.0.9"
+    try:
+        scene.engine.run("busybox", ["true"], network="front", ip="10.50.0.9")
+    except AddressInUse:
+        pass
+    else:
+        raise AssertionError("two have one address")
+    again = scene.engine.start(
+        "busybox", ["sh", "-c", "ip addr show eth0; sleep 0.3; exit 1"], network="front", restart="always"
+    )
+    first = address_of(again, "front")
+    wait_for(lambda: again.inspect()["RestartCount"] >= 1 and again.status == "running")
+    assert address_of(again, "front") == first
+    again.stop()
+    hosts = scene.engine.run(
+        "busybox", ["cat", "/etc/hosts"], network="front", ip="10.50.0.77", hostname="me", text=True
+    )
+    assert "10.50.0.77\tme\n" in hosts.stdout
+    with ThreadPoolExecutor(8) as threads:
+        some = list(
+            threads.map(
+                lambda _: scene.engine.start("busybox", ["sleep", "1000"], network="front"), range(24)
+            )
+        )
+    assert len({address_of(one, "front") for one in some}) == 24
+    for one in (some[0], some[-1]):
+        assert one.run(["ping", "-c", "1", "-W", "2", "10.50.0.9"], check=False).returncode == 0
+    try:
+        scene.engine.run("busybox", ["true"], network="nowhere")
+    except NetworkNotFound:
+        pass
+    else:
+        raise AssertionError("there is no such network")
+
+
+def killed(scene: Scene) -> None:
+    make(scene.store, "front")
+    moments = random.Random(20)
+    program = (
+        "import sys; from pycontain import Engine\n"
+        f"engine = Engine({scene.root!r})\n"
+        "while True:\n"
+        "    engine.run('busybox', ['true'], network='front', ports={80: 0})\n"
+        "    engine.start('busybox', ['sleep', '1000'], network='front', ports={80: 0}, name='it', remove=True)\n"
+        "    engine.containers.get('it').remove(force=True)\n"
+    )
+    for _ in range(12):
+        process = subprocess.Popen([sys.executable, "-c", program])
+        time.sleep(0.4 + moments.random() / 2)
+        process.kill()
+        process.wait()
+        for container in scene.engine.containers.list(all=True):
+            pid = container.inspect()["State"]["Pid"]
+            if pid and moments.random() < 0.5:
+                with contextlib.suppress(ProcessLookupError, KeyError):
+                    os.kill(leftovers.processes()[pid].parent, signal.SIGKILL)
+            container.remove(force=True)
+    scene.engine.close()
+    with Engine(scene.root) as engine:
+        assert engine.run("busybox", ["true"], network="front", ports={80: 0}).returncode == 0
+        wait_for(lambda: not ports_of_bridges())
+        wait_for(lambda: not [element for element in dead_elements() if element])
+    assert not list(scene.store.leases(scene.store.get("front")).held())
+
+
+def ports_of_bridges() -> list[str]:
+    links = json.loads(run("ip", "-j", "link"))
+    return [link["ifname"] for link in links if link["ifname"].startswith("pcv")]
+
+
+def dead_elements() -> list[str]:
+    return [
+        line
+        for line in rules().splitlines()
+        if '"pc-' in line and "/" in line.partition('"pc-')[2].partition('"')[0]
+    ]
+
+
+SCENES: dict[str, Callable[[Scene], None]] = {
+    scene.__name__: scene for scene in (published, datagrams, apart, named, outward, addresses, killed)
+}
+
+
+def main(arguments: Sequence[str]) -> None:
+    name, root, archive = arguments
+    scene = Scene(root, archive)
+    try:
+        SCENES[name](scene)
+    finally:
+        scene.close()
+    assert not Path(root, "ephemeral").exists() or not os.listdir(f"{root}/ephemeral")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
