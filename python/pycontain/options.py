@@ -187,7 +187,7 @@ class ContainerOptions(TypedDict, total=False):
     """Its IPv6 address."""
     mac_address: str
     """Default: made from its address."""
-    ports: Mapping[int | str, Any] | Iterable[str | int]
+    ports: Mapping[int | str, object] | Iterable[str | int]
     """Its ports that the host passes on: `{80: 8080, "53/udp": 0, 443: ("127.0.0.1", 8443)}` (0: any that is
     free), or docker's `["8080:80", "127.0.0.1::53/udp"]`.
     """

@@ -92,6 +92,8 @@ class Container:
             ContainerNotFound: it is gone.
             NotFound: it is not published, or the container does not run.
         """
+        from pycontain.errors import NotFound
+
         text = str(inside)
         wanted = text if "/" in text else f"{text}/tcp"
         places = self.ports().get(wanted)

@@ -112,7 +112,9 @@ def _endpoint(record: Record, joined: Joined) -> dict[str, Any]:
         document["Aliases"] = list(record.options.get("aliases") or ()) or None
     for text in joined.addresses:
         address, _, length = text.partition("/")
-        keys = ("GlobalIPv6Address", "GlobalIPv6PrefixLen") if ":" in address else ("IPAddress", "IPPrefixLen")
+        keys = (
+            ("GlobalIPv6Address", "GlobalIPv6PrefixLen") if ":" in address else ("IPAddress", "IPPrefixLen")
+        )
         document |= dict(zip(keys, (address, int(length)), strict=True))
     for gateway in joined.gateways:
         document["IPv6Gateway" if ":" in gateway else "Gateway"] = gateway

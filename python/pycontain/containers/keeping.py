@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from pycontain._core import Launcher, Monitor, Waiting
-    from pycontain.paths import Paths
     from pycontain.networks.joining import Joined
+    from pycontain.paths import Paths
     from pycontain.runtime.kept import Kept
     from pycontain.runtime.records import Record
 
@@ -111,7 +111,9 @@ def start_first(paths: Paths, container: Kept, launcher: Launcher, config: bytes
     """
     detached = _detached(paths, container, awaited=False, tied=False)
     with _joined(paths, container, config) as joined:
-        launcher.start_detached(joined.config, joined.told(detached), lock, streams=NO_STREAMS, held=joined.fds)
+        launcher.start_detached(
+            joined.config, joined.told(detached), lock, streams=NO_STREAMS, held=joined.fds
+        )
 
 
 def _joined(paths: Paths, container: Kept, config: bytes) -> Joined:

@@ -1,7 +1,7 @@
 """A container comes into its networks: addresses and ports are taken, and put into its configuration.
 
-What was asked for is in the configuration from the beginning, as an annotation; what it got is added for each start:
-addresses and ports are held by those who keep the container, and free when it does not run.
+What was asked for is in the configuration from the beginning, as an annotation; what it got is added for each
+start: addresses and ports are held by those who keep the container, and free when it does not run.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ import json
 import os
 import socket
 
-from pycontain.errors import NetworkNotFound, PortInUse, Unsupported
+from pycontain.errors import PortInUse, Unsupported
 from pycontain.networks.definition import DEFAULT
-from pycontain.networks.leases import Lease
 from pycontain.networks.networks import default_network
 from pycontain.networks.store import NetworkStore
 from pycontain.runtime.ports import PublishedPort
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pycontain.networks.definition import Definition
+    from pycontain.networks.leases import Lease
     from pycontain.paths import Paths
 
 __all__ = ["ASKED", "Joined", "join"]
@@ -40,7 +40,7 @@ _ANY = {4: "0.0.0.0", 6: "::"}  # noqa: S104 - published on all addresses unless
 
 
 class Joined:
-    """A configuration with networks, and the fds that hold what it got: closed at the end of a `with` block."""
+    """A configuration with networks, and the fds that hold what it got: closed at the end of a block."""
 
     def __init__(self, config: bytes, others: Iterable[int] = ()) -> None:
         self.config = config
@@ -193,11 +193,12 @@ def _publish(port: PublishedPort, leases: Iterable[Lease], joined: Joined) -> li
         places = {version: port.address} if version in inside else {}
         if not places:
             raise Unsupported(
-                f"port {port.container} cannot be published at {port.address}: the container has no address of IPv{version}",
+                f"cannot publish at {_pair(port.address, port.first)}: "
+                f"the container has no address of IPv{version}",
                 hint="make the network with `--ipv6`" if version == 6 else None,
             )
     else:
-        places = {version: _ANY[version] for version in inside}
+        places = {version: any_of for version, any_of in _ANY.items() if version in inside}
     number, sockets = _reserve(port, places)
     for one in sockets:
         joined.hold(one.detach())

@@ -90,7 +90,7 @@ def default_network(store: NetworkStore) -> Definition:
 
 
 def _overlap(one: Subnet, other: Subnet) -> bool:
-    return one.prefix.version == other.prefix.version and one.prefix.overlaps(other.prefix)  # type: ignore[arg-type]
+    return one.prefix.version == other.prefix.version and one.prefix.overlaps(other.prefix)
 
 
 def _seed() -> list[int]:

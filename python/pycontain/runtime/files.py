@@ -25,13 +25,11 @@ def files(hostname: str, names: str, *, network: str, covered: Container[str], h
     if network == "host":
         result["/etc/hosts"] = host.read_if_there("/etc/hosts") or _LOOPBACK
         result["/etc/resolv.conf"] = host.read_if_there("/etc/resolv.conf")
+    elif network == "none":
+        # its own name can only mean the loopback device
+        result["/etc/hosts"] = f"{_LOOPBACK}127.0.0.1\t{names}\n"
+        result["/etc/resolv.conf"] = _NO_RESOLVER
     else:
-        if network == "none":
-            # its own name can only mean the loopback device
-            result["/etc/hosts"] = f"{_LOOPBACK}127.0.0.1\t{names}\n"
-            result["/etc/resolv.conf"] = _NO_RESOLVER
-        else:
-            # its addresses come with its start
-            result["/etc/hosts"] = _LOOPBACK
-            result["/etc/resolv.conf"] = host.read_if_there("/etc/resolv.conf")
+        result["/etc/hosts"] = _LOOPBACK  # its addresses come with its start
+        result["/etc/resolv.conf"] = host.read_if_there("/etc/resolv.conf")
     return {path: text for path, text in result.items() if path not in covered}

@@ -113,7 +113,7 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class Published(msgspec.Struct, frozen=True):
-    """A port of the host that leads to one of the container's: `at` an address, `to` an address and a port."""
+    """A port of the host, at an address, that leads to one of the container's: an address and a port."""
 
     at: str
     port: int

@@ -61,10 +61,11 @@ OPTIONS = (
     | lifecycle.OPTIONS
     | frozenset(
         (
-            "annotations cap_add cap_drop cgroup_parent cgroupns cidfile device_cgroup_rules devices "
-            "domainname entrypoint env env_file group_add hostname ipc label_file labels mounts name "
-            "ip ip6 aliases mac_address network oom_score_adj pid platform ports pull rootfs security_opt shm_size stop_signal "
-            "stop_timeout sysctls tmpfs ulimits user userns uts volumes workdir"
+            "aliases annotations cap_add cap_drop cgroup_parent cgroupns cidfile device_cgroup_rules "
+            "devices domainname entrypoint env env_file group_add hostname ip ip6 ipc label_file "
+            "labels mac_address mounts name network oom_score_adj pid platform ports pull rootfs "
+            "security_opt shm_size stop_signal stop_timeout sysctls tmpfs ulimits user userns uts "
+            "volumes workdir"
         ).split()
     )
 )
