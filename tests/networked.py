@@ -166,7 +166,7 @@ def published(scene: Scene) -> None:
         assert scene.fetched(inside, container) == "hello"
     # one that is not published is not reached from outside, by who knows the way
     scene.outside.run(f"ip route add {inside}/32 via {HERE}")
-    assert scene.outside.run(f"wget -q -T 2 -O - http://{inside}/ || echo no").strip() == "no"
+    assert scene.outside.run(f"wget -q -t 1 -T 2 -O - http://{inside}/ || echo no").strip() == "no"
     assert web.port(80) == ("127.0.0.1", 8080)
     assert scene.cli("port", "web", "80").stdout == b"0.0.0.0:8080\n"
     assert b"0.0.0.0:8080->80/tcp" in scene.cli("ps", "--format", "{{.Ports}}").stdout
@@ -323,8 +323,8 @@ def killed(scene: Scene) -> None:
         f"engine = Engine({scene.root!r})\n"
         "while True:\n"
         "    engine.run('busybox', ['true'], network='front', ports={80: 0})\n"
-        "    engine.start('busybox', ['sleep', '1000'], network='front', ports={80: 0}, name='it', remove=True)\n"
-        "    engine.containers.get('it').remove(force=True)\n"
+        "    it = engine.start('busybox', ['sleep', '9'], network='front', ports={80: 0}, name='it', remove=True)\n"
+        "    it.remove(force=True)\n"
     )
     for _ in range(6):
         process = subprocess.Popen([sys.executable, "-c", program])

@@ -208,7 +208,7 @@ def _publish(port: PublishedPort, leases: Iterable[Lease], joined: Joined) -> li
     ]
 
 
-def _reserve(port: PublishedPort, places: Mapping[int, str]) -> tuple[int, list[socket.socket]]:
+def _reserve(port: PublishedPort, places: Mapping[Any, str]) -> tuple[int, list[socket.socket]]:
     """A number that is free at all places, and sockets that keep it from others for as long as they live."""
     why: OSError | None = None
     for number in range(port.first, port.last + 1):
