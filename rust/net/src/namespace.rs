@@ -125,7 +125,8 @@ impl Namespace {
     ///
     /// Whichever end came up first learns from a work queue of the kernel that it has a carrier. Until then what it should
     /// send is lost, or the bridge does not forward to it: then a first connection waits a second for ARP to ask
-    /// again. Since Linux 6.8 the kernel does that work at once for a link that is asked for; before, it is waited for.
+    /// again. Newer kernels do that work at once for a link that is asked for (6.18 never had to be waited for in 300
+    /// attachments); others are waited for.
     pub fn settle(&mut self, name: &str) -> Result<()> {
         for _ in 0..SETTLING_ATTEMPTS {
             let Some(here) = self.readiness(|batch| link::get(batch, name))? else { return Ok(()) };
