@@ -48,7 +48,11 @@ impl Error {
 }
 
 fn words(errno: Errno) -> String {
-    errno.desc().to_lowercase()
+    match errno {
+        // What the kernel says of a bridge, and of nothing else here.
+        Errno::EXFULL => "the bridge has 1023 ports, and no bridge can have more".to_owned(),
+        errno => errno.desc().to_lowercase(),
+    }
 }
 
 fn reason(errno: Errno, detail: &str) -> String {

@@ -125,7 +125,8 @@ impl Namespace {
     ///
     /// Whichever end came up first learns from a work queue of the kernel that it has a carrier. Until then what it should
     /// send is lost, or the bridge does not forward to it: then a first connection waits a second for ARP to ask
-    /// again. Since Linux 6.8 the kernel does that work at once for a link that is asked for; before, it is waited for.
+    /// again. Newer kernels do that work at once for a link that is asked for (6.18 never had to be waited for in 300
+    /// attachments); others are waited for.
     pub fn settle(&mut self, name: &str) -> Result<()> {
         for _ in 0..SETTLING_ATTEMPTS {
             let Some(here) = self.readiness(|batch| link::get(batch, name))? else { return Ok(()) };
@@ -187,25 +188,42 @@ impl Namespace {
             }
         })?;
         let mut batch = self.socket.batch();
+        let mut six = Vec::new();
         for (interface, link) in interfaces.iter().zip(&links) {
-            for address in interface.addresses {
-                route::add_address(&mut batch, interface.name, link.index, *address);
-            }
-            if let Some(address) = link_local(interface, link) {
+            for address in interface.addresses.iter().copied().chain(link_local(interface, link)) {
                 route::add_address(&mut batch, interface.name, link.index, address);
+                if !address.is_ipv4() {
+                    six.push((link.index, address));
+                }
             }
-            let everywhere = |gateway: &IpAddr| match gateway {
-                IpAddr::V4(_) => Prefix::new(Ipv4Addr::UNSPECIFIED.into(), 0),
-                IpAddr::V6(_) => Prefix::new(Ipv6Addr::UNSPECIFIED.into(), 0),
-            };
-            let defaults =
-                interface.gateways.iter().filter_map(|gateway| Some((everywhere(gateway)?, Some(*gateway))));
+            let defaults = interface.gateways.iter().map(|gateway| (everywhere(*gateway), Some(*gateway)));
             // A gateway may be reached by one of the further routes only, so those come first.
             for (destination, gateway) in interface.routes.iter().copied().chain(defaults) {
                 route::add_route(&mut batch, link.index, destination, gateway, interface.addresses);
             }
         }
-        if batch.steps.is_empty() { Ok(()) } else { self.socket.run(batch) }
+        if !batch.steps.is_empty() {
+            self.socket.run(batch)?;
+        }
+        self.receive_at(&six)
+    }
+
+    /// Waits until the kernel takes what is sent to addresses of IPv6. It puts them among its own by a work queue, after the
+    /// message that adds them is answered; what comes before that, such as the answer of a neighbour, is lost.
+    fn receive_at(&mut self, addresses: &[(u32, Prefix)]) -> Result<()> {
+        for (interface, address) in addresses {
+            for _ in 0..SETTLING_ATTEMPTS {
+                let mut batch = self.socket.batch();
+                route::look_up(&mut batch, *interface, *address);
+                let mut is_local = false;
+                self.socket.exchange(batch, |answer| is_local = route::is_local(answer))?;
+                if is_local {
+                    break;
+                }
+                thread::sleep(SETTLING_PAUSE);
+            }
+        }
+        Ok(())
     }
 
     /// The routes of all tables and both families.
@@ -242,6 +260,12 @@ impl Namespace {
         let missing = || Error::NoInterface { name: name.to_owned() };
         self.link(name)?.map(|link| link.index).ok_or_else(missing)
     }
+}
+
+/// All addresses of a family.
+fn everywhere(gateway: IpAddr) -> Prefix {
+    let any = if gateway.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    Prefix::of(any).widened(0)
 }
 
 /// The IPv6 link-local address of an interface that has others of IPv6.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::address::{Prefix, from_octets, octets};
+use crate::address::{Prefix, from_octets, octets, width};
 use crate::message::{Batch, Received, flag};
 
 const NEWADDR: u16 = 20;
@@ -27,6 +27,7 @@ const MAIN: u8 = 254;
 const PROTOCOL_STATIC: u8 = 4;
 const SCOPE_LINK: u8 = 253;
 const UNICAST: u8 = 1;
+const LOCAL_ADDRESS: u8 = 2;
 /// `RTNH_F_ONLINK`: the gateway is a neighbour, whatever the addresses of the interface say.
 const ON_LINK: u32 = 4;
 /// `RTM_F_CLONED`: an entry of a cache.
@@ -83,6 +84,21 @@ pub(crate) fn add_address(batch: &mut Batch, name: &str, interface: u32, address
     if address.is_ipv4() && address.length() < 31 {
         message.put(BROADCAST, &octets(address.last()));
     }
+}
+
+/// Asks by which route the host itself would send there.
+pub(crate) fn look_up(batch: &mut Batch, interface: u32, destination: Prefix) {
+    let address = destination.address();
+    let mut header = [0; HEADER];
+    header[..2].copy_from_slice(&[family_of(address), width(address)]);
+    let mut message = batch.message(GETROUTE, 0, &header, "look up a route to", address.to_string());
+    message.put(DESTINATION, &octets(address));
+    message.put_u32(INTERFACE, interface);
+}
+
+/// Whether a route is to an address of the host itself.
+pub(crate) fn is_local(message: Received<'_>) -> bool {
+    message.payload.get(7) == Some(&LOCAL_ADDRESS)
 }
 
 /// A route through a gateway, or to neighbours on the interface. `near`: the interface's own addresses.

@@ -57,7 +57,7 @@ pub fn free_subnet(pools: &[Pool], taken: &[Prefix]) -> Option<Prefix> {
 
 impl Prefix {
     /// The network of that length around it.
-    fn widened(self, length: u8) -> Prefix {
+    pub(crate) fn widened(self, length: u8) -> Prefix {
         Prefix::new(self.address(), length.min(self.length())).unwrap_or(self).network()
     }
 }

@@ -287,6 +287,22 @@ fn our_bridges_pass_where_docker_drops_what_is_forwarded() {
 }
 
 #[test]
+fn the_older_iptables_is_noticed() {
+    if !is_root() || !has("iptables-legacy") {
+        return;
+    }
+    let host = Netns::new();
+    assert!(!host.run(pycontain_net::has_legacy_filter));
+    let listed =
+        host.run(|| std::process::Command::new("iptables-legacy").args(["-S", "FORWARD"]).output().unwrap());
+    if listed.status.success() {
+        assert!(host.run(pycontain_net::has_legacy_filter));
+    } else {
+        eprintln!("skipped: this kernel does not have it");
+    }
+}
+
+#[test]
 fn firewalls_that_are_not_iptables_let_our_bridges_pass_too() {
     if !is_root() || !has("nft") {
         return;

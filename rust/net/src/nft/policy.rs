@@ -127,6 +127,14 @@ impl Rules {
     }
 }
 
+/// Whether the older iptables (`iptables-legacy`) has a filter in the namespace of the calling thread. It is not made of nf_tables, so
+/// [`admit`](Rules::admit) does not see it: if it drops what is forwarded, it has to be told by hand.
+pub fn has_legacy_filter() -> bool {
+    let names = ["ip_tables_names", "ip6_tables_names"];
+    let tables = |name| std::fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap_or_default();
+    names.into_iter().any(|name| tables(name).lines().any(|table| table == "filter"))
+}
+
 /// As iptables compares names: `pc-+` without, `pycontain0` with the zero at its end.
 fn bridges() -> [Vec<u8>; 2] {
     [BRIDGE_PREFIX.as_bytes().to_vec(), [DEFAULT_BRIDGE.as_bytes(), &[0]].concat()]

@@ -16,8 +16,8 @@ use pycontain_net::{
     Rules, Veth, sysctl,
 };
 
-/// Long enough for a second attempt of TCP, so that a frame lost in the beginning would be no failure: none is lost.
-const PATIENCE: Duration = Duration::from_millis(600);
+/// Less than the second after which ARP and TCP try again: nothing may be lost.
+const PATIENCE: Duration = Duration::from_millis(400);
 
 /// Says why not, if no namespace can be made here.
 pub fn is_root() -> bool {
