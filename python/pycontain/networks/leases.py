@@ -11,6 +11,7 @@ whatever the files say; and a name leads to an address only if who has that says
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import ipaddress
@@ -157,6 +158,15 @@ class Leases:
                 lease.close()
         return gone
 
+    def clear(self) -> None:
+        """Leave nothing of a network that is gone; what is somebody's stays."""
+        self.sweep()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{self._directory}/next")
+        for place in (f"{self._directory}/names", self._addresses, self._directory):
+            with contextlib.suppress(OSError):  # somebody has come in meanwhile, and will find out
+                os.rmdir(place)
+
     def _forget(self, lease: Lease) -> None:
         """Of a lease that nobody has but us: the file goes last, for what it says is needed until then."""
         _take_away(self._directory, _document(lease.fd).get("names", ()), lease.address)
@@ -175,7 +185,10 @@ class Leases:
             try:
                 descriptor = os.open(path, flags, 0o644)
             except FileNotFoundError:
-                return None
+                if not make:
+                    return None
+                os.makedirs(self._addresses, exist_ok=True)  # the network goes, as the caller will see
+                continue
             if not _lock(descriptor):
                 os.close(descriptor)
                 return None
