@@ -64,10 +64,15 @@ class NetworkStore:
 
     def all(self) -> Iterator[Definition]:
         """Those that were made, in no order."""
-        with contextlib.suppress(FileNotFoundError):
-            for name in os.listdir(self._directory):
-                with contextlib.suppress(NetworkNotFound):
-                    yield self._read(name)
+        try:
+            names = os.listdir(self._directory)
+        except FileNotFoundError:
+            return
+        except PermissionError as error:
+            raise _unreadable(error) from error
+        for name in names:
+            with contextlib.suppress(NetworkNotFound):
+                yield self._read(name)
 
     def get(self, name: str) -> Definition:
         """By name, by id, or by how an id begins.
@@ -143,6 +148,8 @@ class NetworkStore:
                 return Definition.from_json(file.read())
         except FileNotFoundError:
             raise _no_network(name) from None
+        except PermissionError as error:
+            raise _unreadable(error) from error
 
 
 def _appear(directory: str, name: str, text: bytes) -> None:
@@ -154,6 +161,15 @@ def _appear(directory: str, name: str, text: bytes) -> None:
         os.link(f"/proc/self/fd/{descriptor}", f"{directory}/{name}", src_dir_fd=descriptor)
     finally:
         os.close(descriptor)
+
+
+def _unreadable(error: OSError) -> StoreError:
+    return StoreError(
+        f"cannot read networks: {str(error.strerror).lower()}",
+        errno=error.errno,
+        filename=error.filename,
+        hint=ANOTHER_ROOT,
+    )
 
 
 def _no_network(name: str) -> NetworkNotFound:
