@@ -264,9 +264,16 @@ def test_containers_are_those_that_have_an_address_now(networks: Networks, paths
         "IPv6Address": f"{leases[1].address}/64",
     }
     assert front.inspect()["Containers"]["c" * 64]["EndpointID"] == endpoint
-    with pytest.raises(StillInUse, match="`front` is in use by web"):
+    with pytest.raises(StillInUse, match=r"`front` is in use by web$"):
         front.remove()
-    for lease in leases:
+    more = taken(paths, front)
+    assert [str(lease.address) for lease in (*leases, *more)] == [
+        "10.214.0.2",
+        "fd00:214::2",
+        "10.214.0.3",
+        "fd00:214::3",
+    ]
+    for lease in (*leases, *more):
         lease.close()
     assert front.inspect()["Containers"] == {}
     other = taken(paths, front, network_id="of another that had the device")

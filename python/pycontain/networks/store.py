@@ -135,11 +135,11 @@ class NetworkStore:
             raise
 
     def _refuse_if_used(self, definition: Definition) -> None:
-        users = [holder.get("name", address) for address, holder in self.leases(definition).held()]
+        users = {holder.get("name", address) for address, holder in self.leases(definition).held()}
         if users:
             raise StillInUse(
                 f"network `{definition.name}` is in use by {', '.join(sorted(users)[:3])}",
-                hint="stop its containers first, or `pycontain network disconnect` them",
+                hint="stop its containers first",
             )
 
     def _read(self, name: str) -> Definition:
