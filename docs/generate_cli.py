@@ -103,9 +103,9 @@ shop         6B
 ```
 """,
     "inspect": """\
-JSON as `docker inspect` prints it: of the container of that name or id, else of the image. `GraphDriver`
-has the directories of the layers. With `--format` a Go template for each. What is not found is told after
-what is, and the exit code is 1.
+JSON as `docker inspect` prints it: of the container of that name or id, else of the image, else of the
+network. `GraphDriver` has the directories of the layers. With `--format` a Go template for each. What is
+not found is told after what is, and the exit code is 1.
 
 ```console
 $ pycontain create --name web --label tier=front host sleep 10
@@ -202,6 +202,7 @@ now; it ends at `--until`, or is interrupted. Actions are `create`, `start`, `di
 `pause`, `unpause`, `attach`, `detach`, `rename`, `update`, `destroy` and `prune`; of files `archive-path`
 and `extract-to-dir` (by `cp`, out and in), `export` and `commit`; of further processes
 `exec_create: COMMAND`, `exec_start: COMMAND` and `exec_die`; and `health_status: healthy` or `unhealthy`.
+Those of networks are `create`, `destroy` and `prune`.
 
 Of filters of different kinds all must hold, and all labels; of several values of one kind, one.
 
@@ -378,6 +379,104 @@ deleted: sha256:…
 Total reclaimed space: …kB
 ```
 """,
+    "network create": """\
+Prints the id. A name is one network's. Of a network the kernel knows nothing until its first container
+starts; then it gets a bridge of its own, after a restart of the machine as well. Only root can make networks.
+
+Without `--subnet` a subnet is taken that no other network and no route of this machine has an address in
+common with; with `--ipv6` one of IPv6, too, of this machine's unique local addresses. `--subnet`,
+`--gateway`, `--ip-range` and `--aux-address` may be given for both; the first three take several with commas
+between them.
+
+| `--opt` | |
+|---|---|
+| `com.docker.network.driver.mtu` | bytes in a packet |
+| `com.docker.network.bridge.name` | the name of its device; there must be none of it |
+| `com.docker.network.bridge.enable_icc` | `false`: its containers do not reach each other |
+| `com.docker.network.bridge.enable_ip_masquerade` | `false`: others see a container's own address |
+| `com.docker.network.bridge.host_binding_ipv4` | where ports are published |
+
+```console
+$ pycontain network create --subnet 10.213.0.0/24 --gateway 10.213.0.254 --label tier=front front
+…
+$ pycontain network inspect --format '{{(index .IPAM.Config 0).Gateway}} {{.Labels.tier}}' front
+10.213.0.254 front
+$ pycontain network create --subnet 10.213.0.128/25 back
+pycontain: subnet 10.213.0.128/25 overlaps that of network `front`
+hint: leave `--subnet` out: a free one is taken
+$ pycontain network rm front
+front
+```
+""",
+    "network inspect": """\
+JSON as `docker network inspect` prints it. In `Containers` are those that run, with their addresses. With
+`--format` a Go template for each. What is not found is told after what is, and the exit code is 1.
+
+```console
+$ pycontain network inspect --format '{{.Name}}: {{.Driver}}, {{len .Containers}} containers' none missing
+none: null, 0 containers
+pycontain: no such network: `missing`
+hint: `pycontain network ls` lists those that are there
+```
+""",
+    "network ls": """\
+By their names. `bridge`, `host` and `none` are always there.
+
+| filter | |
+|---|---|
+| `id=PATTERN`, `name=PATTERN` | with this in its id or name, a regular expression |
+| `driver=DRIVER` | `bridge`, `host` or `null` |
+| `label=KEY[=VALUE]` | with this label |
+| `type=TYPE` | `custom`, or `builtin`: those that are always there |
+| `dangling=true` | of those that were made: no running container is in them; `false`: all others |
+| `scope=local` | all of them |
+
+Of filters of different kinds all must hold, and all labels; of several values of one kind, one. `--format`
+as of [pycontain images](#pycontain-images). Fields: `.ID .Name .Driver .Scope .IPv4 .IPv6 .Internal .Labels
+.CreatedAt`, and `.Label "KEY"`.
+
+```console
+$ pycontain network create --label tier=front front > /dev/null
+$ pycontain network ls
+NETWORK ID     NAME      DRIVER    SCOPE
+…   bridge    bridge    local
+…   front     bridge    local
+…   host      host      local
+…   none      null      local
+$ pycontain network ls --filter label=tier --format '{{.Name}} {{.Label "tier"}}'
+front front
+$ pycontain network rm front
+front
+```
+""",
+    "network prune": """\
+Those that no container which runs is in; never `bridge`, `host` and `none`. It asks first, unless `--force`.
+Filters are those of [pycontain container prune](#pycontain-container-prune).
+
+```console
+$ pycontain network create --label keep front > /dev/null
+$ pycontain network create back > /dev/null
+$ pycontain network prune --force --filter label!=keep
+Deleted Networks:
+back
+
+$ pycontain network rm front
+front
+```
+""",
+    "network rm": """\
+By name, id, or beginning of an id. Not while a container that runs is in it; one that does not run has to be
+given another network before it can start again. `bridge`, `host` and `none` stay. With `--force` it is no
+failure that there is none of a name.
+
+```console
+$ pycontain network create front > /dev/null
+$ pycontain network rm front none
+front
+pycontain: network `none` is predefined, and cannot be removed
+hint: `pycontain network ls --filter type=custom` lists those that can be
+```
+""",
     "system df": """\
 The size of images is that of their layers, each counted once: unpacked, and as it came (the compressed
 bytes are kept for `push` and `save`). What no container uses is reclaimable. `--verbose` shows for each
@@ -394,8 +493,9 @@ Build Cache     0         0         0B        0B
 ```
 """,
     "system prune": """\
-Removes containers that do not run, images as [pycontain image prune](#pycontain-image-prune) does, and what
-ended processes left unfinished. It asks first, unless `--force`.
+Removes containers that do not run, networks that no container is in, images as
+[pycontain image prune](#pycontain-image-prune) does, and what ended processes left unfinished. It asks first,
+unless `--force`.
 """,
     "commit": """\
 The new image has the configuration, the layers and the history of the container's image, and one layer more:

@@ -27,6 +27,7 @@ PAGES = sorted([*TOP.glob("*.md"), *TOP.glob("docs/**/*.md")])
 NOT_RUN = "# not run by the tests: "
 _FENCE = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LIMIT = re.compile(r"--(memory|cpus)\b|\b(memory|pids_limit)=")
+_ROOT = re.compile(r"\bnetwork create\b|\bnetworks\.create\(")
 _LINK = re.compile(r"\[[^\]]*\]\((?!https?:)([^)#\s]+)[^)]*\)")
 _CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
 
@@ -84,6 +85,8 @@ def environment(tmp_path: Path) -> dict[str, str]:
 def test_example_does_what_it_says(example: Example, environment: dict[str, str], tmp_path: Path) -> None:
     if os.geteuid() != 0 and _LIMIT.search(example.text):
         _need_limits()
+    if os.geteuid() != 0 and _ROOT.search(example.text):
+        pytest.skip("needs root")
     work = tmp_path / "work"
     work.mkdir()
     if example.language == "console":

@@ -42,6 +42,9 @@ def test_subnets_have_their_gateways_ranges_and_reserved_addresses() -> None:
         ({"prefixes": ["10.5.0.0/16"], "ranges": ["10.0.0.0/8"]}, "in no subnet"),
         ({"prefixes": ["10.5.0.0/16"], "ranges": ["fd00::/64"]}, "in no subnet"),
         ({"prefixes": [], "gateways": ["10.5.0.1"]}, "in no subnet"),
+        ({"prefixes": ["10.5.0.0/16"], "gateways": ["10.5.0.0"]}, "first or last"),
+        ({"prefixes": ["10.5.0.0/16"], "gateways": ["10.5.0.1", "10.5.0.2"]}, "of one subnet"),
+        ({"prefixes": ["127.0.0.0/8"]}, "no host's"),
     ],
 )
 def test_what_is_no_subnet_is_refused(given: dict[str, Any], words: str) -> None:
@@ -77,6 +80,7 @@ def test_defaults_are_dockers() -> None:
         {"com.docker.network.bridge.name": "much-too-long-for-it"},
         {"com.docker.network.bridge.name": "a/b"},
         {"com.docker.network.bridge.name": ""},
+        {"com.docker.network.bridge.name": "all"},
     ],
 )
 def test_no_name_of_a_device_is_refused(options: dict[str, str]) -> None:

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         Unsupported,
         VolumeNotFound,
     )
+    from pycontain.networks import Network
     from pycontain.options import ContainerOptions, Duration
     from pycontain.registry.credentials import Credentials
     from pycontain.runtime.events import Event
@@ -86,6 +87,7 @@ __all__ = [
     "LogEntry",
     "Mount",
     "NameInUse",
+    "Network",
     "NetworkNotFound",
     "NotFound",
     "PathNotFound",
@@ -127,6 +129,7 @@ _MODULES = {
     "FileChange": "types",
     "LogEntry": "containers.logs",
     "Mount": "types",
+    "Network": "networks",
     "Process": "containers.process",
     "Progress": "types",
     "RootFilesystem": "types",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pycontain.containers.metering import Stats
     from pycontain.images.filters import PruneFilters
     from pycontain.images.removal import Removal
+    from pycontain.networks import Networks
     from pycontain.options import ContainerOptions, Duration
     from pycontain.runtime.disk import DiskUsage
     from pycontain.runtime.events import Event
@@ -68,6 +69,13 @@ class Engine:
         from pycontain.containers import Containers
 
         return Containers(self._paths, self._images, self._get_launcher)
+
+    @property
+    def networks(self) -> Networks:
+        """The networks of this machine that containers here can be in."""
+        from pycontain.networks import Networks
+
+        return Networks(self._paths)
 
     def create(
         self, image: str, args: str | Sequence[str] = (), **options: Unpack[ContainerOptions]

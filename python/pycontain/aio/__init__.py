@@ -17,7 +17,7 @@ container or process, is to kill it.
 from __future__ import annotations
 
 from pycontain.aio.container import Container
-from pycontain.aio.engine import Containers, Engine, Images
+from pycontain.aio.engine import Containers, Engine, Images, Networks
 from pycontain.aio.process import Process
 
-__all__ = ["Container", "Containers", "Engine", "Images", "Process"]
+__all__ = ["Container", "Containers", "Engine", "Images", "Networks", "Process"]

@@ -12,6 +12,7 @@ from pycontain.aio import process as processes
 from pycontain.aio.container import Container
 from pycontain.aio.waiting import in_thread, items, readable, to_the_end
 from pycontain.containers import Containers as SyncContainers
+from pycontain.networks import Networks as SyncNetworks
 from pycontain.runtime.completing import completed, given
 from pycontain.runtime.sizes import limit
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from pycontain.runtime.preparing import Preparation
     from pycontain.types import Completed
 
-__all__ = ["Containers", "Engine", "Images"]
+__all__ = ["Containers", "Engine", "Images", "Networks"]
 
 _STARTING = 32  # of a thousand starts at once: more would only stand in each other's way
 
@@ -51,6 +52,11 @@ class Engine:
     def containers(self) -> Containers:
         """The containers that stay here."""
         return Containers(self._sync)
+
+    @property
+    def networks(self) -> Networks:
+        """The networks of this machine that containers here can be in."""
+        return Networks(self._sync.networks)
 
     if TYPE_CHECKING:
 
@@ -232,3 +238,16 @@ class Images:
     tag = in_thread(of_images.Images.tag)
     remove = in_thread(of_images.Images.remove)
     prune = in_thread(of_images.Images.prune)
+
+
+class Networks:
+    """As `pycontain.Engine.networks`. A `Network` is the same here and there."""
+
+    def __init__(self, sync: SyncNetworks) -> None:
+        self._sync = sync
+
+    create = in_thread(SyncNetworks.create)
+    get = in_thread(SyncNetworks.get)
+    list = in_thread(SyncNetworks.list)
+    remove = in_thread(SyncNetworks.remove)
+    prune = in_thread(SyncNetworks.prune)

@@ -27,7 +27,7 @@ COMMANDS = {
     "history": ("history", "Show how an image was made"),
     "images": ("images", "List images"),
     "import": ("import_", "Make an image of a tar archive of files"),
-    "inspect": ("inspect", "Show all about containers and images"),
+    "inspect": ("inspect", "Show all about containers, images and networks"),
     "kill": ("kill", "Send a signal to containers"),
     "load": ("load", "Load images from an archive"),
     "login": ("login", "Log in to a registry"),
@@ -96,6 +96,16 @@ GROUPS = {
     "manifest": (
         "Look at manifests in registries",
         {"inspect": ("manifest_inspect", "Show the manifest or index of an image as its registry has it")},
+    ),
+    "network": (
+        "Manage networks",
+        {
+            "create": ("network_create", "Make a network"),
+            "inspect": ("network_inspect", "Show all about networks"),
+            "ls": ("network_ls", "List networks"),
+            "prune": ("network_prune", "Remove networks that nothing uses"),
+            "rm": ("network_rm", "Remove networks"),
+        },
     ),
     "system": (
         "Manage what is kept on disk",

@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["confirmed", "print_reclaimed"]
+__all__ = ["confirmed", "print_networks", "print_reclaimed"]
 
 
 def confirmed(warning: str) -> bool:
@@ -16,6 +16,13 @@ def confirmed(warning: str) -> bool:
     print(f"WARNING! {warning}\nAre you sure you want to continue? [y/N] ", end="", flush=True)
     answer = sys.stdin.readline().strip().lower()
     return answer == "y"
+
+
+def print_networks(names: Iterable[str]) -> None:
+    """What is gone; nothing, if nothing is."""
+    lines = list(names)
+    if lines:
+        print("\n".join(["Deleted Networks:", *lines, ""]))
 
 
 def print_reclaimed(title: str, untagged: Iterable[str], deleted: Iterable[str], reclaimed: int) -> None:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 def command(
     filters: Annotated[
         list[str] | None,
-        typer.Option("--filter", "-f", metavar="KEY=VALUE", help="container, event, image, label or type"),
+        typer.Option(
+            "--filter", "-f", metavar="KEY=VALUE", help="container, event, image, label, network or type"
+        ),
     ] = None,
     template: Annotated[
         str, typer.Option("--format", metavar="FORMAT", help="json, or a Go template for each")

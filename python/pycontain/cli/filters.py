@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-__all__ = ["CONTAINERS", "EVENTS", "IMAGES", "PRUNE", "FlagError", "parsed"]
+__all__ = ["CONTAINERS", "EVENTS", "IMAGES", "NETWORKS", "PRUNE", "FlagError", "parsed"]
 
 _TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
@@ -36,6 +36,7 @@ EVENTS = {
     "event": "actions",
     "image": "images",
     "label": "labels",
+    "network": "networks",
     "type": "types",
 }
 IMAGES = {
@@ -45,6 +46,15 @@ IMAGES = {
     "since": "since",
     "until": "until",
     "reference": "references",
+}
+NETWORKS = {
+    "id": "ids",
+    "name": "names",
+    "driver": "drivers",
+    "label": "labels",
+    "type": "types",
+    "dangling": "dangling",
+    "scope": "scopes",
 }
 
 

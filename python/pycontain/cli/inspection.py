@@ -22,14 +22,23 @@ _INDENT = 4
 _MAPS = frozenset(
     (
         *("Labels", "Volumes", "ExposedPorts", "Options", "Networks", "Ports", "PortBindings", "Sysctls"),
-        *("Tmpfs", "Annotations", "StorageOpt", "DriverOpts", "LogConfig.Config", "GraphDriver.Data"),
+        *(
+            "Tmpfs",
+            "Annotations",
+            "Containers",
+            "AuxiliaryAddresses",
+            "StorageOpt",
+            "DriverOpts",
+            "LogConfig.Config",
+            "GraphDriver.Data",
+        ),
     )
 )
 _POINTERS = frozenset(
     ("Health", "Healthcheck", "IPAMConfig", "MemorySwappiness", "PidsLimit", "SizeRootFs", "SizeRw")
 )
 # members that docker's clients know, and leave out of the JSON where they are empty
-_TEXTS = ("User", "WorkingDir", "StopSignal", "Variant", "OsVersion", "MacAddress")
+_TEXTS = ("User", "WorkingDir", "StopSignal", "Variant", "OsVersion", "MacAddress", "IPRange")
 _SLICES = ("Env", "Cmd", "Entrypoint", "OnBuild", "Shell", "Mounts")
 _ZERO_MAPS = ("Labels", "Volumes", "ExposedPorts", "Annotations", "StorageOpt")
 _ZERO_POINTERS = ("Health", "Healthcheck", "ImageManifestDescriptor", "SizeRootFs", "SizeRw")

@@ -169,6 +169,14 @@ def given(values: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+_OF_NETWORKS = {
+    "aux_addresses": "--aux-address",
+    "gateway": "--gateway",
+    "ip_range": "--ip-range",
+    "subnet": "--subnet",
+}
+
+
 def in_flags(told: object) -> str:
     """An engine's message in the words of the command line: for `memory_swap` becomes for `--memory-swap`.
 
@@ -177,7 +185,7 @@ def in_flags(told: object) -> str:
     """
     import re
 
-    flags = {flag.option: _long(flag) for flag in FLAGS}
+    flags = {**{flag.option: _long(flag) for flag in FLAGS}, **_OF_NETWORKS}
     return re.sub(_NAMED, lambda found: flags.get(found[0], found[0]), str(told))
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from pycontain.engine import Engine
 
+_UNUSED_NETWORKS = "all networks not used by at least one container"
 _UNFINISHED = "what ended processes left unfinished"
 
 
@@ -28,7 +29,7 @@ def command(
 ) -> None:
     """Remove what nothing uses."""
     from pycontain.cli import filters as flags
-    from pycontain.cli.confirmation import confirmed, print_reclaimed
+    from pycontain.cli.confirmation import confirmed, print_networks, print_reclaimed
     from pycontain.engine import default  # type: ignore[import-not-found,unused-ignore]
 
     chosen = flags.parsed(filters or (), flags.PRUNE)
@@ -38,6 +39,7 @@ def command(
     removed = engine.containers.prune(**chosen)
     if removed.ids:
         print("\n".join(["Deleted Containers:", *removed.ids, ""]))
+    print_networks(engine.networks.prune(**chosen))
     removal = engine.prune(all=everything, **chosen)
     print_reclaimed(
         "Deleted Images", removal.untagged, removal.deleted, removed.reclaimed + removal.reclaimed
@@ -50,7 +52,8 @@ def _warning(everything: bool, filters: list[str]) -> str:
         if everything
         else "all dangling images"
     )
-    lines = ["This will remove:", "  - all stopped containers", f"  - {images}", f"  - {_UNFINISHED}", ""]
+    kinds = ["all stopped containers", _UNUSED_NETWORKS, images, _UNFINISHED]
+    lines = ["This will remove:", *(f"  - {kind}" for kind in kinds), ""]
     if filters:
         lines += ["  Items to be pruned will be filtered with:", *(f"  - {text}" for text in filters), ""]
     return "\n".join(lines)

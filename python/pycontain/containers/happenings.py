@@ -27,8 +27,10 @@ class EventFilters(TypedDict, total=False):
     """As they were given; without a tag: with any."""
     labels: Iterable[str]
     """`k` or `k=v`."""
+    networks: Iterable[str]
+    """Names, ids, or beginnings of ids."""
     types: Iterable[str]
-    """`container`."""
+    """`container`, `network`."""
 
 
 def wanted(filters: EventFilters) -> Callable[[Event], bool]:
@@ -45,9 +47,10 @@ def wanted(filters: EventFilters) -> Callable[[Event], bool]:
     return lambda event: all(test(event, values) for test, values in chosen)
 
 
-def _container(event: Event, values: list[str]) -> bool:
-    return event.type == "container" and any(
-        event.id.startswith(value) or event.attributes.get("name") == value for value in values
+def _of(type: str) -> Callable[[Event, list[str]], bool]:
+    return lambda event, values: (
+        event.type == type
+        and any(event.id.startswith(value) or event.attributes.get("name") == value for value in values)
     )
 
 
@@ -60,8 +63,9 @@ def _image(event: Event, values: list[str]) -> bool:
 _TESTS: dict[str, Callable[[Event, list[str]], bool]] = {
     # `exec_start: sh -c …` is an `exec_start`, too
     "actions": lambda event, values: event.action in values or event.action.partition(":")[0] in values,
-    "containers": _container,
+    "containers": _of("container"),
     "images": _image,
     "labels": lambda event, values: all(has_label(event.attributes, value) for value in values),
+    "networks": _of("network"),
     "types": lambda event, values: event.type in values,
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import ipaddress
 import json
 import re
@@ -23,6 +25,7 @@ DEFAULT = "bridge"
 PREDEFINED = (DEFAULT, "host", "none")
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}\Z")
 _BRIDGE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,14}\Z")
+_NO_BRIDGES = {"all", "default", "bridge.json"}  # sysctls of every device, and a file beside the leases
 _BRIDGE_NAME = "com.docker.network.bridge.name"
 _ICC = "com.docker.network.bridge.enable_icc"
 _MTU = "com.docker.network.driver.mtu"
@@ -125,8 +128,10 @@ class Definition(Value):
             raise Unsupported(
                 f"network option `{option}` is not known", hint=f"there are {', '.join(sorted(_OPTIONS))}"
             )
-        if not _BRIDGE.match(self.bridge):
-            raise InvalidOption(f"`{self.bridge}` is no name of a network device: at most 15 letters")
+        if not _BRIDGE.match(self.bridge) or self.bridge in _NO_BRIDGES:
+            raise InvalidOption(
+                f"`{self.bridge}` is no name that a network device can have here: at most 15 letters"
+            )
 
     @property
     def bridge(self) -> str:
@@ -134,6 +139,11 @@ class Definition(Value):
         if _BRIDGE_NAME in self.options:
             return self.options[_BRIDGE_NAME]
         return "pycontain0" if self.name == DEFAULT else f"pc-{self.id[:12]}"
+
+    @property
+    def has_ipv4(self) -> bool:
+        """Whether its containers have addresses of IPv4."""
+        return any(subnet.prefix.version == 4 for subnet in self.subnets)
 
     @property
     def has_ipv6(self) -> bool:
@@ -145,7 +155,7 @@ class Definition(Value):
         """Bytes in a packet; 0: as the kernel has it."""
         text = self.options.get(_MTU, "0")
         if not (text.isascii() and text.isdigit() and (text == "0" or 68 <= int(text) <= 65535)):
-            raise InvalidOption(f"`{text}` is no MTU: a number from 68 to 65535")
+            raise InvalidOption(f"invalid value `{text}` for `{_MTU}`: must be a number from 68 to 65535")
         return int(text)
 
     @property
@@ -158,12 +168,27 @@ class Definition(Value):
         """Whether others see the host's address in place of a container's."""
         return self._flag(_MASQUERADE, default=True)
 
+    @property
+    def created_seconds(self) -> float:
+        """When it was made, in seconds since the epoch."""
+        return datetime.datetime.fromisoformat(self.created).timestamp() if self.created else 0.0
+
+    def check(self) -> None:
+        """That its options have the values that they take.
+
+        Raises:
+            InvalidOption: one has not.
+        """
+        _ = self.mtu, self.isolates, self.masquerades, self._flag(_DEFAULT_BRIDGE, default=False)
+        if _HOST_BINDING in self.options:
+            _address(_HOST_BINDING, self.options[_HOST_BINDING])
+
     def _flag(self, name: str, *, default: bool) -> bool:
         text = self.options.get(name)
         if text is None:
             return default
         if text.lower() not in _TRUTH:
-            raise InvalidOption(f"`{text}` for `{name}` must be true or false")
+            raise InvalidOption(f"invalid value `{text}` for `{name}`: must be true or false")
         return _TRUTH[text.lower()]
 
     def to_json(self) -> bytes:
@@ -220,26 +245,49 @@ def subnets(
     Raises:
         InvalidOption: one is none, or belongs to no subnet.
     """
-    found = [_prefix("subnet", text) for text in prefixes]
+    found = [_roomy(_prefix("subnet", text), text) for text in prefixes]
     if len({prefix.version for prefix in found}) < len(found):
         raise InvalidOption(
             "a network has one subnet of IPv4 and one of IPv6",
             hint="make a network for each, or a larger one",
         )
-    given = [
-        *(("gateway", _address("gateway", text)) for text in gateways),
-        *(("ip-range", _prefix("ip-range", text)) for text in ranges),
-        *((name, _address("aux-address", text)) for name, text in (reserved or {}).items()),
-    ]
+    gateway_of = _one_each("gateway", found, (_address("gateway", text) for text in gateways))
+    range_of = _one_each("ip_range", found, (_prefix("ip_range", text) for text in ranges))
+    kept = {name: _address("aux_addresses", text) for name, text in (reserved or {}).items()}
+    for address in kept.values():
+        _home("aux_addresses", address, found)
     made = []
     for prefix in found:
-        own = {name: value for name, value in given if _belongs(value, prefix)}
-        gateway, within = own.pop("gateway", None), own.pop("ip-range", None)
-        made.append(Subnet(prefix, gateway, within, own))  # type: ignore[arg-type]
-    for name, value in given:
-        if not any(_belongs(value, prefix) for prefix in found):
-            raise InvalidOption(f"`{value}` for `{name}` is in no subnet", hint="give `--subnet`, too")
+        own = {name: address for name, address in kept.items() if address in prefix}
+        made.append(Subnet(prefix, gateway_of.get(prefix), range_of.get(prefix), own))  # type: ignore[arg-type]
+    for subnet in made:
+        if subnet.gateway in {subnet.prefix.network_address, subnet.prefix.broadcast_address}:
+            raise InvalidOption(
+                f"invalid value `{subnet.gateway}` for `gateway`: no host has the first or last address",
+                hint=f"such as `{subnet.prefix[1]}`",
+            )
     return made
+
+
+def _one_each(
+    option: str, prefixes: Sequence[Prefix], values: Iterable[IPv4or6 | Prefix]
+) -> dict[Prefix, IPv4or6 | Prefix]:
+    """Each value by the subnet that it is of."""
+    found: dict[Prefix, IPv4or6 | Prefix] = {}
+    for value in values:
+        prefix = _home(option, value, prefixes)
+        if prefix in found:
+            raise InvalidOption(f"`{found[prefix]}` and `{value}` for `{option}` are of one subnet, {prefix}")
+        found[prefix] = value
+    return found
+
+
+def _home(option: str, value: IPv4or6 | Prefix, prefixes: Sequence[Prefix]) -> Prefix:
+    for prefix in prefixes:
+        if _belongs(value, prefix):
+            return prefix
+    hint = None if prefixes else "give `--subnet`, too"
+    raise InvalidOption(f"`{value}` for `{option}` is in no subnet of the network", hint=hint)
 
 
 def _belongs(value: IPv4or6 | Prefix, prefix: Prefix) -> bool:
@@ -250,24 +298,31 @@ def _belongs(value: IPv4or6 | Prefix, prefix: Prefix) -> bool:
 
 def _prefix(option: str, text: str) -> Prefix:
     try:
-        prefix = ipaddress.ip_network(text)
+        return ipaddress.ip_network(text)
     except ValueError:
-        try:
-            meant = str(ipaddress.ip_network(text, strict=False))
-        except ValueError:
-            meant = "172.30.0.0/16"
-        hint = f"did you mean `{meant}`?" if "/" in str(text) else f"such as `{meant}`"
-        raise InvalidOption(f"invalid value `{text}` for `{option}`: no subnet", hint=hint) from None
-    if "/" not in str(text) or prefix.num_addresses < 4:
-        raise InvalidOption(f"invalid value `{text}` for `{option}`: no room for containers")
+        pass
+    hint = "such as `172.30.0.0/16`"
+    with contextlib.suppress(ValueError):
+        hint = f"did you mean `{ipaddress.ip_network(text, strict=False)}`?"
+    raise InvalidOption(f"invalid value `{text}` for `{option}`: no subnet", hint=hint)
+
+
+def _roomy(prefix: Prefix, text: str) -> Prefix:
+    if "/" not in text or prefix.num_addresses < 4:
+        raise InvalidOption(f"invalid value `{text}` for `subnet`: no room for containers")
+    if prefix.is_multicast or prefix.is_loopback or prefix.is_unspecified or prefix.prefixlen == 0:
+        raise InvalidOption(f"invalid value `{text}` for `subnet`: its addresses are no host's")
     return prefix
 
 
 def _address(option: str, text: str) -> IPv4or6:
     try:
-        return ipaddress.ip_address(text)
+        found = ipaddress.ip_address(text)
     except ValueError:
-        raise InvalidOption(f"invalid value `{text}` for `{option}`: no address") from None
+        found = None
+    if found is None or "%" in text:
+        raise InvalidOption(f"invalid value `{text}` for `{option}`: no address")
+    return found
 
 
 def _subnet(document: Mapping[str, Any]) -> Subnet:

@@ -2,7 +2,7 @@
 
     <run>/networks/<bridge>/addresses/10.0.0.5      who has it, JSON; locked for as long as they have it
                             names/web/10.0.0.5      an empty file for each name of theirs
-                            next                    where to look first
+                            next4  next6            where to look first
 
 No lock is held while an address is chosen: each is a lock of its own (fcntl_locking(2), of open file
 descriptions), which the kernel drops when its holder ends, however that ends. What is not locked is nobody's,
@@ -11,6 +11,7 @@ whatever the files say; and a name leads to an address only if who has that says
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import ipaddress
@@ -157,6 +158,16 @@ class Leases:
                 lease.close()
         return gone
 
+    def clear(self) -> None:
+        """Leave nothing of a network that is gone; what is somebody's stays."""
+        self.sweep()
+        for version in (4, 6):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{self._directory}/next{version}")
+        for place in (f"{self._directory}/names", self._addresses, self._directory):
+            with contextlib.suppress(OSError):  # somebody has come in meanwhile, and will find out
+                os.rmdir(place)
+
     def _forget(self, lease: Lease) -> None:
         """Of a lease that nobody has but us: the file goes last, for what it says is needed until then."""
         _take_away(self._directory, _document(lease.fd).get("names", ()), lease.address)
@@ -164,7 +175,7 @@ class Leases:
 
     def _candidates(self, subnet: Subnet) -> Iterator[IPv4or6]:
         size = min(subnet.num_addresses, _LARGEST)
-        first = (self._next() - int(subnet.network_address)) % size
+        first = (self._next(subnet.version) - int(subnet.network_address)) % size
         for offset in range(size):
             yield subnet[(first + offset) % size]
 
@@ -175,7 +186,10 @@ class Leases:
             try:
                 descriptor = os.open(path, flags, 0o644)
             except FileNotFoundError:
-                return None
+                if not make:
+                    return None
+                os.makedirs(self._addresses, exist_ok=True)  # the network goes, as the caller will see
+                continue
             if not _lock(descriptor):
                 os.close(descriptor)
                 return None
@@ -190,16 +204,17 @@ class Leases:
             if not make:
                 return None
 
-    def _next(self) -> int:
+    def _next(self, version: int) -> int:
         try:
-            with open(self._directory + "/next", "rb") as file:
+            with open(f"{self._directory}/next{version}", "rb") as file:
                 return int.from_bytes(file.read(16), "big")
         except FileNotFoundError:
             return 0
 
     def _remember(self, address: IPv4or6) -> None:
         # whoever writes last wins, and either is a good place to begin
-        descriptor = os.open(self._directory + "/next", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644)
+        place = f"{self._directory}/next{address.version}"
+        descriptor = os.open(place, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644)
         try:
             os.pwrite(descriptor, (int(address) + 1).to_bytes(16, "big"), 0)
         finally:

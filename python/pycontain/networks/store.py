@@ -12,9 +12,10 @@ from __future__ import annotations
 import contextlib
 import os
 
-from pycontain.errors import Conflict, InvalidOption, NameInUse, NetworkNotFound, StillInUse
+from pycontain.errors import Conflict, InvalidOption, NameInUse, NetworkNotFound, StillInUse, StoreError
 from pycontain.networks.definition import DEFAULT, PREDEFINED, Definition, check_name
 from pycontain.networks.leases import Leases
+from pycontain.paths import ANOTHER_ROOT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class NetworkStore:
     """
 
     def __init__(self, paths: Paths) -> None:
-        self._paths = paths
+        self.paths = paths
         self._directory = paths.root + "/networks"
 
     def add(self, definition: Definition) -> None:
@@ -41,23 +42,37 @@ class NetworkStore:
 
         Raises:
             NameInUse: there is one of this name.
+            StoreError: it cannot be written.
         """
         if definition.name in PREDEFINED:
-            raise Conflict(f"network `{definition.name}` is always there")
-        os.makedirs(self._directory, exist_ok=True)
+            raise Conflict(f"network `{definition.name}` is predefined")
         try:
+            os.makedirs(self._directory, exist_ok=True)
             _appear(self._directory, definition.name, definition.to_json())
         except FileExistsError:
             raise NameInUse(
                 f"a network `{definition.name}` is there already", hint="`pycontain network rm` removes it"
             ) from None
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise StoreError(
+                f"cannot write network `{definition.name}`: {reason}",
+                errno=error.errno,
+                filename=self._directory,
+                hint=ANOTHER_ROOT,
+            ) from error
 
     def all(self) -> Iterator[Definition]:
         """Those that were made, in no order."""
-        with contextlib.suppress(FileNotFoundError):
-            for name in os.listdir(self._directory):
-                with contextlib.suppress(NetworkNotFound):
-                    yield self._read(name)
+        try:
+            names = os.listdir(self._directory)
+        except FileNotFoundError:
+            return
+        except PermissionError as error:
+            raise _unreadable(error) from error
+        for name in names:
+            with contextlib.suppress(NetworkNotFound):
+                yield self._read(name)
 
     def get(self, name: str) -> Definition:
         """By name, by id, or by how an id begins.
@@ -80,21 +95,21 @@ class NetworkStore:
     def default(self) -> bytes | None:
         """What the network `bridge` is, if it was used since the machine started: the same for all stores."""
         try:
-            with open(f"{self._paths.run}/networks/{DEFAULT}.json", "rb") as file:
+            with open(f"{self.paths.run}/networks/{DEFAULT}.json", "rb") as file:
                 return file.read()
         except FileNotFoundError:
             return None
 
     def set_default(self, text: bytes) -> bytes:
         """Let it be that, unless somebody was faster; returns what it is."""
-        os.makedirs(f"{self._paths.run}/networks", exist_ok=True)
+        os.makedirs(f"{self.paths.run}/networks", exist_ok=True)
         with contextlib.suppress(FileExistsError):
-            _appear(f"{self._paths.run}/networks", f"{DEFAULT}.json", text)
+            _appear(f"{self.paths.run}/networks", f"{DEFAULT}.json", text)
         return self.default() or text
 
     def leases(self, definition: Definition) -> Leases:
         """Who has which of its addresses."""
-        return Leases(f"{self._paths.run}/networks/{definition.bridge}")
+        return Leases(f"{self.paths.run}/networks/{definition.bridge}")
 
     def remove(self, definition: Definition) -> None:
         """Let it not be there any more.
@@ -106,7 +121,7 @@ class NetworkStore:
             StillInUse: a container that runs is in it.
         """
         if definition.name in PREDEFINED:
-            raise Conflict(f"network `{definition.name}` is always there")
+            raise Conflict(f"network `{definition.name}` is predefined")
         self._refuse_if_used(definition)
         try:
             os.unlink(f"{self._directory}/{definition.name}")
@@ -120,11 +135,11 @@ class NetworkStore:
             raise
 
     def _refuse_if_used(self, definition: Definition) -> None:
-        users = [holder.get("name", address) for address, holder in self.leases(definition).held()]
+        users = {holder.get("name", address) for address, holder in self.leases(definition).held()}
         if users:
             raise StillInUse(
                 f"network `{definition.name}` is in use by {', '.join(sorted(users)[:3])}",
-                hint="stop its containers first, or `pycontain network disconnect` them",
+                hint="stop its containers first",
             )
 
     def _read(self, name: str) -> Definition:
@@ -133,16 +148,28 @@ class NetworkStore:
                 return Definition.from_json(file.read())
         except FileNotFoundError:
             raise _no_network(name) from None
+        except PermissionError as error:
+            raise _unreadable(error) from error
 
 
 def _appear(directory: str, name: str, text: bytes) -> None:
     descriptor = os.open(directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o644)
     try:
-        os.write(descriptor, text)
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(text)
         # with a directory given link(3) is linkat(2), which follows that link: open(2) has it
         os.link(f"/proc/self/fd/{descriptor}", f"{directory}/{name}", src_dir_fd=descriptor)
     finally:
         os.close(descriptor)
+
+
+def _unreadable(error: OSError) -> StoreError:
+    return StoreError(
+        f"cannot read networks: {str(error.strerror).lower()}",
+        errno=error.errno,
+        filename=error.filename,
+        hint=ANOTHER_ROOT,
+    )
 
 
 def _no_network(name: str) -> NetworkNotFound:

@@ -1,4 +1,4 @@
-"""What happens to containers, for whoever wants to follow it.
+"""What happens to containers and networks, for whoever wants to follow it.
 
     <root>/events/events.jsonl      an object a line, in docker's shape; above 4 MiB renamed to `.1`
 
@@ -35,7 +35,7 @@ class Event(Value):
     """Something that happened.
 
     Attributes:
-        type: of what: `container`.
+        type: of what: `container`, `network`.
         action: `create`, `start`, `die`, `destroy`, `rename`, …
         id: whose.
         attributes: its name, its image and its labels, and what the action adds: `exitCode`, `oldName`.

@@ -1,0 +1,92 @@
+"""Handles of networks: cheap, equal by the network's id; what may change is asked for."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from pycontain.networks.definition import Definition, Subnet
+    from pycontain.paths import Paths
+
+__all__ = ["Network"]
+
+
+class Network:
+    """A network of an engine; equal and hashable by its id. Made by `Networks` only."""
+
+    __slots__ = ("_definition", "_paths")
+
+    def __init__(self, paths: Paths, definition: Definition) -> None:
+        self._paths = paths
+        self._definition = definition
+
+    @property
+    def id(self) -> str:
+        """64 hexadecimal digits."""
+        return self._definition.id
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self._definition.name
+
+    @property
+    def driver(self) -> str:
+        """`bridge`; of `host` and `none` it is `host` and `null`."""
+        return self._definition.driver
+
+    @property
+    def subnets(self) -> tuple[Subnet, ...]:
+        """At most one of IPv4, and one of IPv6: values with `prefix gateway within reserved`."""
+        return self._definition.subnets
+
+    @property
+    def internal(self) -> bool:
+        """Whether nothing but its containers is reached from it."""
+        return self._definition.internal
+
+    @property
+    def created(self) -> str:
+        """When it was made, RFC 3339; empty where nobody made it."""
+        return self._definition.created
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """Names to values."""
+        return self._definition.labels
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """The driver's."""
+        return self._definition.options
+
+    def inspect(self) -> dict[str, Any]:
+        """All about it, and the containers that are in it now: docker's JSON."""
+        from pycontain.networks.inspecting import inspect
+        from pycontain.networks.store import NetworkStore
+
+        return inspect(self._definition, NetworkStore(self._paths).leases(self._definition))
+
+    def remove(self) -> None:
+        """Remove it.
+
+        Raises:
+            Conflict: it is one of those that are always there.
+            NetworkNotFound: it is gone already.
+            StillInUse: a container that runs is in it.
+        """
+        from pycontain.networks.removal import remove
+        from pycontain.networks.store import NetworkStore
+
+        remove(self._paths, NetworkStore(self._paths), self._definition)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Network) and other.id == self.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __repr__(self) -> str:
+        return f"<Network {self.name}>"
