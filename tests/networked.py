@@ -323,7 +323,8 @@ def killed(scene: Scene) -> None:
         f"engine = Engine({scene.root!r})\n"
         "while True:\n"
         "    engine.run('busybox', ['true'], network='front', ports={80: 0})\n"
-        "    it = engine.start('busybox', ['sleep', '9'], network='front', ports={80: 0}, name='it', remove=True)\n"
+        "    options = {'network': 'front', 'ports': {80: 0}, 'name': 'it', 'remove': True}\n"
+        "    it = engine.start('busybox', ['sleep', '9'], **options)\n"
         "    it.remove(force=True)\n"
     )
     for _ in range(6):

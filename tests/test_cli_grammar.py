@@ -187,7 +187,7 @@ def test_two_that_exclude_each_other_are_told_as_flags(capsys: pytest.CaptureFix
     [
         (["host", "memory"], "execute `memory`: not found"),
         (["-u", "user", "host", "true"], "no user `user`"),
-        (["--network", "volumes", "host", "true"], "network `volumes`: there are no networks yet"),
+        (["--network", "volumes", "host", "true"], "no such network: `volumes`"),
         (["--env-file", "labels", "host", "true"], "cannot read `labels` for `--env-file`"),
         (["--memory", "pid=1", "host", "true"], "invalid value `pid=1` for `--memory`"),
         (["--rootfs", "/rootfs", "", "true"], "no such directory: `/rootfs`"),

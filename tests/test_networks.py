@@ -392,6 +392,8 @@ named = networks.create("named", options={"com.docker.network.bridge.name": "nam
 assert links() == {"lo"}, links()
 for name in (f"pc-{made.id[:12]}", "named0", "other"):
     subprocess.run(["ip", "link", "add", name, "type", "bridge"], check=True)
+    if name != "other":
+        subprocess.run(["ip", "link", "set", name, "alias", "pycontain network it"], check=True)
 made.remove()
 assert links() == {"lo", "named0", "other"}, links()
 assert networks.prune() == ("named",)

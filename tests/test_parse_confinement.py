@@ -125,8 +125,6 @@ def test_every_namespace_is_the_containers_own_by_default() -> None:
         ("uts", "none", InvalidOption),
         ("userns", "foo", InvalidOption),
         ("cgroupns", "foo", InvalidOption),
-        ("network", "bridge", Unsupported),
-        ("network", "front", Unsupported),
         ("network", "container:web", Unsupported),
         ("network", "!", InvalidOption),
         ("network", 5, InvalidOption),

@@ -7,6 +7,7 @@ from typing import Any
 
 from pycontain.containers.logs import path_of
 from pycontain.containers.published import bound, mapped
+from pycontain.networks.inspecting import endpoint_id
 from pycontain.runtime import devices, lifecycle, records
 from pycontain.runtime.disk import size_of
 from pycontain.runtime.environment import labels
@@ -106,7 +107,12 @@ def _network_settings(record: Record, state: State) -> dict[str, Any]:
 
 
 def _endpoint(record: Record, joined: Joined) -> dict[str, Any]:
-    document = {**_NOWHERE, "NetworkID": joined.network_id, "MacAddress": joined.mac, "EndpointID": record.id}
+    document = {
+        **_NOWHERE,
+        "NetworkID": joined.network_id,
+        "MacAddress": joined.mac,
+        "EndpointID": endpoint_id(joined.network_id, record.id),
+    }
     if joined.names:
         document["DNSNames"] = list(joined.names)
         document["Aliases"] = list(record.options.get("aliases") or ()) or None

@@ -15,7 +15,7 @@ import socket
 
 from pycontain.errors import PortInUse, Unsupported
 from pycontain.networks.definition import DEFAULT
-from pycontain.networks.networks import default_network
+from pycontain.networks.networks import check_user, default_network
 from pycontain.networks.store import NetworkStore
 from pycontain.runtime.ports import PublishedPort
 
@@ -96,6 +96,7 @@ def join(paths: Paths, config: bytes, holder: Mapping[str, str], others: Iterabl
     if asked is None:
         return joined
     wanted = json.loads(asked)
+    check_user("join")
     try:
         attachments = _attachments(NetworkStore(paths), wanted, holder, joined)
     except BaseException:

@@ -4,6 +4,9 @@ use pycontain_net::{Namespace, Prefix, Rules, default_pools, free_subnet, unique
 
 use crate::error::Error;
 
+/// How the aliases of our bridges begin: see `pycontain.networks.joining`.
+const ALIAS: &str = "pycontain network ";
+
 /// A subnet with no address in common with the routes of the host, nor with those in `taken`. Of IPv6 it is one of the unique
 /// local addresses of this machine, by `seed`.
 pub fn subnet(taken: &[String], seed: Option<[u8; 5]>) -> Result<String, Error> {
@@ -38,6 +41,10 @@ pub fn remove(bridge: &str) -> Result<(), Error> {
     {
         return Err(error.into());
     }
-    Namespace::current()?.remove_link(bridge)?;
+    let mut namespace = Namespace::current()?;
+    // A device of that name may be somebody else's.
+    if namespace.link(bridge)?.is_some_and(|link| link.alias.starts_with(ALIAS)) {
+        namespace.remove_link(bridge)?;
+    }
     Ok(())
 }
