@@ -59,8 +59,11 @@ if TYPE_CHECKING:
         RootFilesystem,
         Usage,
         bind,
+        image_mount,
         tmpfs_mount,
+        volume_mount,
     )
+    from pycontain.volumes import Volume
 
 __version__ = "0.1.0"
 
@@ -105,15 +108,18 @@ __all__ = [
     "Unauthorized",
     "Unsupported",
     "Usage",
+    "Volume",
     "VolumeNotFound",
     "__version__",
     "bind",
     "exited",
     "healthy",
+    "image_mount",
     "log_line",
     "port",
     "run",
     "tmpfs_mount",
+    "volume_mount",
 ]
 
 _MODULES = {
@@ -135,9 +141,12 @@ _MODULES = {
     "bind": "types",
     "exited": "containers.conditions",
     "healthy": "containers.conditions",
+    "image_mount": "types",
     "log_line": "containers.conditions",
     "port": "containers.conditions",
     "tmpfs_mount": "types",
+    "volume_mount": "types",
+    "Volume": "volumes",
 }  # the others are errors
 
 

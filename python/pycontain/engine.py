@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pycontain.runtime.pauses import Pause
     from pycontain.runtime.preparing import Preparation, Preparer
     from pycontain.types import Completed
+    from pycontain.volumes import Volumes
 
 __all__ = ["Engine", "default"]
 
@@ -68,6 +69,13 @@ class Engine:
         from pycontain.containers import Containers
 
         return Containers(self._paths, self._images, self._get_launcher)
+
+    @property
+    def volumes(self) -> Volumes:
+        """The volumes that are kept here."""
+        from pycontain.volumes import Volumes
+
+        return Volumes(self._paths, self._get_launcher)
 
     def create(
         self, image: str, args: str | Sequence[str] = (), **options: Unpack[ContainerOptions]
@@ -362,6 +370,9 @@ class Engine:
         Raises:
             InvalidOption: a filter is not valid.
         """
+        from pycontain.runtime import volumes
+
+        volumes.collect(self._paths)
         directories.collect(self._paths, self._get_launcher())
         directories.collect_unfinished(self._paths, self._get_launcher())
         return self._images.prune(all=all, **filters)

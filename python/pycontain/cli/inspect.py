@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pycontain.cli.container_inspect import container
 from pycontain.cli.image_inspect import image
+from pycontain.cli.volume_inspect import volume
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +14,11 @@ if TYPE_CHECKING:
     import typer
 
 # in the order in which a name is looked up
-_KINDS: dict[str, Callable[[str], dict[str, Any]]] = {"container": container, "image": image}
+_KINDS: dict[str, Callable[[str], dict[str, Any]]] = {
+    "container": container,
+    "image": image,
+    "volume": volume,
+}
 
 
 def command(
@@ -23,10 +28,10 @@ def command(
     ] = "",
     size: Annotated[bool, typer.Option("--size", "-s", help="Show sizes of containers")] = False,
     kind: Annotated[
-        str, typer.Option("--type", metavar="TYPE", help="Only of this kind: container, image")
+        str, typer.Option("--type", metavar="TYPE", help="Only of this kind: container, image, volume")
     ] = "",
 ) -> int:
-    """Show all about containers and images, whichever has the name."""
+    """Show all about containers, images and volumes, whichever has the name."""
     from pycontain.cli.inspection import show
     from pycontain.errors import ImageNotFound, InvalidOption, NotFound
 

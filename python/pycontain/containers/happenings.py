@@ -28,7 +28,9 @@ class EventFilters(TypedDict, total=False):
     labels: Iterable[str]
     """`k` or `k=v`."""
     types: Iterable[str]
-    """`container`."""
+    """`container`, `volume`."""
+    volumes: Iterable[str]
+    """Names of volumes."""
 
 
 def wanted(filters: EventFilters) -> Callable[[Event], bool]:
@@ -64,4 +66,5 @@ _TESTS: dict[str, Callable[[Event, list[str]], bool]] = {
     "images": _image,
     "labels": lambda event, values: all(has_label(event.attributes, value) for value in values),
     "types": lambda event, values: event.type in values,
+    "volumes": lambda event, values: event.type == "volume" and event.id in values,
 }

@@ -73,12 +73,15 @@ def mounts(config: bytes) -> Iterator[MountRecord]:
     for mount in document["mounts"]:
         target = mount["destination"]
         of_ipc = "ipc" not in spaces and mount["source"] == target and target in _OF_IPC
+        options = tuple(mount.get("options", ()))
         if mount["type"] == "bind" and target != "/" and not of_ipc:
-            options = tuple(mount.get("options", ()))
             yield MountRecord("bind", mount["source"], target, options)
-    volumes = document.get("annotations", {}).get("io.pycontain.volumes", "{}")
-    for target, place in json.loads(volumes).items():
-        yield MountRecord("volume", place, target)
+        elif mount["type"] == "volume":
+            own = [word for word in options if word == "ro" or word.startswith("subpath=")]
+            name = os.path.basename(os.path.dirname(mount["source"]))
+            yield MountRecord("volume", mount["source"], target, tuple(own), name, "anonymous" in options)
+        elif mount["type"] == "overlay" and "ro" in options:
+            yield MountRecord("image", mount["source"], target, ("ro",))
 
 
 def _plain(value: Any) -> Any:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pycontain.runtime.command import ImageConfig
+    from pycontain.runtime.host import Host
     from pycontain.types import RootFilesystem
 
 # what these mean depends on their values alone: on nothing of the machine that may have changed since
@@ -76,10 +77,11 @@ class Templates:
         id: str,
         directory: str,
         scratch: str | None,
+        host: Host | None = None,
     ) -> Prepared:
         """As `spec.config`."""
         if scratch is None or not root.immutable or image.volumes or not _is_settled(options):
-            return config(args, options, image, root, id=id, directory=directory, scratch=scratch)
+            return config(args, options, image, root, id=id, directory=directory, scratch=scratch, host=host)
         # the layers' names are digests: the image cannot have become another. Of True and 1, repr tells which
         of_image = (image.env, image.cmd, image.entrypoint, image.workdir, image.user, image.stop_signal)
         key = (root.lower, scratch, of_image, repr(options))
@@ -87,7 +89,9 @@ class Templates:
         if template is None:
             template = _make(options, image, root, directory, scratch)
             if template is None:
-                return config(args, options, image, root, id=id, directory=directory, scratch=scratch)
+                return config(
+                    args, options, image, root, id=id, directory=directory, scratch=scratch, host=host
+                )
             if len(self._made) >= _MOST:
                 self._made.clear()
             self._made[key] = template

@@ -12,7 +12,6 @@ use crate::step::{Act, Cgroup, Filter, Namespace, Plan, Process, Shape, Step};
 use crate::{Error, Spec, confinement};
 
 const FILES: &str = "io.pycontain.files";
-const VOLUMES: &str = "io.pycontain.volumes";
 const USER: &str = "io.pycontain.user";
 const GROUPS: &str = "io.pycontain.groups";
 /// The working directory comes from the image: it is made when it is missing, as docker does.
@@ -41,6 +40,8 @@ pub fn sources(spec: &Spec) -> Vec<PathBuf> {
             paths.extend(layers.map(PathBuf::from));
             let work = mount.options.iter().filter_map(|option| option.strip_prefix("workdir="));
             paths.extend(work.filter_map(|path| Path::new(path).parent().map(Path::to_owned)));
+        } else if mount.kind == "volume" {
+            paths.push(crate::mounts::of_volume(mount));
         } else if mount.kind == "bind"
             || mount.options.iter().any(|option| option == "bind" || option == "rbind")
         {
@@ -99,9 +100,6 @@ fn mounts(tree: &mut Tree<'_>, spec: &Spec) -> Result<(), Error> {
     tree.root(root)?;
     for mount in others {
         tree.mount(mount, spec)?;
-    }
-    for (target, directory) in annotation::<BTreeMap<PathBuf, PathBuf>>(spec, VOLUMES)?.unwrap_or_default() {
-        tree.volume(target, directory);
     }
     if let Some(files) = annotation::<BTreeMap<PathBuf, String>>(spec, FILES)? {
         let staged = !tree.facts.detached_mounts;
