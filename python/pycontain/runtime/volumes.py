@@ -213,6 +213,8 @@ def _appears(paths: Paths, made: str, name: str) -> bool:
         try:
             os.rename(made, f"{paths.volumes}/{name}")
         except FileNotFoundError:
+            if os.path.isdir(paths.volumes):
+                raise
             os.makedirs(paths.volumes, mode=0o700, exist_ok=True)
         except OSError as error:
             if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:

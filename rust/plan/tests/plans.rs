@@ -103,7 +103,7 @@ fn with_volume(options: &[&str], facts: &HostFacts) -> Result<Vec<String>, Error
     let mount = serde_json::json!({
         "destination": "/v", "type": "volume", "source": "/volumes/data/_data", "options": options
     });
-    spec.mounts.push(serde_json::from_value(mount).unwrap());
+    spec.mounts.push(serde_json::from_value(mount).map_err(Error::Json)?);
     let mut sources = all_there(&spec, true);
     sources.insert("/dev/vdb".into(), Source { directory: false, idmap: false, block: Some((254, 16)) });
     let plan = plan(&Request { spec: &spec, facts, sources: &sources }, &mut BTreeMap::new())?;

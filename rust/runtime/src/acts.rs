@@ -15,7 +15,7 @@ use pycontain_runtime::protocol::{Failure, Reason};
 use pycontain_sys::{mount, process, socket};
 
 use crate::channel::{self, Report};
-use crate::failure::{During, failure};
+use crate::failure::{During, failure, of_part};
 use crate::outside::{self, Inside, Order};
 use crate::scratch::{self, Inode, Scratch};
 use crate::tree;
@@ -62,7 +62,9 @@ impl<'a> Maker<'a> {
                 self.clone(source, *recursive, *idmap, *attributes, *propagation)
             }
             Act::ClonePart { source, path, idmap, attributes } => {
-                self.clone_part(source, path, *idmap, *attributes)
+                let part = self.clone_part(source, path, *idmap, *attributes);
+                self.made.push(part.map_err(|errno| of_part(act, errno))?);
+                return Ok(());
             }
             Act::Disk { kind, device, options, idmap, attributes } => {
                 mount::new_filesystem(kind, Some(device), options, *attributes).and_then(|made| {

@@ -15,7 +15,7 @@ use pycontain_runtime::protocol::{Failure, Reason};
 use pycontain_sys::mount::{self, attributes};
 use pycontain_sys::terminal;
 
-use crate::failure::{During, failure};
+use crate::failure::{During, failure, of_part};
 use crate::sweeper;
 use crate::tree::{self, Kind, open_device, open_inside, open_or_make, open_to_write};
 
@@ -89,7 +89,9 @@ impl FileTree {
                 let kind = if *directory { Kind::Directory } else { Kind::File };
                 self.attach(&self.mounts[*slot], target, kind)
             }
-            Act::AttachPart { slot, path, target } => self.attach_part(*slot, path, target),
+            Act::AttachPart { slot, path, target } => {
+                return self.attach_part(*slot, path, target).map_err(|errno| of_part(act, errno));
+            }
             Act::Volume { slot, target, fill, read_only } => {
                 self.attach_volume(*slot, target, *fill, *read_only)
             }
