@@ -157,7 +157,7 @@ Total reclaimed space: 0B
     "container fork": """\
 The new container has the options of the other, an id and a name of its own, and prints its id. It is started
 if the other runs. Neither sees what the other writes from then on. What a stopped container has written is
-not copied but shared; one that runs stands still while it is copied. Anonymous volumes are copied.
+not copied but shared; one that runs stands still while it is copied. Volumes without a name are copied.
 
 ```console
 $ pycontain run --name first host sh -c 'echo text > /root/file'
@@ -170,8 +170,9 @@ A /root/file
 """,
     "container load": """\
 The image has to be here, or in the archive. A container that is here already, from an archive before, is
-replaced; it must not run. Its configuration is taken as it is: load only what comes from somebody who may run
-containers here.
+replaced, and the volumes that it has alone with it; it must not run. Any other volume that has the name of
+one that comes along stands in the way: what is in there may be somebody's only copy. The configuration is
+taken as it is: load only what comes from somebody who may run containers here.
 
 ```console
 $ pycontain container load --input missing.tar
@@ -179,9 +180,9 @@ pycontain: cannot read `missing.tar`: no such file or directory
 ```
 """,
     "container save": """\
-What it is, what it wrote, and its anonymous volumes; with `--with-image` its image. It stands still while
-these are read. With `--incremental` the archive has only what the last one did not have, so the same command
-moves a container for the first time and again:
+What it is, what it wrote, and its volumes; with `--with-image` its image. It stands still while these are
+read; others that have the volumes mounted do not. With `--incremental` the archive has only what the last one
+did not have, and the volumes, so the same command moves a container for the first time and again:
 
     pycontain container save --incremental web | ssh host pycontain container load
 
@@ -234,7 +235,7 @@ container whose keeper was killed has ended, with 255.
 | `exited=CODE` | with this exit code |
 | `ancestor=IMAGE` | made from this image |
 | `before=CONTAINER`, `since=CONTAINER` | made before or after this one |
-| `volume=PATH` | with this of the host mounted, or something mounted there |
+| `volume=NAME`, `volume=PATH` | with this volume mounted, this of the host, or something there |
 | `network=NETWORK` | `none` or `host` |
 | `health=HEALTH` | starting, healthy, unhealthy or none |
 
@@ -326,7 +327,7 @@ It may be running.
 """,
     "rm": """\
 Containers that do not run; with `--force` also others, which are killed. What is in `--volume DIR` of the
-host stays.
+host stays, and so do volumes; with `--volumes` those go that nobody gave a name and no other container uses.
 
 ```console
 $ pycontain create --name web host true > /dev/null
@@ -493,7 +494,7 @@ Build Cache     0         0         0B        0B
 ```
 """,
     "system prune": """\
-Removes containers that do not run, networks that no container is in, images as
+Removes containers that do not run, networks that no container is in, with `--volumes` volumes that nobody gave a name, images as
 [pycontain image prune](#pycontain-image-prune) does, and what ended processes left unfinished. It asks first,
 unless `--force`.
 """,
@@ -603,6 +604,85 @@ $ pycontain push registry.lan:5000/debian:13
 The push refers to repository [registry.lan:5000/debian]
 …: Pushed
 13: digest: sha256:… size: …
+```
+""",
+    "volume create": """\
+A volume is a directory that containers mount, and that stays when they go. One of this name that is there
+is left as it is. Without a name it gets one of 64 hexadecimal digits, and `volume prune` takes it. `run
+--volume NAME:/inside` makes a volume that is not there yet, too.
+
+Options are those of docker's driver `local`, the only one: `type=none`, `o=bind`, `device=DIR` stands for a
+directory of the host; `type=tmpfs`, `device=tmpfs`, `o=size=64m,mode=700` for memory, of which each container
+has its own; `type=ext4`, `device=/dev/…` for a file system on a device, which root can have mounted. Nothing
+is ever mounted on the host: a container has it mounted, and no one else.
+
+```console
+$ pycontain volume create data
+data
+$ pycontain run --rm --volume data:/data host sh -c 'echo hello > /data/greeting'
+$ pycontain run --rm --volume data:/data:ro host cat /data/greeting
+hello
+```
+""",
+    "volume export": """\
+Whatever containers write meanwhile may be half in it. An archive is not written to a terminal.
+
+```console
+$ pycontain volume create data
+data
+$ pycontain volume export data --output data.tar
+```
+""",
+    "volume import": """\
+The volume has to be there, and empty, and no container may use it. It has all files at once, or none.
+
+```console
+$ mkdir tree && echo hello > tree/greeting
+$ pycontain volume create data
+data
+$ tar -C tree -c . | pycontain volume import data -
+$ pycontain run --rm --volume data:/data host cat /data/greeting
+hello
+```
+""",
+    "volume inspect": """\
+In the shape of docker's JSON.
+
+```console
+$ pycontain volume create --label tier=db data
+data
+$ pycontain volume inspect --format '{{.Driver}} {{.Labels.tier}}' data
+local db
+```
+""",
+    "volume ls": """\
+| filter | which volumes |
+|---|---|
+| `dangling=true`, `dangling=false` | no container uses it, or one does |
+| `driver=NAME` | of this driver |
+| `label=KEY`, `label=KEY=VALUE` | with this label |
+| `name=PART` | whose name has this in it |
+
+```console
+$ pycontain volume create data
+data
+$ pycontain volume ls
+DRIVER    VOLUME NAME
+local     data
+```
+""",
+    "volume prune": """\
+Removes those that nobody gave a name; with `--all` the others, too. It asks first, unless `--force`. Filters:
+`label`, `label!`, `all`.
+""",
+    "volume rm": """\
+A volume that a container uses stays, whether that runs or not.
+
+```console
+$ pycontain volume create data
+data
+$ pycontain volume rm data
+data
 ```
 """,
     "rmi": """\

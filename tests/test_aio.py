@@ -21,6 +21,7 @@ from pycontain.errors import (
     ExitError,
     InvalidOption,
     TimeoutExpired,
+    VolumeNotFound,
 )
 
 if TYPE_CHECKING:
@@ -220,3 +221,17 @@ async def test_block_leaves_nothing_however_it_is_left(own: Engine) -> None:
         with pytest.raises(Conflict):
             async with engine.container("busybox", ["true"]) as ended:
                 await ended.wait_until(pycontain.port(80))
+
+
+@asynchronous
+async def test_volumes(own: Engine) -> None:
+    async with aio.Engine(own._paths.root) as engine:
+        made = await engine.volumes.create("data", labels={"a": "b"})
+        assert (made.name, made.labels, made.options) == ("data", {"a": "b"}, {})
+        await engine.run("busybox", ["sh", "-c", "echo x > /d/x"], volumes=["data:/d"])
+        assert [volume.name for volume in await engine.volumes.list(labels=["a"])] == ["data"]
+        assert (await (await engine.volumes.get("data")).inspect())["Mountpoint"] == made.mountpoint
+        assert (await engine.volumes.prune()).names == ()
+        assert (await engine.volumes.prune(all=True)).names == ("data",)
+        with pytest.raises(VolumeNotFound):
+            await made.remove()

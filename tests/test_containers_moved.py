@@ -180,12 +180,13 @@ def test_archive_gives_no_rights_that_are_not_told(own: Engine, other: Engine) -
     assert config["annotations"].keys() == honest["annotations"].keys()
     assert config["annotations"]["io.pycontain.seccomp"] == honest["annotations"]["io.pycontain.seccomp"]
     assert "lowerdir+=/" not in config["mounts"][0]["options"]
-    assert all(mount in config["mounts"] for mount in honest["mounts"] if mount["type"] != "overlay")
+    known = [mount for mount in honest["mounts"] if mount["type"] not in {"overlay", "volume"}]
+    assert all(mount in config["mounts"] for mount in known)
     assert loaded.inspect()["HostConfig"]["Binds"] == ["/:/h", "/srv:/dev/shm"]
-    loaded.remove()
+    loaded.remove(volumes=True)
 
     def volume(config: Any) -> None:
-        config["annotations"]["io.pycontain.volumes"] = '{"/data": "/"}'
+        config["mounts"].append({"destination": "/h", "type": "volume", "source": "/"})
 
     def overlay(config: Any) -> None:
         config["mounts"].append({"destination": "/h", "type": "overlay", "options": ["lowerdir+=/"]})
@@ -282,7 +283,6 @@ WRONG = [
     ("config.more", json.loads("[" * 900 + "]" * 900)),
     ("config.mounts", []),
     ("config.mounts", [{}, {}]),
-    ("config.annotations", {"io.pycontain.volumes": "["}),
     ("config.annotations", {"io.pycontain.files": "[]"}),
     ("config.annotations", {"io.pycontain.user": 5}),
     ("state", {"status": "exited", "finished": "zz"}),
@@ -290,6 +290,9 @@ WRONG = [
     ("state", {"status": "exited", "exit_code": 1 << 40}),
     ("layers", ["a" * 24, "a" * 24]),
     ("volumes", ["0", "0"]),
+    ("volumes", [{"name": "..", "own": False, "labels": {}, "options": {}}]),
+    ("volumes", [{"name": "aa", "own": False, "labels": {}, "options": {}}] * 2),
+    ("volumes", [{"name": "aa", "own": False, "labels": {}, "options": {"type": "nfs", "device": "h:/x"}}]),
     ("volumes", []),
 ]
 
@@ -321,7 +324,7 @@ def test_bad_archives_are_told_and_leave_nothing(own: Engine, other: Engine) -> 
     first.write_bytes("/file", os.urandom(100_000))
     with pytest.raises(ImageNotFound, match="the image of container `web` is not here"):
         load(other, saved(first))
-    load(other, saved(first, with_image=True)).remove()
+    load(other, saved(first, with_image=True)).remove(volumes=True)
     archive = saved(first)
     chance = random.Random(9)
     end = archive.rindex(b"end\0")

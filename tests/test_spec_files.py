@@ -86,12 +86,17 @@ def test_a_missing_source_is_an_error_or_a_new_directory() -> None:
             prepare(mounts=[mount])
 
 
-def test_anonymous_volumes_are_directories_of_the_container() -> None:
-    prepared = prepare(image=Image(), volumes=["/cache"])
-    volumes = json.loads(annotation(json.loads(prepared.config), "volumes"))
-    assert volumes == {"/cache": f"{DIRECTORY}/volumes/0", "/data": f"{DIRECTORY}/volumes/1"}
-    assert prepared.directories[2:] == (f"{DIRECTORY}/volumes", *volumes.values())
-    assert annotation(document(image=Image(), tmpfs=["/data"]), "volumes") is None
+def test_volumes_are_directories_of_the_store() -> None:
+    prepared = prepare(image=Image(), volumes=["cache:/cache:ro,nocopy"])
+    config = json.loads(prepared.config)
+    named, own = prepared.volumes
+    assert (named.name, named.anonymous, own.anonymous) == ("cache", False, True)
+    assert own.labels == {"com.docker.volume.anonymous": ""}
+    place = mount_at(config, "/cache")
+    assert (place["source"], place["options"]) == ("/var/lib/pycontain/volumes/cache/_data", ["ro", "nocopy"])
+    assert mount_at(config, "/data")["source"] == f"/var/lib/pycontain/volumes/{own.name}/_data"
+    assert len(own.name) == 64
+    assert prepare(image=Image(), tmpfs=["/data"]).volumes == ()
 
 
 def test_dev_shm() -> None:

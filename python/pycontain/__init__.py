@@ -60,8 +60,11 @@ if TYPE_CHECKING:
         RootFilesystem,
         Usage,
         bind,
+        image_mount,
         tmpfs_mount,
+        volume_mount,
     )
+    from pycontain.volumes import Volume
 
 __version__ = "0.1.0"
 
@@ -107,15 +110,18 @@ __all__ = [
     "Unauthorized",
     "Unsupported",
     "Usage",
+    "Volume",
     "VolumeNotFound",
     "__version__",
     "bind",
     "exited",
     "healthy",
+    "image_mount",
     "log_line",
     "port",
     "run",
     "tmpfs_mount",
+    "volume_mount",
 ]
 
 _MODULES = {
@@ -138,9 +144,12 @@ _MODULES = {
     "bind": "types",
     "exited": "containers.conditions",
     "healthy": "containers.conditions",
+    "image_mount": "types",
     "log_line": "containers.conditions",
     "port": "containers.conditions",
     "tmpfs_mount": "types",
+    "volume_mount": "types",
+    "Volume": "volumes",
 }  # the others are errors
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pycontain.runtime.pauses import Pause
     from pycontain.runtime.preparing import Preparation, Preparer
     from pycontain.types import Completed
+    from pycontain.volumes import Volumes
 
 __all__ = ["Engine", "default"]
 
@@ -76,6 +77,13 @@ class Engine:
         from pycontain.networks import Networks
 
         return Networks(self._paths)
+
+    @property
+    def volumes(self) -> Volumes:
+        """The volumes that are kept here."""
+        from pycontain.volumes import Volumes
+
+        return Volumes(self._paths, self._get_launcher)
 
     def create(
         self, image: str, args: str | Sequence[str] = (), **options: Unpack[ContainerOptions]
@@ -371,6 +379,9 @@ class Engine:
         Raises:
             InvalidOption: a filter is not valid.
         """
+        from pycontain.runtime import volumes
+
+        volumes.collect(self._paths)
         directories.collect(self._paths, self._get_launcher())
         directories.collect_unfinished(self._paths, self._get_launcher())
         return self._images.prune(all=all, **filters)

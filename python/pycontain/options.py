@@ -102,9 +102,13 @@ class ContainerOptions(TypedDict, total=False):
 
     # --- files
     mounts: Iterable[Mount | str]
-    """`bind(...)`, `tmpfs_mount(...)` or docker's `type=bind,source=...,target=...`."""
+    """`bind(...)`, `volume_mount(...)`, `image_mount(...)`, `tmpfs_mount(...)`, or `type=bind,...`."""
     volumes: Iterable[str] | Mapping[str, str]
-    """Docker's short form: `/on/host:/inside:ro`, `/inside`; or `{"/on/host": "/inside:ro"}`."""
+    """Docker's short form: `/on/host:/inside:ro`, `name:/inside`, `/inside`; or `{"name": "/inside:ro"}`."""
+    volumes_from: Iterable[str]
+    """Containers whose binds and volumes it gets as well: `web`, `web:ro`."""
+    volume_driver: str
+    """`local`: there is no other."""
     tmpfs: Iterable[str] | Mapping[str, str]
     """`/run:size=64m,mode=1777`, or `{"/run": "size=64m"}`."""
     read_only: bool

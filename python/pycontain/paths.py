@@ -89,6 +89,11 @@ class Paths(Value):
         return self.root + "/ephemeral"
 
     @property
+    def volumes(self) -> str:
+        """A directory for each volume."""
+        return self.root + "/volumes"
+
+    @property
     def names(self) -> str:
         """A link for each container's name."""
         return self.root + "/names"

@@ -9,7 +9,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Generic, TypeVar, overload
 
     from pycontain.options import ContainerOptions
@@ -99,11 +99,12 @@ class FileChange(Value):
 
 
 class Mount(Value):
-    """Something mounted in a container. Made by `bind` and `tmpfs_mount`.
+    """Something mounted in a container. Made by `bind`, `volume_mount`, `image_mount` and `tmpfs_mount`.
 
     Attributes:
-        type: `bind`, `tmpfs` or `volume` (an anonymous one: empty at first, gone with the container).
-        source: the directory or file on the host; empty for the other types.
+        type: `bind`, `volume`, `image` or `tmpfs`.
+        source: the directory or file on the host, the volume, or the image. A volume without a name is a new
+            one, which goes with the container.
         target: the absolute path in the container.
         options: mount options, in the words of mount(8): `ro`, `rbind`, `rslave`, `size=67108864`.
         create_source: whether a missing source becomes a directory, as with docker's `--volume`.
@@ -151,6 +152,63 @@ def bind(
     return bind_mount(
         fspath(source), fspath(target), read_only=read_only, propagation=propagation, recursive=recursive
     )
+
+
+def volume_mount(
+    name: str,
+    target: str | os.PathLike[str],
+    *,
+    read_only: bool = False,
+    copy: bool = True,
+    subpath: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    driver_options: Mapping[str, str] | None = None,
+) -> Mount:
+    """A volume, visible at `target` in the container; it is made if it is not there.
+
+    Args:
+        name: of the volume; empty: a new one, which goes with the container.
+        target: absolute.
+        read_only: writes through this mount fail with EROFS.
+        copy: while it is empty, it gets what the image has at `target`.
+        subpath: what of the volume is mounted; it has to be there.
+        labels: of a volume that is made now.
+        driver_options: likewise: `type`, `device`, `o`.
+
+    Raises:
+        InvalidOption: the name is none, or the target is not absolute.
+    """
+    from os import fspath
+
+    from pycontain.runtime import mounts
+
+    return mounts.volume_mount(
+        name,
+        fspath(target),
+        read_only=read_only,
+        copy=copy,
+        subpath=subpath,
+        labels=labels,
+        driver_options=driver_options,
+    )
+
+
+def image_mount(image: str, target: str | os.PathLike[str], *, subpath: str | None = None) -> Mount:
+    """The files of an image, visible read-only at `target` in the container.
+
+    Args:
+        image: its name.
+        target: absolute.
+        subpath: what of its files is mounted.
+
+    Raises:
+        InvalidOption: the target is not absolute.
+    """
+    from os import fspath
+
+    from pycontain.runtime import mounts
+
+    return mounts.image_mount(image, fspath(target), subpath=subpath)
 
 
 def tmpfs_mount(

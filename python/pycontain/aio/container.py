@@ -94,9 +94,9 @@ class Container:
         await self.stop(signal=signal, timeout=timeout)
         await self.start()
 
-    async def remove(self, *, force: bool = False) -> None:
-        """Remove it with its files, its anonymous volumes and its log; with `force` kill it, if it runs."""
-        await to_the_end(lambda: self._sync.remove(force=force), lambda _: None)
+    async def remove(self, *, force: bool = False, volumes: bool = False) -> None:
+        """Remove it with its files and its log; with `force` kill it, if it runs."""
+        await to_the_end(lambda: self._sync.remove(force=force, volumes=volumes), lambda _: None)
 
     async def wait(self, timeout: Duration | None = None) -> int:
         """Until it does not run and is not to be started again; its exit code."""

@@ -8,6 +8,7 @@ import functools
 
 from pycontain import engine as synchronous
 from pycontain import images as of_images
+from pycontain import volumes as of_volumes
 from pycontain.aio import process as processes
 from pycontain.aio.container import Container
 from pycontain.aio.waiting import in_thread, items, readable, to_the_end
@@ -19,7 +20,7 @@ from pycontain.runtime.sizes import limit
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
     from typing import IO, Literal, Unpack, overload
 
     from pycontain._core import Launcher
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
     from pycontain.runtime.events import Event
     from pycontain.runtime.preparing import Preparation
     from pycontain.types import Completed
+    from pycontain.volumes.listing import VolumeFilters
 
-__all__ = ["Containers", "Engine", "Images", "Networks"]
+__all__ = ["Containers", "Engine", "Images", "Networks", "Volume", "Volumes"]
 
 _STARTING = 32  # of a thousand starts at once: more would only stand in each other's way
 
@@ -57,6 +59,11 @@ class Engine:
     def networks(self) -> Networks:
         """The networks of this machine that containers here can be in."""
         return Networks(self._sync.networks)
+
+    @property
+    def volumes(self) -> Volumes:
+        """The volumes that are kept here."""
+        return Volumes(self._sync.volumes)
 
     if TYPE_CHECKING:
 
@@ -140,14 +147,14 @@ class Engine:
     ) -> Container:
         """Make a container, and start nothing."""
         create = functools.partial(self._sync.create, image, args, **options)
-        return Container(await to_the_end(create, lambda made: made.remove()))
+        return Container(await to_the_end(create, lambda made: made.remove(volumes=True)))
 
     async def start(
         self, image: str, args: str | Sequence[str] = (), **options: Unpack[ContainerOptions]
     ) -> Container:
         """Run a command in a new container that goes on without this process."""
         start = functools.partial(self._sync.start, image, args, **options)
-        return Container(await to_the_end(start, lambda made: made.remove(force=True)))
+        return Container(await to_the_end(start, lambda made: made.remove(force=True, volumes=True)))
 
     @contextlib.asynccontextmanager
     async def container(
@@ -251,3 +258,65 @@ class Networks:
     list = in_thread(SyncNetworks.list)
     remove = in_thread(SyncNetworks.remove)
     prune = in_thread(SyncNetworks.prune)
+
+
+class Volume:
+    """As `pycontain.Volume`."""
+
+    def __init__(self, sync: of_volumes.Volume) -> None:
+        self._sync = sync
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._sync.name
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Its labels."""
+        return self._sync.labels
+
+    @property
+    def options(self) -> dict[str, str]:
+        """What its driver was given."""
+        return self._sync.options
+
+    @property
+    def mountpoint(self) -> str:
+        """The directory of its files on the host."""
+        return self._sync.mountpoint
+
+    inspect = in_thread(of_volumes.Volume.inspect)
+    remove = in_thread(of_volumes.Volume.remove)
+    export = in_thread(of_volumes.Volume.export)
+    import_ = in_thread(of_volumes.Volume.import_)
+
+
+class Volumes:
+    """As `pycontain.Engine.volumes`."""
+
+    def __init__(self, sync: of_volumes.Volumes) -> None:
+        self._sync = sync
+
+    async def create(
+        self,
+        name: str | None = None,
+        *,
+        labels: Mapping[str, str] | Iterable[str] = (),
+        driver: str = "local",
+        options: Mapping[str, str] | None = None,
+    ) -> Volume:
+        """Make a volume; one of this name that is there is given as it is."""
+        create = functools.partial(self._sync.create, name, labels=labels, driver=driver, options=options)
+        return Volume(await asyncio.to_thread(create))
+
+    async def get(self, name: str) -> Volume:
+        """The volume of this name."""
+        return Volume(await asyncio.to_thread(self._sync.get, name))
+
+    async def list(self, **filters: Unpack[VolumeFilters]) -> tuple[Volume, ...]:
+        """Volumes, by name."""
+        return tuple(map(Volume, await asyncio.to_thread(functools.partial(self._sync.list, **filters))))
+
+    remove = in_thread(of_volumes.Volumes.remove)
+    prune = in_thread(of_volumes.Volumes.prune)

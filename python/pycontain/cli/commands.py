@@ -27,7 +27,7 @@ COMMANDS = {
     "history": ("history", "Show how an image was made"),
     "images": ("images", "List images"),
     "import": ("import_", "Make an image of a tar archive of files"),
-    "inspect": ("inspect", "Show all about containers, images and networks"),
+    "inspect": ("inspect", "Show all about containers, images, networks and volumes"),
     "kill": ("kill", "Send a signal to containers"),
     "load": ("load", "Load images from an archive"),
     "login": ("login", "Log in to a registry"),
@@ -114,6 +114,18 @@ GROUPS = {
             "events": COMMANDS["events"],
             "prune": ("system_prune", "Remove what nothing uses"),
             "start": ("system_start", "Start the containers that are to run after a boot"),
+        },
+    ),
+    "volume": (
+        "Manage volumes",
+        {
+            "create": ("volume_create", "Make a volume"),
+            "export": ("volume_export", "Write the files of a volume as a tar"),
+            "import": ("volume_import", "Fill an empty volume with the files of a tar"),
+            "inspect": ("volume_inspect", "Show all about volumes"),
+            "ls": ("volume_ls", "List volumes"),
+            "prune": ("volume_prune", "Remove volumes that no container uses"),
+            "rm": ("volume_rm", "Remove volumes"),
         },
     ),
 }

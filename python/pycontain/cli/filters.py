@@ -9,7 +9,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-__all__ = ["CONTAINERS", "EVENTS", "IMAGES", "NETWORKS", "PRUNE", "FlagError", "parsed"]
+__all__ = [
+    "CONTAINERS",
+    "EVENTS",
+    "IMAGES",
+    "NETWORKS",
+    "PRUNE",
+    "VOLUMES",
+    "VOLUME_PRUNE",
+    "FlagError",
+    "parsed",
+]
 
 _TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
@@ -38,6 +48,7 @@ EVENTS = {
     "label": "labels",
     "network": "networks",
     "type": "types",
+    "volume": "volumes",
 }
 IMAGES = {
     "dangling": "dangling",
@@ -56,6 +67,8 @@ NETWORKS = {
     "dangling": "dangling",
     "scope": "scopes",
 }
+VOLUMES = {"dangling": "dangling", "driver": "drivers", "label": "labels", "name": "names"}
+VOLUME_PRUNE = {"all": "all", "label": "labels", "label!": "without_labels"}
 
 
 class FlagError(InvalidOption):
@@ -84,7 +97,7 @@ def parsed(texts: Iterable[str], keys: dict[str, str]) -> dict[str, Any]:
             raise InvalidOption(f"invalid filter `{key}`", hint=f"filters are {', '.join(keys)}")
         if name.endswith("s") or name == "exited":
             found.setdefault(name, []).append(value)
-        elif name in {"dangling", "is_task"}:
+        elif name in {"all", "dangling", "is_task"}:
             if value.lower() not in _TRUTH:
                 raise InvalidOption(f"invalid filter `{text}`: must be true or false")
             found[name] = _TRUTH[value.lower()]

@@ -107,6 +107,15 @@ COMMANDS: dict[tuple[str, ...], str] = {
     ("system", "events"): "events",
     ("system", "prune"): "system_prune",
     ("system", "start"): "system_start",
+    ("volume", "create"): "volume_create",
+    ("volume", "export"): "volume_export",
+    ("volume", "import"): "volume_import",
+    ("volume", "inspect"): "volume_inspect",
+    ("volume", "ls"): "volume_ls",
+    ("volume", "list"): "volume_ls",
+    ("volume", "prune"): "volume_prune",
+    ("volume", "rm"): "volume_rm",
+    ("volume", "remove"): "volume_rm",
 }
 
 _CONTAINER = {
@@ -138,6 +147,8 @@ _CONTAINER = {
     "--rootfs": ("rootfs", "text"),
     "-v": ("volumes", "list"),
     "--volume": ("volumes", "list"),
+    "--volumes-from": ("volumes_from", "list"),
+    "--volume-driver": ("volume_driver", "text"),
     "--mount": ("mounts", "list"),
     "--tmpfs": ("tmpfs", "list"),
     "--read-only": ("read_only", "flag"),
@@ -650,4 +661,45 @@ GRAMMARS: dict[str, Grammar] = {
         True,
     ),
     "system_start": ((), {}, True),
+    "volume_create": (
+        (("name", "maybe"),),
+        {
+            "--driver": ("driver", "text"),
+            "-d": ("driver", "text"),
+            "--label": ("labels", "list"),
+            "--opt": ("options", "list"),
+            "-o": ("options", "list"),
+        },
+        True,
+    ),
+    "volume_export": ((("name", "one"),), {"--output": ("output", "text"), "-o": ("output", "text")}, True),
+    "volume_import": ((("name", "one"), ("file", "one")), {}, True),
+    "volume_inspect": (
+        (("names", "many"),),
+        {"--format": ("template", "text"), "-f": ("template", "text")},
+        True,
+    ),
+    "volume_ls": (
+        (),
+        {
+            "--filter": ("filters", "list"),
+            "-f": ("filters", "list"),
+            "--format": ("template", "text"),
+            "--quiet": ("quiet", "flag"),
+            "-q": ("quiet", "flag"),
+        },
+        True,
+    ),
+    "volume_prune": (
+        (),
+        {
+            "--all": ("everything", "flag"),
+            "-a": ("everything", "flag"),
+            "--filter": ("filters", "list"),
+            "--force": ("force", "flag"),
+            "-f": ("force", "flag"),
+        },
+        True,
+    ),
+    "volume_rm": ((("names", "many"),), {"--force": ("force", "flag"), "-f": ("force", "flag")}, True),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pycontain.cli.container_inspect import container
 from pycontain.cli.image_inspect import image
 from pycontain.cli.network_inspect import network
+from pycontain.cli.volume_inspect import volume
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ _KINDS: dict[str, Callable[[str], dict[str, Any]]] = {
     "container": container,
     "image": image,
     "network": network,
+    "volume": volume,
 }
 
 
@@ -28,10 +30,11 @@ def command(
     ] = "",
     size: Annotated[bool, typer.Option("--size", "-s", help="Show sizes of containers")] = False,
     kind: Annotated[
-        str, typer.Option("--type", metavar="TYPE", help="Only of this kind: container, image, network")
+        str,
+        typer.Option("--type", metavar="TYPE", help="Only container, image, network or volume"),
     ] = "",
 ) -> int:
-    """Show all about containers, images and networks, whichever has the name."""
+    """Show all about containers, images, networks and volumes, whichever has the name."""
     from pycontain.cli.inspection import show
     from pycontain.errors import ImageNotFound, InvalidOption, NotFound
 

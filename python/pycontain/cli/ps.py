@@ -92,9 +92,7 @@ def _row(one: Summary, sizes: Callable[[Summary], str] | None = None, *, no_trun
     image = one.image
     if image.startswith("sha256:") and not no_trunc:
         image = image[7:19]
-    mounts = [
-        mount.source.rpartition("/")[2] if mount.type == "volume" else mount.source for mount in one.mounts
-    ]
+    mounts = [mount.name or mount.source for mount in one.mounts]
     return {
         "Command": command_text(one.args, in_full=no_trunc),
         "CreatedAt": created_at,

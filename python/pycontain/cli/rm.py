@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 def command(
     names: Annotated[list[str], typer.Argument(metavar="CONTAINER...", show_default=False)],
     force: Annotated[bool, typer.Option("--force", "-f", help="Kill it first, if it runs")] = False,
-    volumes: Annotated[  # noqa: ARG001 - none outlives its container
-        bool, typer.Option("--volumes", "-v", help="Remove its anonymous volumes too, as is done in any case")
+    volumes: Annotated[
+        bool, typer.Option("--volumes", "-v", help="Remove its volumes without a name, too")
     ] = False,
 ) -> int:
     """Remove containers; goes on after one that cannot be removed, and exits with 1 then."""
@@ -23,4 +23,6 @@ def command(
     from pycontain.engine import default  # type: ignore[import-not-found,unused-ignore]
 
     containers: Containers = default().containers
-    return each(names, lambda name: containers.get(name).remove(force=force), missing_is_done=force)
+    return each(
+        names, lambda name: containers.get(name).remove(force=force, volumes=volumes), missing_is_done=force
+    )

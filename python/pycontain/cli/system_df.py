@@ -46,7 +46,9 @@ _CONTAINER_HEADERS = {
 
 def command(
     template: Annotated[str, typer.Option("--format", metavar="FORMAT", help=FORMAT_HELP)] = "",
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show each image and container")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show each image, container and volume")
+    ] = False,
 ) -> None:
     """Show what is kept on disk."""
     from pycontain.cli.formatting import fields, lines
@@ -87,8 +89,11 @@ def _verbose(usage: DiskUsage, template: str) -> Iterator[str]:
 
     images = [row for one in usage.per_image for row in _image_rows(one, in_full=bool(template))]
     containers = [_container_row(one) for one in usage.per_container]
+    volumes = [
+        {"Name": one.name, "Links": str(one.links), "Size": size(one.size)} for one in usage.per_volume
+    ]
     if template:
-        yield _rendered(template, images, containers)
+        yield _rendered(template, images, containers, volumes)
         return
     yield "Images space usage:\n"
     yield from _table(images, _IMAGE_HEADERS)
@@ -96,7 +101,7 @@ def _verbose(usage: DiskUsage, template: str) -> Iterator[str]:
     yield "\nContainers space usage:\n"
     yield from _table(containers, _CONTAINER_HEADERS)
     yield "\nLocal Volumes space usage:\n"
-    yield from _table([], {"Name": "VOLUME NAME", "Links": "LINKS", "Size": "SIZE"})
+    yield from _table(volumes, {"Name": "VOLUME NAME", "Links": "LINKS", "Size": "SIZE"})
     yield "\nBuild cache usage: 0B"
 
 
@@ -106,10 +111,20 @@ def _table(rows: Sequence[dict[str, str]], headers: dict[str, str]) -> Iterator[
     return lines(rows, headers, tuple(headers))
 
 
-def _rendered(template: str, images: list[dict[str, str]], containers: list[dict[str, str]]) -> str:
+def _rendered(
+    template: str,
+    images: list[dict[str, str]],
+    containers: list[dict[str, str]],
+    volumes: list[dict[str, str]],
+) -> str:
     from pycontain.cli.template import Fields, Template, as_json
 
-    everything: dict[str, Any] = {"Images": images, "Containers": containers, "Volumes": [], "BuildCache": []}
+    everything: dict[str, Any] = {
+        "Images": images,
+        "Containers": containers,
+        "Volumes": volumes,
+        "BuildCache": [],
+    }
     if template == "json":
         return as_json(everything)
     return Template(template).render(Fields(everything, name="*formatter.diskUsageContext"))
@@ -136,7 +151,7 @@ def _container_row(one: ContainerUsage) -> dict[str, str]:
         "ID": one.id[:12],
         "Image": one.image,
         "Command": command_text(one.args),
-        "LocalVolumes": "0",
+        "LocalVolumes": str(one.volumes),
         "Size": size(one.size),
         "RunningFor": when(one.created)[0],
         "Status": "Up" if one.state is None else status(one.state),

@@ -23,36 +23,45 @@ def command(
         list[str] | None, typer.Option("--filter", metavar="KEY=VALUE", help="until, label or label!")
     ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Do not ask")] = False,
-    volumes: Annotated[  # noqa: ARG001 - there are no volumes that outlive their container
-        bool, typer.Option("--volumes", help="Remove anonymous volumes too")
+    volumes: Annotated[
+        bool, typer.Option("--volumes", help="Remove volumes without a name that no container uses, too")
     ] = False,
 ) -> None:
     """Remove what nothing uses."""
     from pycontain.cli import filters as flags
     from pycontain.cli.confirmation import confirmed, print_networks, print_reclaimed
+    from pycontain.cli.volume_prune import print_deleted
     from pycontain.engine import default  # type: ignore[import-not-found,unused-ignore]
+    from pycontain.errors import InvalidOption
 
     chosen = flags.parsed(filters or (), flags.PRUNE)
-    if not force and not confirmed(_warning(everything, filters or [])):
+    if volumes and "until" in chosen:
+        raise InvalidOption("filter `until` and `--volumes` exclude each other", hint="leave one of them out")
+    if not force and not confirmed(_warning(everything, volumes, filters or [])):
         return
     engine: Engine = default()
     removed = engine.containers.prune(**chosen)
     if removed.ids:
         print("\n".join(["Deleted Containers:", *removed.ids, ""]))
     print_networks(engine.networks.prune(**chosen))
+    reclaimed = removed.reclaimed
+    if volumes:
+        chosen_labels = {key: value for key, value in chosen.items() if key != "until"}
+        pruned = engine.volumes.prune(**chosen_labels)
+        print_deleted(pruned)
+        reclaimed += pruned.reclaimed
     removal = engine.prune(all=everything, **chosen)
-    print_reclaimed(
-        "Deleted Images", removal.untagged, removal.deleted, removed.reclaimed + removal.reclaimed
-    )
+    print_reclaimed("Deleted Images", removal.untagged, removal.deleted, reclaimed + removal.reclaimed)
 
 
-def _warning(everything: bool, filters: list[str]) -> str:
+def _warning(everything: bool, volumes: bool, filters: list[str]) -> str:
     images = (
         "all images without at least one container associated to them"
         if everything
         else "all dangling images"
     )
-    kinds = ["all stopped containers", _UNUSED_NETWORKS, images, _UNFINISHED]
+    of_volumes = ["all anonymous volumes not used by at least one container"] * volumes
+    kinds = ["all stopped containers", _UNUSED_NETWORKS, *of_volumes, images, _UNFINISHED]
     lines = ["This will remove:", *(f"  - {kind}" for kind in kinds), ""]
     if filters:
         lines += ["  Items to be pruned will be filtered with:", *(f"  - {text}" for text in filters), ""]

@@ -77,7 +77,8 @@ class Containers:
             name: another name than it had.
 
         Raises:
-            Conflict: the archive is incremental, and what it builds upon is not here.
+            Conflict: the archive is incremental, and what it builds upon is not here; or a volume of the name
+                of one of its own is, and not that container's alone.
             ImageInvalid: it is damaged, or no such archive.
             ImageNotFound: the container's image is not here.
             InvalidOption: there is no such file, or an option of it cannot be had on this machine.

@@ -15,25 +15,27 @@ import msgspec
 from msgspec import Meta
 
 from pycontain.errors import ImageInvalid, PycontainError, Unsupported
-from pycontain.runtime import recording, records, sizes, spec
+from pycontain.runtime import mounts, recording, records, sizes, spec
 from pycontain.runtime.command import NoImage
 from pycontain.runtime.namespaces import container_name
 from pycontain.types import RootFilesystem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from pycontain.paths import Paths
 
-__all__ = ["VERSION", "Archived", "Document"]
+__all__ = ["VERSION", "Archived", "Document", "Volume"]
 
 VERSION = 1
 # options that name files or variables of the machine it comes from; what they said is in the configuration
-_OF_ITS_MACHINE = frozenset("cidfile env env_file label_file mounts name rootfs volumes".split())
+_OF_ITS_MACHINE = frozenset(
+    "cidfile env env_file label_file mounts name rootfs volume_driver volumes volumes_from".split()
+)
 _USERS = ("io.pycontain.groups", "io.pycontain.user")
-_FILES, _SECCOMP, _VOLUMES = "io.pycontain.files", "io.pycontain.seccomp", "io.pycontain.volumes"
-_KINDS = ("bind", "tmpfs")  # of mounts that options ask for
+_FILES, _SECCOMP = "io.pycontain.files", "io.pycontain.seccomp"
+_KINDS = ("bind", "tmpfs", "volume")  # of mounts that options ask for
 _NOT_ASKED = "it mounts what no options ask for"
 _NOWHERE = RootFilesystem(("/",))  # for a look at the rest
 _LATEST = 253_402_300_799  # the last second of the year 9999
@@ -46,6 +48,15 @@ _Milliseconds = Annotated[int, Meta(ge=0, le=_MOST_MILLISECONDS)]
 _Interval = Annotated[int, Meta(ge=1, le=_MOST_MILLISECONDS)]
 
 
+class Volume(msgspec.Struct, frozen=True):
+    """A volume: whether it goes with the container, and as `volumes.VolumeRecord` has it."""
+
+    name: Annotated[str, Meta(pattern=r"\A[a-zA-Z0-9][a-zA-Z0-9_.-]{1,254}\Z")]
+    own: bool
+    labels: dict[str, str]
+    options: dict[str, str]
+
+
 class Document(msgspec.Struct, frozen=True):
     """What an archive begins with: `root` is where everything was, `layers` are all, the lowest first."""
 
@@ -55,7 +66,7 @@ class Document(msgspec.Struct, frozen=True):
     config: dict[str, Any]
     state: records.State
     layers: tuple[Annotated[str, Meta(pattern=r"\A[0-9a-f]{24}\Z")], ...]
-    volumes: tuple[Annotated[str, Meta(pattern=r"\A[0-9]{1,6}\Z")], ...]
+    volumes: tuple[Volume, ...]
 
 
 class _Health(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -142,8 +153,12 @@ class Archived:
                 )
             self._root = paths.root
             self.record = _checked(self._document.record)
-            self.layers = _different(self._document.layers)
-            self.volumes = _different(self._document.volumes)
+            _different(self._document.layers)
+            self.layers = self._document.layers
+            self.volumes = self._document.volumes
+            _different(volume.name for volume in self.volumes)
+            for volume in self.volumes:
+                mounts.driver_options(volume.options)
             self.state = _end(self._document.state)
         self.path = f"{paths.containers}/{self.record.id}"
         self.complete(_NOWHERE, self.record.name)  # nothing is made of what is wrong
@@ -170,19 +185,16 @@ class Archived:
         process = msgspec.to_builtins(was.process) | {"args": self.record.args}
         document = granted | {
             "process": granted["process"] | process,
-            "mounts": [granted["mounts"][0], *_mounts(was, granted)],
+            "mounts": [granted["mounts"][0], *self._mounts(was, granted)],
             "annotations": self._annotations(was.annotations, granted["annotations"]),
         }
         return json.dumps(document).encode()
 
     def _annotations(self, was: dict[str, str], granted: dict[str, str]) -> dict[str, str]:
-        taken = [*_USERS, _VOLUMES]
+        taken = [*_USERS]
         if any(map(_names_profile, self.record.options.get("security_opt", ()))):
             taken.append(_SECCOMP)  # a file of its machine, whose content is in the configuration
             json.loads(was[_SECCOMP])["defaultAction"]
-        volumes = msgspec.json.decode(was.get(_VOLUMES, "{}"), type=dict[_Path, str])
-        if not set(volumes.values()) <= {f"{self.path}/volumes/{volume}" for volume in self.volumes}:
-            raise ValueError(_NOT_ASKED)
         files = {path: text for path, text in json.loads(granted[_FILES]).items() if path in _files(was)}
         return (
             {key: text for key, text in granted.items() if key not in taken}
@@ -190,9 +202,26 @@ class Archived:
             | {_FILES: json.dumps(files)}
         )
 
+    def _mounts(self, was: _Config, granted: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """The kernel's file systems as they are granted, and what else was mounted."""
+        standard = {mount["destination"]: mount for mount in granted["mounts"]}
+        volumes = {f"{self._root}/volumes/{volume.name}/_data" for volume in self.volumes}
+        for mount in was.mounts[1:]:
+            there = standard.get(mount.destination)
+            if there is not None and (mount.type == there["type"] or mount.type not in _KINDS):
+                yield there
+            elif (
+                mount.type == "bind"
+                or (mount.type == "tmpfs" and mount.source in {"", "tmpfs"})
+                or (mount.type == "volume" and mount.source in volumes)
+            ):
+                yield msgspec.to_builtins(mount)
+            else:
+                raise ValueError(_NOT_ASKED)
+
     def _moved(self, text: str) -> str:
         """A path of where it was, as it is here."""
-        for place in (f"/containers/{self.record.id}", "/layers/", "/mount-points"):
+        for place in (f"/containers/{self.record.id}", "/layers/", "/mount-points", "/volumes/"):
             text = text.replace(f"{self._document.root}{place}", f"{self._root}{place}")
         return text
 
@@ -239,10 +268,10 @@ def _end(state: records.State) -> records.State:
     return records.State(status="exited", **msgspec.structs.asdict(end))
 
 
-def _different(names: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(names)) < len(names):
+def _different(names: Iterable[str]) -> None:
+    seen = list(names)
+    if len(set(seen)) < len(seen):
         raise ValueError("it names one thing twice")
-    return names
 
 
 def _again(options: dict[str, Any]) -> dict[str, Any]:
@@ -260,19 +289,6 @@ def _again(options: dict[str, Any]) -> dict[str, Any]:
 
 def _files(annotations: dict[str, str]) -> dict[str, str]:
     return msgspec.json.decode(annotations.get(_FILES, "{}"), type=dict[str, str])
-
-
-def _mounts(was: _Config, granted: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The kernel's file systems as they are granted, and what else was mounted."""
-    standard = {mount["destination"]: mount for mount in granted["mounts"]}
-    for mount in was.mounts[1:]:
-        there = standard.get(mount.destination)
-        if there is not None and (mount.type == there["type"] or mount.type not in _KINDS):
-            yield there
-        elif mount.type == "bind" or (mount.type == "tmpfs" and mount.source in {"", "tmpfs"}):
-            yield msgspec.to_builtins(mount)
-        else:
-            raise ValueError(_NOT_ASKED)
 
 
 def _names_profile(text: str) -> bool:

@@ -142,7 +142,7 @@ def _ancestors(images: Images, values: list[str]) -> Test:
 
 def _volumes(values: list[str]) -> Test:
     return lambda one: any(
-        value in {mount.source, mount.target} for mount in one.record.mounts for value in values
+        value in {mount.name or mount.source, mount.target} for mount in one.record.mounts for value in values
     )
 
 

@@ -456,7 +456,7 @@ class Container:
 
         Nothing is copied of one that is stopped: what it wrote becomes a layer of both. One that runs stands
         still while what it wrote is copied; files share their blocks, where the file system can do that.
-        Anonymous volumes are copied. The new one has the same options, but an id, and a name, of its own.
+        Volumes without a name are copied. The new one has the same options, but an id and a name of its own.
 
         Args:
             name: of the new one.
@@ -542,11 +542,12 @@ class Container:
 
         return top(self._now(), strings("options", options))
 
-    def remove(self, *, force: bool = False) -> None:
-        """Remove it with its files, its anonymous volumes and its log.
+    def remove(self, *, force: bool = False, volumes: bool = False) -> None:
+        """Remove it with its files and its log.
 
         Args:
             force: kill it, if it runs.
+            volumes: its volumes without a name go, too, as those of one with the option `remove` do.
 
         Raises:
             ContainerNotFound: it is gone.
@@ -554,7 +555,7 @@ class Container:
         """
         from pycontain.containers.removal import remove
 
-        remove(self._paths, self._kept, self._launcher, force=force)
+        remove(self._paths, self._kept, self._launcher, force=force, volumes=volumes)
 
     def _now(self) -> kept.Kept:
         return kept.find(self._paths, self.id)
@@ -676,7 +677,7 @@ class Container:
     ) -> None:
         """Write the container as an archive, of which `engine.containers.load` makes it again elsewhere.
 
-        What it is, what it wrote, and its anonymous volumes. One that runs stands still while these are read.
+        What it is, what it wrote, and its volumes. One that runs stands still while these are read.
 
         Args:
             target: a path, which appears when all is written, or something open to write to.

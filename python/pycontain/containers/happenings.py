@@ -30,7 +30,9 @@ class EventFilters(TypedDict, total=False):
     networks: Iterable[str]
     """Names, ids, or beginnings of ids."""
     types: Iterable[str]
-    """`container`, `network`."""
+    """`container`, `network`, `volume`."""
+    volumes: Iterable[str]
+    """Names of volumes."""
 
 
 def wanted(filters: EventFilters) -> Callable[[Event], bool]:
@@ -68,4 +70,5 @@ _TESTS: dict[str, Callable[[Event, list[str]], bool]] = {
     "labels": lambda event, values: all(has_label(event.attributes, value) for value in values),
     "networks": _of("network"),
     "types": lambda event, values: event.type in values,
+    "volumes": lambda event, values: event.type == "volume" and event.id in values,
 }

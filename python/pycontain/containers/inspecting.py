@@ -174,7 +174,7 @@ def _config(record: Record, config: Mapping[str, Any]) -> dict[str, Any]:
         "Env": process["env"],
         "Cmd": list(record.command) or None,
         "Image": record.image,
-        "Volumes": {mount.target: {} for mount in record.mounts if mount.type == "volume"} or None,
+        "Volumes": {mount.target: {} for mount in record.mounts if mount.anonymous} or None,
         "WorkingDir": process["cwd"],
         "Entrypoint": list(record.entrypoint) or None,
         "OnBuild": None,
@@ -217,15 +217,15 @@ def _host_config(record: Record, config: Mapping[str, Any]) -> dict[str, Any]:
     log, restart = lifecycle.log(options), lifecycle.restart(options)
     annotations = labels("annotations", options.get("annotations", ()))
     return {
-        "Binds": [_bind(mount) for mount in record.mounts if mount.type == "bind"] or None,
+        "Binds": [_bind(mount) for mount in record.mounts if _has_source(mount)] or None,
         "ContainerIDFile": options.get("cidfile", ""),
         "LogConfig": {"Type": log.driver, "Config": log.options},
         "NetworkMode": record.network,
         "PortBindings": bound(published(record.options.get("ports") or ())),
         "RestartPolicy": {"Name": restart.policy, "MaximumRetryCount": restart.most},
         "AutoRemove": bool(options.get("remove")),
-        "VolumeDriver": "",
-        "VolumesFrom": None,
+        "VolumeDriver": options.get("volume_driver", ""),
+        "VolumesFrom": _strings(options.get("volumes_from")),
         "ConsoleSize": [0, 0],
         "CapAdd": _strings(options.get("cap_add")),
         "CapDrop": _strings(options.get("cap_drop")),
@@ -350,17 +350,21 @@ def _tmpfs(mounts: list[dict[str, Any]]) -> dict[str, str] | None:
     return found or None
 
 
+def _has_source(mount: MountRecord) -> bool:
+    return mount.type == "bind" or (mount.type == "volume" and not mount.anonymous)
+
+
 def _bind(mount: MountRecord) -> str:
-    return f"{mount.source}:{mount.target}" + (":ro" if "ro" in mount.options else "")
+    return f"{mount.name or mount.source}:{mount.target}" + (":ro" if "ro" in mount.options else "")
 
 
 def _mount(mount: MountRecord) -> dict[str, Any]:
     propagation = next((word for word in mount.options if word.endswith(("private", "slave", "shared"))), "")
     document: dict[str, Any] = {"Type": mount.type}
     if mount.type == "volume":
-        document |= {"Name": mount.source.rpartition("/")[2], "Driver": "local"}
+        document |= {"Name": mount.name, "Driver": "local"}
     return document | {
-        "Source": mount.source,
+        "Source": "" if mount.type == "image" else mount.source,
         "Destination": mount.target,
         "Mode": "",
         "RW": "ro" not in mount.options,

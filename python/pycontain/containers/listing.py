@@ -30,7 +30,7 @@ class Summary(Value):
         created: seconds since the epoch.
         labels: names to values.
         state: what it does: `status started finished exit_code …`.
-        mounts: what of the host is mounted in it, and its anonymous volumes.
+        mounts: what of the host is mounted in it, its volumes, and files of images.
         network: `none` or `host`.
     """
 

@@ -4,11 +4,12 @@
     image.tar          its image, as `pycontain save` writes it, if that is to come along
     layers/<id>        what it wrote before it was forked or saved, a tar.zst for each layer
     top                what it wrote since
-    volumes/<n>        its anonymous volumes
+    volumes/<name>     its volumes, but what their driver takes from elsewhere
     end                nothing; without it the archive was cut off
 
 To save a stopped container makes a layer of what it wrote, as a fork does; a layer has the same id everywhere
 and never changes. So it need not be sent twice: an incremental archive names those that the last one had.
+Volumes are always sent.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ import tarfile
 import msgspec
 
 from pycontain.containers import keeping
-from pycontain.containers.archived import VERSION, Archived, Document
+from pycontain.containers.archived import VERSION, Archived, Document, Volume
 from pycontain.errors import Conflict, ImageInvalid, ImageNotFound, StillInUse, Unsupported
 from pycontain.images import staging
 from pycontain.runtime import directory as directories
-from pycontain.runtime import events, kept, names, records, shared
+from pycontain.runtime import events, kept, names, records, shared, volumes
 from pycontain.runtime.namespaces import container_name
 
 TYPE_CHECKING = False
@@ -60,6 +61,11 @@ def save(
 ) -> None:
     """Write the container to an fd; see `Container.save`."""
     record = container.record
+    if any(mount.type == "image" for mount in record.mounts):
+        raise Unsupported(
+            f'cannot save container "{record.name}": it has the files of an image mounted',
+            hint="`pycontain export` writes all of its own files",
+        )
     if not record.image_id.startswith("sha256:"):
         raise Unsupported(
             f'cannot save container "{record.name}": it is made of files that only this machine has',
@@ -74,11 +80,12 @@ def save(
                     shared.move_below(paths, container.own_config, container.path)
             config = container.own_config
             below = shared.layers(container.path)
-            volumes = sorted(staging.names(f"{container.path}/volumes"), key=int)
+            found = {name: volumes.find(paths, name) for name in volumes.of_container(container.path)}
             packed = {"top": _packed(files, paths, launcher, config, container, f"{container.path}/upper")}
-            for volume in volumes:
-                place = f"{container.path}/volumes/{volume}"
-                packed[f"volumes/{volume}"] = _packed(files, paths, launcher, config, container, place)
+            for name, volume in found.items():
+                if not volume.record.options:
+                    tree = volume.mountpoint
+                    packed[f"volumes/{name}"] = _packed(files, paths, launcher, config, container, tree)
         layers = [os.path.basename(path) for path in reversed(below)]
         document = Document(
             VERSION,
@@ -87,7 +94,10 @@ def save(
             json.loads(config),
             state if state.status == "exited" else records.State(),
             tuple(layers),
-            tuple(volumes),
+            tuple(
+                Volume(name, own, found[name].record.labels, found[name].record.options)
+                for name, own in volumes.of_container(container.path).items()
+            ),
         )
         with os.fdopen(os.dup(target), "wb") as file, tarfile.open(fileobj=file, mode="w|") as archive:
             _add(archive, "container.json", io.BytesIO(msgspec.json.encode(document)))
@@ -117,7 +127,7 @@ def _packed(
 ) -> IO[bytes]:
     """A tree as a compressed layer, in a file without a name."""
     file = files.enter_context(_temporary(paths))
-    skip = [] if tree.startswith(f"{container.path}/volumes/") else container.mount_points
+    skip = [] if tree.startswith(f"{paths.volumes}/") else container.mount_points
     of_tree = shared.with_upper(config, container.path, tree)
     launcher.pack_layer(of_tree, file.fileno(), skip=skip, compression="zstd")
     return file
@@ -155,6 +165,7 @@ class _Loading:
         self._launcher = launcher
         self._archive = archive
         self._name = name and container_name(name)
+        self._volumes: dict[str, str] = {}  # their directories, until they appear
         self._member = archive.next()
         self._archived = Archived(self._read("container.json"), paths)
         self._path = self._archived.path
@@ -170,7 +181,7 @@ class _Loading:
                 self._describe(made, record, config)
                 self._appear(made, record, old)
             except BaseException:
-                directories.remove(made, self._launcher)
+                directories.remove(self._paths, made, self._launcher)
                 raise
             made.close()
         shared.collect(self._paths, self._launcher)  # of what was there before
@@ -225,11 +236,8 @@ class _Loading:
             held.enter_context(shared.put_below(directory, f"{self._paths.shared}/{layer}"))
         directories.fill([f"{directory}/work", f"{directory}/upper"], ())
         self._unpack("top", f"{directory}/upper")
-        if self._archived.volumes:
-            directories.fill([f"{directory}/volumes"], ())
         for volume in self._archived.volumes:
-            directories.fill([f"{directory}/volumes/{volume}"], ())
-            self._unpack(f"volumes/{volume}", f"{directory}/volumes/{volume}")
+            held.enter_context(self._volume(volume, directory))
         if not self._is_at("end"):
             raise ImageInvalid("the archive of the container is cut off")
 
@@ -248,6 +256,30 @@ class _Loading:
         finally:
             held.release()
 
+    @contextlib.contextmanager
+    def _volume(self, volume: Volume, directory: str) -> Iterator[None]:
+        """A volume of the container, which takes its place when the container does."""
+        id = self._archived.record.id
+        use = volumes.VolumeUse(volume.name, volume.labels, volume.options, anonymous=volume.own)
+        if volumes.exists(self._paths, volume.name):
+            users = staging.names(f"{self._paths.volumes}/{volume.name}/users")
+            if users != [id]:
+                raise Conflict(
+                    f"volume `{volume.name}` of the container is here already, and not the container's alone",
+                    hint="look whether it may go: `pycontain volume rm`",
+                )
+        volumes.link(directory, use)
+        with volumes.making(self._paths, use) as made:
+            try:
+                directories.fill([f"{made}/_data"], ())
+                os.symlink(id, f"{made}/users/{id}")
+                if not volume.options:
+                    self._unpack(f"volumes/{volume.name}", f"{made}/_data")
+                self._volumes[volume.name] = made
+                yield
+            finally:
+                self._launcher.remove_tree(made)  # or what was in its place
+
     def _describe(self, made: directories.Directory, record: records.Record, config: bytes) -> None:
         directories.record(made, record, config)
         records.write_state(made.path, self._archived.state)
@@ -261,6 +293,8 @@ class _Loading:
             with staging.locked(
                 self._paths.names
             ):  # until then the link leads nowhere, and could be taken over
+                for name, volume in self._volumes.items():
+                    volumes.appear(self._paths, volume, name)
                 if old is None or old.record.name != record.name:
                     names.take_locked(self._paths, record.name, self._path)
                 os.rename(made.path, self._path) if old is None else exchange(made.path, self._path)

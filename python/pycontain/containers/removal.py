@@ -14,6 +14,7 @@ from pycontain.containers import keeping
 from pycontain.errors import ContainerNotFound, StillInUse
 from pycontain.images.filters import has_label, moment
 from pycontain.runtime import disk, events, kept, names, records, shared
+from pycontain.runtime import volumes as of_volumes
 from pycontain.runtime.pauses import finish
 from pycontain.types import Value
 
@@ -44,14 +45,16 @@ class Removed(Value):
         self._set(ids=tuple(ids), reclaimed=reclaimed)
 
 
-def remove(paths: Paths, container: Kept, launcher: Callable[[], Launcher], *, force: bool) -> None:
-    """Remove a container that does not run; with `force`, kill it first.
+def remove(
+    paths: Paths, container: Kept, launcher: Callable[[], Launcher], *, force: bool, volumes: bool
+) -> None:
+    """Remove a container that does not run; with `force`, kill it first; with `volumes`, its own go, too.
 
     Raises:
         ContainerNotFound: it is gone.
         StillInUse: it runs, or is paused.
     """
-    if _removed(paths, container, launcher):
+    if _removed(paths, container, launcher, volumes=volumes):
         return
     if not force:
         is_paused = kept.state(paths, container).status == "paused"
@@ -62,13 +65,15 @@ def remove(paths: Paths, container: Kept, launcher: Callable[[], Launcher], *, f
         )
     finish(keeping.end(paths, container))
     with contextlib.suppress(ContainerNotFound):  # it was to be removed at its end
-        if not _removed(paths, container, launcher):
+        if not _removed(paths, container, launcher, volumes=volumes):
             raise StillInUse(f'cannot remove container "{container.record.name}": it was started again')
 
 
-def _removed(paths: Paths, container: Kept, launcher: Callable[[], Launcher]) -> bool:
+def _removed(paths: Paths, container: Kept, launcher: Callable[[], Launcher], *, volumes: bool) -> bool:
     with kept.held(paths, container) as stopped:
         if stopped is not None:
+            if not volumes and not container.record.options.get("remove"):
+                of_volumes.keep_own(container.path)
             _take_away(paths, container, launcher)
     return stopped is not None
 
@@ -96,7 +101,7 @@ def prune(
             continue
         size = disk.size_of(one.path)
         try:
-            remove(paths, one, launcher, force=False)
+            remove(paths, one, launcher, force=False, volumes=False)
         except (ContainerNotFound, StillInUse):
             continue
         gone.append(one.id)

@@ -65,7 +65,7 @@ def for_block(container: Container) -> Iterator[None]:
         yield
     finally:
         with contextlib.suppress(ContainerNotFound):  # it was to be removed at its end
-            container.remove(force=True)
+            container.remove(force=True, volumes=True)
         container._tied, container._tie = False, None  # only now
 
 

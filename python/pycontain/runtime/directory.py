@@ -4,6 +4,7 @@
                                have none: what they write goes to a directory of the launcher's
     <root>/containers/<id>/    one that stays
     .../<id>/image             a link that leads nowhere: the id of its image, which is not removed meanwhile
+    .../<id>/images/<n>        the same of others, whose files it mounts
 
 The launcher inherits the lock and removes an ephemeral directory; what a killed one left is not locked, and
 the next launcher's engine collects it.
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from pycontain._core import Launcher
     from pycontain.paths import Paths
     from pycontain.runtime.records import Record
-
-
-_FRESH = 0o3000  # rust/runtime/src/file_tree.rs knows it, too
 
 
 class Directory:
@@ -70,26 +68,25 @@ def not_filled(error: OSError) -> StoreError:
 
 
 def fill(paths: Sequence[str], missing_sources: Sequence[str]) -> None:
-    """Make the container's own directories, and those that `--volume` names and that do not exist.
-
-    A volume has a mode by which the first start tells that nothing was copied to it yet.
-    """
+    """Make the container's own directories, and those that `--volume` names and that do not exist."""
     for path in paths:
         os.mkdir(path, 0o755)
-        is_volume = os.path.basename(os.path.dirname(path)) == "volumes"
-        mode = _FRESH if is_volume else 0o755
-        if os.stat(path).st_mode & 0o7777 != mode:  # whatever the umask: other users live in there
-            os.chmod(path, mode)
+        if os.stat(path).st_mode & 0o7777 != 0o755:  # whatever the umask: other users live in there
+            os.chmod(path, 0o755)  # noqa: S103
     for source in missing_sources:
         os.makedirs(source, exist_ok=True)
 
 
-def remove(directory: Directory, launcher: Launcher | None = None) -> None:
+def remove(paths: Paths, directory: Directory, launcher: Launcher | None = None) -> None:
     """Take back a directory that nothing was started in; by the launcher where others may own files in it."""
     import shutil
 
     if launcher is not None:
         launcher.remove_tree(directory.path)
+    elif os.path.exists(f"{paths.volumes}"):
+        from pycontain.runtime import volumes
+
+        volumes.let_go(paths, directory.path)
     shutil.rmtree(directory.path, ignore_errors=True)
     directory.close()
 
@@ -106,17 +103,32 @@ def record(directory: Directory, made: Record, config: bytes) -> Record:
     return records.write_record(directory.path, made)
 
 
-def use_image(directory: Directory, image: str, hold: Callable[[str], int | None]) -> None:
+def use_image(
+    directory: Directory, image: str, hold: Callable[[str], int | None], link: str = "image"
+) -> None:
     """Keep the image of this id from being removed, from now on and for as long as there is the directory.
 
     Two system calls: this is on the way of every start.
     """
     if not image.startswith("sha256:"):
         return
-    os.symlink(image, f"{directory.path}/image")
+    os.symlink(image, f"{directory.path}/{link}")
     held = hold(image)  # after that: a removal excludes who would hold it, and then looks for such links
     if held is not None:
         os.close(held)
+
+
+def use_images(directory: Directory, images: Sequence[str], hold: Callable[[str], int | None]) -> None:
+    """The same for others, whose files it mounts."""
+    if images:
+        os.mkdir(f"{directory.path}/images", 0o700)
+    for number, image in enumerate(images):
+        use_image(directory, image, hold, f"images/{number}")
+
+
+def images(directory: str) -> list[str]:
+    """The ids of those others."""
+    return [os.readlink(f"{directory}/images/{number}") for number in staging.names(f"{directory}/images")]
 
 
 def users(paths: Paths) -> dict[str, list[str]]:
@@ -125,9 +137,10 @@ def users(paths: Paths) -> dict[str, list[str]]:
     for parent in (paths.containers, paths.ephemeral):
         for id in staging.names(parent):
             with contextlib.suppress(OSError):
-                image = os.readlink(f"{parent}/{id}/image")
+                used = {os.readlink(f"{parent}/{id}/image"), *images(f"{parent}/{id}")}
                 if parent == paths.containers or staging.is_held(f"{parent}/{id}"):
-                    found.setdefault(image, []).append(id)
+                    for image in used:
+                        found.setdefault(image, []).append(id)
     return found
 
 

@@ -1,4 +1,4 @@
-"""What is kept on disk: images by their layers, containers by the files that they wrote."""
+"""What is kept on disk: images by their layers, containers by the files that they wrote, and volumes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 
 from pycontain.images import staging
 from pycontain.runtime import kept
+from pycontain.runtime import volumes as of_volumes
 from pycontain.types import Value
 
 TYPE_CHECKING = False
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from pycontain.paths import Paths
     from pycontain.runtime.records import State
 
-__all__ = ["ContainerUsage", "DiskUsage", "Share", "disk_usage"]
+__all__ = ["ContainerUsage", "DiskUsage", "Share", "VolumeUsage", "disk_usage", "size_below"]
 
 
 class ContainerUsage(Value):
@@ -30,9 +31,10 @@ class ContainerUsage(Value):
         created: seconds since the epoch.
         size: bytes that it wrote.
         state: what it does; None of one that goes with its command, and runs.
+        volumes: how many it has mounted.
     """
 
-    __slots__ = ("id", "name", "image", "args", "created", "size", "state")  # noqa: RUF023 - the constructor's order
+    __slots__ = ("id", "name", "image", "args", "created", "size", "state", "volumes")  # noqa: RUF023 - the constructor's order
     id: str
     name: str
     image: str
@@ -40,6 +42,7 @@ class ContainerUsage(Value):
     created: float
     size: int
     state: State | None
+    volumes: int
 
     def __init__(
         self,
@@ -50,13 +53,41 @@ class ContainerUsage(Value):
         created: float,
         size: int,
         state: State | None = None,
+        volumes: int = 0,
     ) -> None:
-        self._set(id=id, name=name, image=image, args=args, created=created, size=size, state=state)
+        self._set(
+            id=id,
+            name=name,
+            image=image,
+            args=args,
+            created=created,
+            size=size,
+            state=state,
+            volumes=volumes,
+        )
 
     @property
     def running(self) -> bool:
         """Whether its command runs."""
         return self.state is None or self.state.is_alive
+
+
+class VolumeUsage(Value):
+    """What one volume takes.
+
+    Attributes:
+        name: its name.
+        links: how many containers use it, running or not.
+        size: bytes of its files.
+    """
+
+    __slots__ = ("name", "links", "size")  # noqa: RUF023 - the constructor's order
+    name: str
+    links: int
+    size: int
+
+    def __init__(self, name: str, links: int, size: int) -> None:
+        self._set(name=name, links=links, size=size)
 
 
 class Share(Value):
@@ -83,12 +114,17 @@ class DiskUsage(Value):
     Attributes:
         images: their layers, each counted once: unpacked, and as it came.
         containers: the files that they wrote; those of a running one are in use.
-        volumes, build_cache: nothing: there are none yet.
+        volumes: those that no container has are not in use.
+        build_cache: nothing: there is none yet.
         blobs: bytes of `images` that are layers as they came, kept for `push` and `save`.
         per_image, per_container: each of them, the youngest first.
+        per_volume: each of them, by name.
     """
 
-    __slots__ = ("images", "containers", "volumes", "build_cache", "blobs", "per_image", "per_container")  # noqa: RUF023
+    __slots__ = (  # noqa: RUF023 - the constructor's order
+        "images", "containers", "volumes", "build_cache", "blobs", "per_image", "per_container",
+        "per_volume",
+    )  # fmt: skip
     images: Share
     containers: Share
     volumes: Share
@@ -96,29 +132,37 @@ class DiskUsage(Value):
     blobs: int
     per_image: tuple[ImageUsage, ...]
     per_container: tuple[ContainerUsage, ...]
+    per_volume: tuple[VolumeUsage, ...]
 
     def __init__(
         self,
         images: Share,
         containers: Share,
+        volumes: Share,
         blobs: int,
         per_image: Sequence[ImageUsage],
         per_container: Sequence[ContainerUsage],
+        per_volume: Sequence[VolumeUsage],
     ) -> None:
         self._set(
             images=images,
             containers=containers,
-            volumes=Share(),
+            volumes=volumes,
             build_cache=Share(),
             blobs=blobs,
             per_image=tuple(per_image),
             per_container=tuple(per_container),
+            per_volume=tuple(per_volume),
         )
 
 
 def disk_usage(paths: Paths, images: StoreUsage) -> DiskUsage:
     """Of the images as given, and of the containers as they are."""
     made = containers(paths)
+    kept_volumes = tuple(
+        VolumeUsage(one.name, len(of_volumes.users(paths, one.name)), size_below(one.mountpoint))
+        for one in of_volumes.all_of(paths)
+    )
     return DiskUsage(
         Share(
             len(images.images),
@@ -132,9 +176,16 @@ def disk_usage(paths: Paths, images: StoreUsage) -> DiskUsage:
             sum(one.size for one in made),
             sum(one.size for one in made if not one.running),
         ),
+        Share(
+            len(kept_volumes),
+            sum(one.links > 0 for one in kept_volumes),
+            sum(one.size for one in kept_volumes),
+            sum(one.size for one in kept_volumes if not one.links),
+        ),
         images.blobs,
         images.images,
         made,
+        kept_volumes,
     )
 
 
@@ -152,6 +203,7 @@ def containers(paths: Paths) -> tuple[ContainerUsage, ...]:
             one.record.created,
             size_of(one.path),
             one.state,
+            len(of_volumes.of_container(one.path)),
         )
         for one in kept.all_of(paths)
     ]
@@ -161,7 +213,12 @@ def containers(paths: Paths) -> tuple[ContainerUsage, ...]:
 
 def size_of(directory: str) -> int:
     """Bytes that the container of this directory wrote."""
-    return sum(_sizes(f"{directory}/upper"))
+    return size_below(f"{directory}/upper")
+
+
+def size_below(directory: str) -> int:
+    """Bytes of the files there."""
+    return sum(_sizes(directory))
 
 
 def _usage(directory: str) -> ContainerUsage | None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 
-from pycontain.errors import InvalidOption
+from pycontain.errors import InvalidOption, Unsupported
 from pycontain.paths import absolute
 from pycontain.types import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from pycontain.types import Mount
 
 
 class Device(Value):
@@ -72,6 +74,25 @@ class Host:
                 return file.read()
         except OSError:
             return ""
+
+    def volume_options(self, path: str) -> Mapping[str, str] | None:
+        """What the volume of this directory was made with; None: it is not there."""
+        import json
+
+        try:
+            with open(f"{path}/volume.json", encoding="utf-8") as file:
+                options: Mapping[str, str] = json.load(file).get("options", {})
+                return options
+        except (OSError, ValueError):
+            return None
+
+    def image(self, name: str) -> tuple[str, Sequence[str]]:
+        """The id of an image, and the directories of its layers, the topmost first."""
+        raise Unsupported(f"image `{name}`: there is no store of images here")
+
+    def mounts_of(self, container: str, access: str) -> Iterable[Mount]:
+        """The binds and volumes of a container; `access`: `ro`, `rw`, or as they are there."""
+        raise Unsupported(f"container `{container}`, {access}: there are no containers here")
 
     def devices(self, option: str, path: str) -> list[Device]:
         """The device at `path`; of a directory, every one below it."""

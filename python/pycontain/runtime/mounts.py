@@ -1,4 +1,4 @@
-"""Mounts as they are asked for: `--volume`, `--mount`, `--tmpfs`, `--rootfs`, `bind` and `tmpfs_mount`.
+"""Mounts as they are asked for: `--volume`, `--mount`, `--tmpfs`, `--rootfs`, `bind` and its kin.
 
 Nothing here looks at the disk: whether a source exists is found out later.
 """
@@ -14,11 +14,11 @@ from pycontain.types import Mount, RootFilesystem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 PROPAGATIONS = ("private", "rprivate", "slave", "rslave", "shared", "rshared")
 # SELinux labels and Docker Desktop's caches: no meaning here, and every compose file has them
-_NO_EFFECT = {"z", "Z", "consistent", "cached", "delegated", "nocopy"}
+_NO_EFFECT = {"z", "Z", "consistent", "cached", "delegated"}
 _TMPFS_DEFAULTS = ("noexec", "nosuid", "nodev")
 _PAIRS = (
     "ro rw", "noexec exec", "nosuid suid", "nodev dev", "sync async", "noatime atime", "nodiratime diratime",
@@ -58,45 +58,146 @@ def bind_mount(
     return Mount("bind", source, target_path(option, target), options, create_source)
 
 
+def volume_mount(
+    name: str,
+    target: str,
+    *,
+    read_only: bool = False,
+    copy: bool = True,
+    subpath: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    driver_options: Mapping[str, str] | None = None,
+    option: str = "mounts",
+) -> Mount:
+    """A volume; without a name a new one, which goes with the container."""
+    from pycontain.runtime.volumes import check_name
+
+    if name:
+        check_name(name)
+    words = [f"label={key}={text}" for key, text in (labels or {}).items()]
+    words += [f"opt={key}={text}" for key, text in (driver_options or {}).items()]
+    words += ["ro"] * read_only + ["nocopy"] * (not copy)
+    if subpath is not None:
+        words.append(f"subpath={_subpath(option, subpath)}")
+    return Mount("volume", name, target_path(option, target), words)
+
+
+def image_mount(image: str, target: str, *, subpath: str | None = None, option: str = "mounts") -> Mount:
+    """The files of an image, read-only."""
+    if not image or "\0" in image:
+        raise invalid(option, image, "a mount of type image needs an image")
+    words = () if subpath is None else (f"subpath={_subpath(option, subpath)}",)
+    return Mount("image", image, target_path(option, target), words)
+
+
+def _subpath(option: str, value: str) -> str:
+    if not value or value.startswith("/") or ".." in value.split("/") or "\0" in value:
+        raise invalid(option, value, "a subpath is relative, and does not lead out by `..`")
+    return value
+
+
 def volume(value: str) -> Mount:
-    """`--volume`: `/on/host:/inside[:options]`, or `/inside` alone for an anonymous volume."""
+    """`--volume`: `/on/host:/inside[:options]`, `name:/inside[:options]`, or `/inside`: a new volume."""
     fields = value.split(":")
-    allowed = "must be /on/host:/inside[:options] or /inside"
+    allowed = "must be /on/host:/inside[:options], NAME:/inside[:options] or /inside"
     if len(fields) > 3 or not all(fields):
         raise invalid("volumes", value, allowed)
     if len(fields) == 1:
         return Mount("volume", "", target_path("volumes", fields[0], value))
     source, target = fields[0], target_path("volumes", fields[1], value)
-    if source[0] not in "/.":
-        if "/" in source:
-            raise invalid("volumes", value, "a path on the host must begin with / or .")
-        raise Unsupported(
-            f"named volume `{source}` in `{value}`: there are no named volumes yet",
-            hint=f"give a directory of the host: `./{source}:{fields[1]}`",
+    is_path = source[0] in "/."
+    if not is_path and "/" in source:
+        raise invalid("volumes", value, "a path on the host must begin with / or .")
+    chosen = _volume_options(value, fields[2] if len(fields) == 3 else "")
+    read_only = chosen.get("access") == "ro"
+    if is_path:  # for which `nocopy` means nothing, as in docker
+        return bind_mount(
+            source,
+            target,
+            read_only=read_only,
+            propagation=chosen.get("propagation", "rprivate"),
+            option="volumes",
+            create_source=True,
         )
-    read_only, propagation = _volume_options(value, fields[2] if len(fields) == 3 else "")
-    return bind_mount(
-        source, target, read_only=read_only, propagation=propagation, option="volumes", create_source=True
-    )
+    if "propagation" in chosen:
+        raise invalid("volumes", value, f"`{chosen['propagation']}` goes with a directory of the host only")
+    return volume_mount(source, target, read_only=read_only, copy="copy" not in chosen, option="volumes")
 
 
-def _volume_options(value: str, text: str) -> tuple[bool, str]:
+def _volume_options(value: str, text: str) -> dict[str, str]:
     chosen: dict[str, str] = {}
     for word in text.split(",") if text else ():
         if word in {"ro", "rw"}:
             kind = "access"
         elif word in PROPAGATIONS:
             kind = "propagation"
+        elif word == "nocopy":
+            kind = "copy"
         elif word in _NO_EFFECT:
-            kind = "label" if word in "zZ" else "copy" if word == "nocopy" else "consistency"
+            kind = "label" if word in "zZ" else "consistency"
         else:
             raise invalid(
-                "volumes", value, f"option `{word}` is none of ro, rw, z, Z, {', '.join(PROPAGATIONS)}"
+                "volumes",
+                value,
+                f"option `{word}` is none of ro, rw, z, Z, nocopy, {', '.join(PROPAGATIONS)}",
             )
         if kind in chosen:
             raise invalid("volumes", value, f"options `{chosen[kind]}` and `{word}` exclude each other")
         chosen[kind] = word
-    return chosen.get("access") == "ro", chosen.get("propagation", "rprivate")
+    return chosen
+
+
+def inherited(value: str) -> tuple[str, str]:
+    """`--volumes-from`: `CONTAINER[:ro|rw]`: its name, and the access or nothing."""
+    name, _, access = value.partition(":")
+    words = [word for word in access.split(",") if word not in {"z", "Z"}] if access else []
+    if not name or not set(words) <= {"ro", "rw"} or len(words) > 1:
+        raise invalid("volumes_from", value, "must be CONTAINER[:ro|rw]")
+    return name, "".join(words)
+
+
+_DRIVER_OPTIONS = {"type", "device", "o"}
+
+
+def driver_options(options: Mapping[str, str]) -> tuple[str, ...]:
+    """What the options of docker's driver `local` mount in place of the volume's own directory.
+
+    Raises:
+        InvalidOption: they are not what it takes.
+        Unsupported: it cannot be had here.
+    """
+    if not options:
+        return ()
+    for key in options:
+        if key == "size":
+            raise Unsupported("a volume of a limited size", hint="`type=tmpfs` takes `o=size=…`")
+        if key not in _DRIVER_OPTIONS:
+            raise invalid("opt", key, "the driver takes type, device and o")
+    for key in ("type", "device"):
+        if not options.get(key):
+            raise InvalidOption(
+                f'missing required option: "{key}"', hint="see `pycontain volume create --help`"
+            )
+    kind, device = options["type"], options["device"]
+    words = [word for word in options.get("o", "").split(",") if word]
+    if kind == "tmpfs":
+        for word in words:
+            key, equals, content = word.partition("=")
+            if word not in _TMPFS_FLAGS and not (equals and content and key in _TMPFS_KEYS):
+                raise invalid("opt", f"o={word}", "it is not an option of a tmpfs")
+        return ("type=tmpfs", *words)
+    if not device.startswith("/"):
+        raise Unsupported(
+            f"a volume of type `{kind}` on `{device}`",
+            hint="mount it on the host, and give its directory: `type=none`, `o=bind`, `device=DIR`",
+        )
+    if {"bind", "rbind"} & set(words):
+        return ("type=none", f"device={normpath(device)}", *words)
+    if kind == "none":
+        raise invalid("opt", "type=none", "it goes with `o=bind`")
+    if "loop" in words:
+        raise Unsupported(f"a file system in the file `{device}`", hint="give it a device: `losetup --find`")
+    return (f"type={kind}", f"device={normpath(device)}", *words)
 
 
 def tmpfs(value: str) -> Mount:
@@ -148,11 +249,14 @@ _ALIASES = {
     "destination": "target",
     "ro": "readonly",
     "readonly": "readonly",
+    "subpath": "image-subpath",
 }
+_SEVERAL = ("volume-label", "volume-opt")  # may be given more than once
 _KEYS = {
     "bind": {"bind-propagation", "bind-nonrecursive", "bind-recursive", "consistency"},
     "tmpfs": {"tmpfs-size", "tmpfs-mode"},
     "volume": {"volume-nocopy", "volume-label", "volume-driver", "volume-opt", "volume-subpath"},
+    "image": {"image-subpath"},
 }
 _FLAGS = {"readonly", "bind-nonrecursive", "volume-nocopy"}
 _TRUTH = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
@@ -162,10 +266,12 @@ def mount(value: str) -> Mount:
     """`--mount`: `type=bind,source=/on/host,target=/inside,readonly` and its kin; quoted as a line of CSV."""
     fields = _mount_fields(value)
     kind = fields.pop("type", "volume").lower()
-    if kind in {"image", "npipe", "cluster"}:
-        raise Unsupported(f"mount type `{kind}` in `{value}`", hint="use `bind` or `tmpfs`")
+    if kind in {"npipe", "cluster"}:
+        raise Unsupported(
+            f"mount type `{kind}` in `{value}`", hint="use `bind`, `volume`, `image` or `tmpfs`"
+        )
     if kind not in _KEYS:
-        raise invalid("mounts", value, "`type` must be bind or tmpfs")
+        raise invalid("mounts", value, "`type` must be bind, volume, image or tmpfs")
     for key in fields:
         if key not in _KEYS[kind] and key not in {"source", "target", "readonly"}:
             raise invalid("mounts", value, f"`{key}` does not go with type {kind}")
@@ -174,6 +280,12 @@ def mount(value: str) -> Mount:
     read_only = _truth(value, fields, "readonly")
     if kind == "volume":
         return _volume_mount(value, fields, read_only)
+    if kind == "image":
+        return image_mount(
+            fields.get("source", ""),
+            target_path("mounts", fields["target"], value),
+            subpath=fields.get("image-subpath"),
+        )
     if kind == "tmpfs":
         return _tmpfs_mount(value, fields, read_only)
     recursive = fields.get("bind-recursive", "enabled")
@@ -204,7 +316,8 @@ def _mount_fields(value: str) -> dict[str, str]:
             raise invalid("mounts", value, f"`{field}` must be key=value")
         if not known:
             raise invalid("mounts", value, f"unknown key `{key}`")
-        fields[key] = content if equals else "true"
+        content = content if equals else "true"
+        fields[key] = f"{fields[key]}\0{content}" if key in fields and key in _SEVERAL else content
     return fields
 
 
@@ -229,21 +342,24 @@ def _truth(value: str, fields: dict[str, str], key: str) -> bool:
 
 
 def _volume_mount(value: str, fields: dict[str, str], read_only: bool) -> Mount:
-    if fields.get("source"):
-        raise Unsupported(
-            f"named volume `{fields['source']}` in `{value}`: there are no named volumes yet",
-            hint="use `type=bind` with a directory of the host",
-        )
-    if set(fields) - {"source", "target", "readonly", "volume-nocopy"}:
-        raise Unsupported(
-            f"volume options in `{value}`: there are no named volumes yet", hint="use `type=bind`"
-        )
-    if read_only:
-        raise Unsupported(
-            f"`{value}`: anonymous volumes cannot be read-only",
-            hint="use `type=bind` with a directory of the host",
-        )
-    return Mount("volume", "", target_path("mounts", fields["target"], value))
+    from pycontain.runtime.volumes import check_driver
+
+    check_driver(fields.get("volume-driver", ""))
+    labels, options = (_pairs(fields.get(key)) for key in _SEVERAL)
+    return volume_mount(
+        fields.get("source", ""),
+        target_path("mounts", fields["target"], value),
+        read_only=read_only,
+        copy=not _truth(value, fields, "volume-nocopy"),
+        subpath=fields.get("volume-subpath"),
+        labels=labels,
+        driver_options=options,
+    )
+
+
+def _pairs(text: str | None) -> dict[str, str]:
+    given = [] if text is None else text.split("\0")
+    return {key: content for key, _, content in (one.partition("=") for one in given)}
 
 
 def _tmpfs_mount(value: str, fields: dict[str, str], read_only: bool) -> Mount:

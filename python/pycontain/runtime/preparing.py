@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 
-from pycontain.errors import InvalidOption, PycontainError
+from pycontain.errors import InvalidOption, PycontainError, Unsupported
 from pycontain.images import StartImage
 from pycontain.runtime import directory as directories
 from pycontain.runtime import names
+from pycontain.runtime.host import Host
 from pycontain.runtime.template import Templates
-from pycontain.types import RootFilesystem
+from pycontain.types import Mount, RootFilesystem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pycontain._core import Launcher, Process
     from pycontain.images import Images
@@ -34,6 +35,7 @@ class Preparer:
         self._paths = paths
         self._images = images
         self._templates = Templates()
+        self._host = _Here(paths, images)
 
     def prepare(
         self,
@@ -78,16 +80,28 @@ class Preparer:
         path = f"{self._paths.containers if keep else self._paths.ephemeral}/{id}"
         scratch = self._paths.ephemeral if not keep and not options.get("name") else None
         prepared = self._templates.config(
-            args, options, start.config, start.root, id=id, directory=path, scratch=scratch
+            args,
+            options,
+            start.config,
+            start.root,
+            id=id,
+            directory=path,
+            scratch=scratch,
+            host=self._host,
         )
-        if scratch is not None and not prepared.directories:
+        if scratch is not None and not prepared.directories and not prepared.volumes:
             directories.fill((), prepared.missing_sources)
             return Preparation(self._paths, id, None, prepared, image_lock=self._images.hold(start.id))
         directory = directories.make(path)
         name, record = prepared.name, None
         try:
             directories.use_image(directory, start.id, self._images.hold)
+            directories.use_images(directory, prepared.images, self._images.hold)
             directories.fill(prepared.directories, prepared.missing_sources)
+            if prepared.volumes:
+                from pycontain.runtime import volumes
+
+                volumes.use(self._paths, path, prepared.volumes)
             if name is not None:
                 names.take(self._paths, name, path)
             elif keep:
@@ -98,7 +112,7 @@ class Preparer:
                 record = record_of(directory.id, name, image, start, prepared, options, attached=attached)
                 record = directories.record(directory, record, prepared.config)
         except BaseException as error:
-            directories.remove(directory)
+            directories.remove(self._paths, directory)
             if name is not None:
                 names.give_up(self._paths, name, id)
             if isinstance(error, OSError) and not isinstance(error, PycontainError):
@@ -129,6 +143,32 @@ class Preparer:
 
             raise invalid("pull", pull, "must be missing, always or never")
         return self._images.for_start(image, platform=options.get("platform"), pull=pull)
+
+
+class _Here(Host):
+    """The machine, and what the engine keeps on it."""
+
+    def __init__(self, paths: Paths, images: Images) -> None:
+        self._paths = paths
+        self._images = images
+
+    def image(self, name: str) -> tuple[str, Sequence[str]]:
+        found = self._images.for_start(name, pull="missing")
+        if found.root.overlays:
+            raise Unsupported(f"a mount of image `{name}`", hint="`--volume /usr:/usr:ro` mounts the host's")
+        return found.id, found.root.lower[:-1]  # without the mount points
+
+    def mounts_of(self, container: str, access: str) -> Iterator[Mount]:
+        from pycontain.runtime import kept
+
+        for mount in kept.find(self._paths, container).record.mounts:
+            options = [word for word in mount.options if word not in {"ro", "rw"} or not access]
+            options += ["ro"] * (access == "ro")
+            if mount.type == "bind":
+                yield Mount("bind", mount.source, mount.target, options)
+            elif mount.type == "volume":
+                options += ["anonymous"] * mount.anonymous + ["nocopy"]
+                yield Mount("volume", mount.name, mount.target, options)
 
 
 def _without_iterators(options: ContainerOptions) -> ContainerOptions:
@@ -210,7 +250,7 @@ class Preparation:
         if self.directory is None:
             return
         if kind is not None and self.record is None:  # the launcher may never have heard of it
-            directories.remove(self.directory)
+            directories.remove(self._paths, self.directory)
         else:
             self.directory.close()
         if self.record is None and self.prepared.name is not None:

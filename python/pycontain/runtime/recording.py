@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from typing import Any
@@ -46,7 +45,6 @@ class _Document(msgspec.Struct):
 
     mounts: tuple[_Mount, ...]
     linux: _Linux
-    annotations: dict[str, str] = {}
 
 
 _documents = msgspec.json.Decoder(_Document)
@@ -96,18 +94,22 @@ def _entrypoint(options: Mapping[str, Any], image: command.ImageConfig) -> tuple
 
 def mounts(config: bytes) -> Iterator[MountRecord]:
     """What a configuration mounts that was asked for."""
-    if b'"bind"' not in config and b'"io.pycontain.volumes"' not in config:
+    # one overlay is the root
+    if b'"bind"' not in config and b'"volume"' not in config and config.count(b'"overlay"') < 2:
         return
     document = _documents.decode(config)
     spaces = {space.type for space in document.linux.namespaces}
     for mount in document.mounts:
-        target = mount.destination
+        target, options = mount.destination, mount.options
         of_ipc = "ipc" not in spaces and mount.source == target and target in _OF_IPC
         if mount.type == "bind" and target != "/" and not of_ipc:
-            yield MountRecord("bind", mount.source, target, mount.options)
-    volumes = document.annotations.get("io.pycontain.volumes", "{}")
-    for target, place in json.loads(volumes).items():
-        yield MountRecord("volume", place, target)
+            yield MountRecord("bind", mount.source, target, options)
+        elif mount.type == "volume":
+            own = [word for word in options if word == "ro" or word.startswith("subpath=")]
+            name = os.path.basename(os.path.dirname(mount.source))
+            yield MountRecord("volume", mount.source, target, tuple(own), name, "anonymous" in options)
+        elif mount.type == "overlay" and "ro" in options:
+            yield MountRecord("image", mount.source, target, ("ro",))
 
 
 def _plain(value: Any) -> Any:

@@ -50,12 +50,17 @@ ALIVE = frozenset({"running", "paused", "restarting"})
 
 
 class MountRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Something of the host, or an anonymous volume, that is mounted in a container."""
+    """Something of the host, a volume or an image that is mounted in a container.
+
+    `name` is that of a volume, which goes with the container if it is `anonymous`.
+    """
 
     type: str
     source: str
     target: str
     options: tuple[str, ...] = ()
+    name: str = ""
+    anonymous: bool = False
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from posixpath import join, normpath
+from posixpath import join, normpath, split
 
-from pycontain.errors import InvalidOption
+from pycontain.errors import InvalidOption, Unsupported
 from pycontain.runtime import mounts
 from pycontain.runtime.document import encode, once
 from pycontain.runtime.environment import strings
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pycontain.runtime.confinement import Security
     from pycontain.runtime.host import Host
     from pycontain.runtime.namespaces import Namespaces
+    from pycontain.runtime.volumes import VolumeUse
     from pycontain.types import RootFilesystem
 
 _SHM_SIZE = 64 << 20
@@ -32,16 +33,18 @@ class Layout(Value):
     Attributes:
         path: `root.path`.
         mounts: `mounts`, the inside of the JSON list.
-        volumes: anonymous volumes: path in the container to directory on the host.
+        volumes: those that it uses.
+        images: the ids of further images whose files it mounts.
         directories: to be made below the container's directory.
         missing_sources: to be made on the host.
         covered: the targets that the options and the image named.
     """
 
-    __slots__ = ("path", "mounts", "volumes", "directories", "missing_sources", "covered")  # noqa: RUF023
+    __slots__ = ("path", "mounts", "volumes", "images", "directories", "missing_sources", "covered")  # noqa: RUF023
     path: str
     mounts: str
-    volumes: dict[str, str]
+    volumes: Sequence[VolumeUse]
+    images: Sequence[str]
     directories: list[str]
     missing_sources: list[str]
     covered: frozenset[str]
@@ -50,7 +53,8 @@ class Layout(Value):
         self,
         path: str,
         mounts: str,
-        volumes: dict[str, str],
+        volumes: Sequence[VolumeUse],
+        images: Sequence[str],
         directories: list[str],
         missing_sources: list[str],
         covered: frozenset[str],
@@ -59,6 +63,7 @@ class Layout(Value):
             path=path,
             mounts=mounts,
             volumes=volumes,
+            images=images,
             directories=directories,
             missing_sources=missing_sources,
             covered=covered,
@@ -76,7 +81,7 @@ def layout(
     host: Host,
 ) -> Layout:
     """Everything that is mounted, the root first, then docker's defaults, then the options' own by depth."""
-    asked = _asked(options)
+    asked = _asked(options, host)
     covered = frozenset(asked)
     for target in image.volumes:
         clean = mounts.target_path("volumes", target)
@@ -84,7 +89,7 @@ def layout(
             raise InvalidOption(f"the image wants a volume at `{target}`: what is there is the kernel's")
         if clean not in asked:
             asked[clean] = Mount("volume", "", clean)
-    if root.overlays or any(mount.type == "volume" for mount in asked.values()):
+    if root.overlays or any(mount.type in {"volume", "image"} for mount in asked.values()):
         scratch = None
     path, base, directories = _root(root, directory, scratch, volatile=bool(options.get("remove")))
 
@@ -99,34 +104,81 @@ def layout(
     else:
         standard = encode(_standard(spaces.ipc, *writable, shm, covered | nowhere))[1:-1]
 
-    volumes: dict[str, str] = {}
     missing: list[str] = []
     own: list[dict[str, object]] = []
+    volumes: list[VolumeUse] = []
+    images: list[str] = []
     for mount in sorted(asked.values(), key=lambda mount: mount.target.count("/")):
         if mount.type == "volume":
-            place = f"{directory}/volumes/{len(volumes)}"
-            if not volumes:
-                directories.append(f"{directory}/volumes")
-            directories.append(place)
-            volumes[mount.target] = place
-            continue
-        source = mount.source
-        if mount.type == "bind":
-            source = normpath(source if source.startswith("/") else join(host.directory, source))
-            if not host.exists(source):
-                if not mount.create_source:
-                    raise InvalidOption(
-                        f"cannot mount `{source}` on `{mount.target}`: there is no such file or "
-                        f"directory on the host",
-                        hint="make it, or use `--volume`, which does",
-                    )
-                missing.append(source)
-        own.append(_mount(mount.target, mount.type, source, mount.options))
+            used, made = _volume(mount, directory, host)
+            volumes.append(used)
+        elif mount.type == "image":
+            id, layers = host.image(mount.source)
+            nothing = f"{directory}/nothing"  # overlayfs takes no single directory
+            if nothing not in directories:
+                directories.append(nothing)
+            lower = [f"lowerdir+={layer}" for layer in (*layers, nothing)]
+            images.append(id)
+            made = _mount(mount.target, "overlay", mount.source, [*lower, "ro", *mount.options])
+        else:
+            made = _mount(mount.target, mount.type, _source(mount, host, missing), mount.options)
+        own.append(made)
     parts = [encode(base)[1:-1], standard, encode(own)[1:-1]]
-    return Layout(path, ",".join(filter(None, parts)), volumes, directories, missing, covered)
+    return Layout(path, ",".join(filter(None, parts)), volumes, images, directories, missing, covered)
 
 
-def _asked(options: Mapping[str, Any]) -> dict[str, Mount]:
+def _source(mount: Mount, host: Host, missing: list[str]) -> str:
+    if mount.type != "bind":
+        return mount.source
+    source = normpath(mount.source if mount.source.startswith("/") else join(host.directory, mount.source))
+    if not host.exists(source):
+        if not mount.create_source:
+            raise InvalidOption(
+                f"cannot mount `{source}` on `{mount.target}`: there is no such file or "
+                f"directory on the host",
+                hint="make it, or use `--volume`, which does",
+            )
+        missing.append(source)
+    return source
+
+
+def _volume(mount: Mount, directory: str, host: Host) -> tuple[VolumeUse, dict[str, object]]:
+    from pycontain.runtime.volumes import ANONYMOUS, VolumeUse
+
+    said: dict[str, dict[str, str]] = {"label": {}, "opt": {}}
+    words: list[str] = []
+    for word in mount.options:
+        kind, _, pair = word.partition("=")
+        if kind in said:
+            key, _, content = pair.partition("=")
+            said[kind][key] = content
+        else:
+            words.append(word)
+    parent, id = split(directory)
+    anonymous = not mount.source or "anonymous" in words
+    name = mount.source
+    if not name:
+        from hashlib import sha256
+
+        name = sha256(f"{id} {mount.target}".encode()).hexdigest()
+        said["label"].setdefault(ANONYMOUS, "")
+        words.append("anonymous")
+    place = f"{split(parent)[0]}/volumes/{name}"
+    driver = host.volume_options(place)
+    instead = mounts.driver_options(said["opt"] if driver is None else driver)
+    device = next((word.partition("=")[2] for word in instead if word.startswith("device=")), None)
+    if device is not None and not host.exists(device):
+        raise InvalidOption(
+            f"cannot mount volume `{name}` on `{mount.target}`: there is no `{device}` on the host"
+        )
+    is_other = instead and instead[0] != "type=none"
+    if is_other and any(word.startswith("subpath=") for word in words):
+        raise Unsupported(f"a subpath of volume `{name}`, which is a file system of its own")
+    made = _mount(mount.target, "volume", f"{place}/_data", [*instead, *words])
+    return VolumeUse(name, said["label"], said["opt"], anonymous), made
+
+
+def _asked(options: Mapping[str, Any], host: Host) -> dict[str, Mount]:
     result: dict[str, Mount] = {}
     given: list[tuple[str, Mount]] = []
     for entry in options.get("mounts", ()):
@@ -142,6 +194,13 @@ def _asked(options: Mapping[str, Any]) -> dict[str, Mount]:
         if mount.target in result:
             raise InvalidOption(f"duplicate mount point `{mount.target}` for `{option}`")
         result[mount.target] = mount
+    for text in strings("volumes_from", options.get("volumes_from", ())):
+        for mount in host.mounts_of(*mounts.inherited(text)):
+            result.setdefault(mount.target, mount)
+    if driver := string("volume_driver", options.get("volume_driver", "")):
+        from pycontain.runtime.volumes import check_driver
+
+        check_driver(driver)
     return result
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from pycontain.runtime.command import ImageConfig
     from pycontain.runtime.namespaces import Namespaces
+    from pycontain.runtime.volumes import VolumeUse
     from pycontain.types import RootFilesystem
 
 DEFAULT_STOP_TIMEOUT = 10.0  # seconds
@@ -65,7 +66,7 @@ OPTIONS = (
             "devices domainname entrypoint env env_file group_add hostname ip ip6 ipc label_file "
             "labels mac_address mounts name network oom_score_adj pid platform ports pull rootfs "
             "security_opt shm_size stop_signal stop_timeout sysctls tmpfs ulimits user userns uts "
-            "volumes workdir"
+            "volume_driver volumes volumes_from workdir"
         ).split()
     )
 )
@@ -86,12 +87,14 @@ class Prepared(Value):
         directories: to be made before the start, in this order, mode 0755, below the container's directory.
         missing_sources: directories of the host that `volumes` names and that do not exist: to be made as
             well.
+        volumes: those that it uses.
+        images: the ids of further images whose files it mounts.
     """
 
     __slots__ = (  # noqa: RUF023 - the constructor's order
         "config", "args", "hostname", "name", "labels", "terminal", "stop_signal", "stop_timeout",
         "directories",
-        "missing_sources",
+        "missing_sources", "volumes", "images",
     )  # fmt: skip
     config: bytes
     args: tuple[str, ...]
@@ -103,6 +106,8 @@ class Prepared(Value):
     stop_timeout: float
     directories: tuple[str, ...]
     missing_sources: tuple[str, ...]
+    volumes: tuple[VolumeUse, ...]
+    images: tuple[str, ...]
 
     def __init__(
         self,
@@ -116,6 +121,8 @@ class Prepared(Value):
         stop_timeout: float,
         directories: Sequence[str],
         missing_sources: Sequence[str],
+        volumes: Sequence[VolumeUse] = (),
+        images: Sequence[str] = (),
     ) -> None:
         self._set(
             config=config,
@@ -128,6 +135,8 @@ class Prepared(Value):
             stop_timeout=stop_timeout,
             directories=tuple(directories),
             missing_sources=tuple(missing_sources),
+            volumes=tuple(volumes),
+            images=tuple(images),
         )
 
 
@@ -190,8 +199,6 @@ def config(
         from pycontain.runtime import networking
 
         annotations["join"] = networking.asked(options, spaces.network, _names(hostname, options))
-    if layout.volumes:
-        annotations["volumes"] = encode(layout.volumes)
 
     parts = [
         f'{{"ociVersion":"{_VERSION}","process":',
@@ -221,6 +228,8 @@ def config(
         _stop_timeout(options),
         layout.directories,
         layout.missing_sources,
+        layout.volumes,
+        layout.images,
     )
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pycontain.runtime.command import ImageConfig
+    from pycontain.runtime.host import Host
     from pycontain.types import RootFilesystem
 
 # what these mean depends on their values alone: on nothing of the machine that may have changed since
@@ -81,10 +82,11 @@ class Templates:
         id: str,
         directory: str,
         scratch: str | None,
+        host: Host | None = None,
     ) -> Prepared:
         """As `spec.config`; a directory's name is the id."""
         if not root.immutable or image.volumes or not _is_settled(options):
-            return config(args, options, image, root, id=id, directory=directory, scratch=scratch)
+            return config(args, options, image, root, id=id, directory=directory, scratch=scratch, host=host)
         others = {key: value for key, value in options.items() if key != "name"}
         # the layers' names are digests: the image cannot have become another. Of True and 1, repr tells which
         of_image = (image.env, image.cmd, image.entrypoint, image.workdir, image.user, image.stop_signal)
@@ -94,7 +96,7 @@ class Templates:
         if template is not None:
             name = None if options.get("name") is None else container_name(options["name"])
             return template.fill(command.arguments(args, options, image), id, name)
-        prepared = config(args, options, image, root, id=id, directory=directory, scratch=scratch)
+        prepared = config(args, options, image, root, id=id, directory=directory, scratch=scratch, host=host)
         if not prepared.missing_sources:
             if len(self._made) >= _MOST:
                 self._made.clear()

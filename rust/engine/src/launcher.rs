@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, poll};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, major, minor};
 use nix::unistd::Pid;
 use pycontain_plan::step::{Filter, Overlay};
 use pycontain_plan::{HostFacts, Plan, Source, Sources, Spec};
@@ -139,7 +139,9 @@ impl Launcher {
         for path in pycontain_plan::sources(spec) {
             let Ok(metadata) = std::fs::metadata(&path) else { continue };
             let idmap = self.idmap(&path, metadata.dev())?;
-            sources.insert(path, Source { directory: metadata.is_dir(), idmap });
+            let number = metadata.rdev();
+            let block = metadata.file_type().is_block_device().then(|| (major(number), minor(number)));
+            sources.insert(path, Source { directory: metadata.is_dir(), idmap, block });
         }
         Ok(sources)
     }

@@ -46,6 +46,8 @@ pub struct Source {
     pub directory: bool,
     /// The file system below it can be mounted with its ids mapped (`mount_setattr`, `MOUNT_ATTR_IDMAP`).
     pub idmap: bool,
+    /// The number of a block device.
+    pub block: Option<(u64, u64)>,
 }
 
 /// The fact of one path; nothing for one that does not exist.

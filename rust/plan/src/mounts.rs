@@ -2,11 +2,13 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use crate::facts::{HostFacts, Privilege, Sources, source};
+use pycontain_cgroup::Write;
+
+use crate::facts::{HostFacts, Privilege, Sources, source as source_fact};
 use crate::spec::Mount;
 use crate::step::{
-    Act, DeviceTree, Hierarchy, Holder, Ids, Namespace, Node, NodeKind, Overlay, Process, Shape, Slot, Step,
-    Upper,
+    Act, Cgroup, DeviceTree, Hierarchy, Holder, Ids, Namespace, Node, NodeKind, Overlay, Process, Shape,
+    Slot, Step, Upper,
 };
 use crate::{Error, Spec};
 
@@ -210,7 +212,7 @@ impl<'a> Tree<'a> {
         };
         let lower = all("lowerdir+");
         for layer in &lower {
-            if source(self.sources, layer).is_none() {
+            if source_fact(self.sources, layer).is_none() {
                 return Err(Error::NoLayer(layer.display().to_string()));
             }
         }
@@ -243,7 +245,7 @@ impl<'a> Tree<'a> {
     fn bind(&self, mount: &Mount) -> Result<Act, Error> {
         let options = sort(&mount.options);
         let path = PathBuf::from(&mount.source);
-        let Some(fact) = source(self.sources, &path) else {
+        let Some(fact) = source_fact(self.sources, &path) else {
             return Err(Error::NoSource(mount.source.clone()));
         };
         let nodev = if self.mapped() { NO_DEV } else { 0 };
@@ -263,12 +265,18 @@ impl<'a> Tree<'a> {
         match mount.kind.as_str() {
             "overlay" => {
                 let slot = self.mount_from_host(mount)?;
-                self.mount_now(&mount.destination, Act::Attach { slot, target, directory: true });
+                let part = value(&options, SUBPATH).map(PathBuf::from);
+                let act = match part {
+                    Some(path) => Act::AttachPart { slot, path, target },
+                    None => Act::Attach { slot, target, directory: true },
+                };
+                self.mount_now(&mount.destination, act);
             }
+            "volume" => self.volume(mount, options)?,
             _ if is_bind || mount.kind == "bind" => {
                 let slot = self.mount_from_host(mount)?;
                 let directory =
-                    source(self.sources, Path::new(&mount.source)).is_none_or(|fact| fact.directory);
+                    source_fact(self.sources, Path::new(&mount.source)).is_none_or(|fact| fact.directory);
                 self.mount_now(&mount.destination, Act::Attach { slot, target, directory });
             }
             "tmpfs" if target == Path::new("/dev") => self.devices(spec, options),
@@ -396,17 +404,97 @@ impl<'a> Tree<'a> {
         }
     }
 
-    pub(crate) fn volume(&mut self, target: PathBuf, directory: PathBuf) {
-        let idmap = self.mapped();
-        let slot = self.outside(Act::Clone {
-            source: directory,
-            recursive: false,
-            idmap,
-            attributes: if idmap || self.is_root() { NO_DEV } else { 0 },
-            propagation: PRIVATE,
-        });
-        self.mount_now(&target.clone(), Act::FillVolume { slot, target });
+    /// A volume is a directory, or what its options say, as those of docker's driver `local`.
+    fn volume(&mut self, mount: &Mount, options: Options) -> Result<(), Error> {
+        let target = mount.destination.clone();
+        let read_only = options.attributes & READ_ONLY != 0;
+        let fill = !options.data.iter().any(|(key, _)| key == "nocopy" || key == SUBPATH);
+        let nodev = if self.mapped() || self.is_root() { NO_DEV } else { 0 };
+        let attributes = options.attributes & !READ_ONLY | nodev;
+        let part = value(&options, SUBPATH).map(PathBuf::from);
+        let kind = value(&options, "type").map(str::to_owned);
+        let slot = match kind {
+            Some(kind) if kind == "tmpfs" => {
+                let options = Options {
+                    attributes: options.attributes,
+                    data: of_driver(options.data),
+                    ..Options::default()
+                };
+                self.filesystem("tmpfs", "tmpfs", &target, options);
+                return Ok(());
+            }
+            Some(kind) if kind != "none" => self.disk(kind, options, attributes)?,
+            _ => {
+                let source = of_volume(mount);
+                let Some(fact) = source_fact(self.sources, &source) else {
+                    return Err(Error::NoSource(source.display().to_string()));
+                };
+                let idmap = self.mapped() && fact.idmap;
+                self.outside(match part {
+                    Some(path) => Act::ClonePart { source, path, idmap, attributes },
+                    None => Act::Clone {
+                        source,
+                        recursive: options.recursive,
+                        idmap,
+                        attributes,
+                        propagation: options.propagation,
+                    },
+                })
+            }
+        };
+        self.mount_now(&target.clone(), Act::Volume { slot, target, fill, read_only });
+        Ok(())
     }
+
+    /// `Outside` is subject to what its cgroup (v1) says of devices: it may use this one for as long as it takes.
+    fn disk(&mut self, kind: String, options: Options, attributes: u64) -> Result<Slot, Error> {
+        let device = value(&options, "device").unwrap_or_default().to_owned();
+        if !self.is_root() {
+            return Err(Error::Unsupported {
+                what: format!("cannot mount the {kind} of `{device}`: only root mounts devices"),
+                hint: "a volume with `type=none`, `o=bind` takes a directory in its place".to_owned(),
+            });
+        }
+        let rule = source_fact(self.sources, Path::new(&device))
+            .and_then(|fact| fact.block)
+            .map(|(major, minor)| format!("b {major}:{minor} rw"));
+        self.let_use(rule.as_deref(), "devices.allow");
+        let options = of_driver(options.data);
+        let slot = self.outside(Act::Disk { kind, device, options, idmap: self.mapped(), attributes });
+        self.let_use(rule.as_deref(), "devices.deny");
+        Ok(slot)
+    }
+
+    fn let_use(&mut self, rule: Option<&str>, file: &str) {
+        let hierarchies = &self.facts.cgroups.hierarchies;
+        let devices = |hierarchy: &pycontain_cgroup::Hierarchy| {
+            hierarchy.version == pycontain_cgroup::Version::V1 && hierarchy.has("devices")
+        };
+        if let (Some(rule), Some(hierarchy)) = (rule, hierarchies.iter().position(devices))
+            && self.shape.cgroup != Cgroup::None
+        {
+            let write = Write::File { hierarchy, file: file.to_owned(), value: rule.to_owned() };
+            self.outside.push(Step { by: Process::Outside, act: Act::Limits(vec![write]) });
+        }
+    }
+}
+
+/// Options of a volume that are not its file system's.
+const OWN: [&str; 5] = ["anonymous", "device", "nocopy", SUBPATH, "type"];
+const SUBPATH: &str = "subpath";
+
+fn of_driver(data: Vec<(String, Option<String>)>) -> Vec<(String, Option<String>)> {
+    data.into_iter().filter(|(key, _)| !OWN.contains(&key.as_str())).collect()
+}
+
+fn value<'a>(options: &'a Options, key: &str) -> Option<&'a str> {
+    options.data.iter().find(|(name, _)| name == key)?.1.as_deref()
+}
+
+/// The directory of the host that a volume is.
+pub(crate) fn of_volume(mount: &Mount) -> PathBuf {
+    let device = mount.options.iter().find_map(|option| option.strip_prefix("device="));
+    PathBuf::from(device.unwrap_or(&mount.source))
 }
 
 /// Kinds of file systems whose options do not differ from container to container.

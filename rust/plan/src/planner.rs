@@ -12,7 +12,6 @@ use crate::step::{Act, Attachment, Cgroup, Filter, Namespace, Plan, Process, Res
 use crate::{Error, Spec, confinement};
 
 const FILES: &str = "io.pycontain.files";
-const VOLUMES: &str = "io.pycontain.volumes";
 /// Attachments, JSON.
 const NETWORKS: &str = "io.pycontain.networks";
 /// A resolver, JSON.
@@ -45,6 +44,8 @@ pub fn sources(spec: &Spec) -> Vec<PathBuf> {
             paths.extend(layers.map(PathBuf::from));
             let work = mount.options.iter().filter_map(|option| option.strip_prefix("workdir="));
             paths.extend(work.filter_map(|path| Path::new(path).parent().map(Path::to_owned)));
+        } else if mount.kind == "volume" {
+            paths.push(crate::mounts::of_volume(mount));
         } else if mount.kind == "bind"
             || mount.options.iter().any(|option| option == "bind" || option == "rbind")
         {
@@ -107,9 +108,6 @@ fn mounts(tree: &mut Tree<'_>, spec: &Spec) -> Result<(), Error> {
     tree.root(root)?;
     for mount in others {
         tree.mount(mount, spec)?;
-    }
-    for (target, directory) in annotation::<BTreeMap<PathBuf, PathBuf>>(spec, VOLUMES)?.unwrap_or_default() {
-        tree.volume(target, directory);
     }
     if let Some(files) = annotation::<BTreeMap<PathBuf, String>>(spec, FILES)? {
         let staged = !tree.facts.detached_mounts;

@@ -167,6 +167,21 @@ pub enum Act {
     Connect(Attachment),
     /// Starts a name server for the container.
     Resolve(Resolver),
+    /// What is at `path` beneath the directory `source`: no link leads out of that.
+    ClonePart {
+        source: PathBuf,
+        path: PathBuf,
+        idmap: bool,
+        attributes: u64,
+    },
+    /// A file system of a device of the host.
+    Disk {
+        kind: String,
+        device: String,
+        options: Vec<(String, Option<String>)>,
+        idmap: bool,
+        attributes: u64,
+    },
     HandOver,
 
     // Init
@@ -194,9 +209,18 @@ pub enum Act {
         target: PathBuf,
         directory: bool,
     },
-    FillVolume {
+    /// Of the mount in the slot, what is at `path` in it: no link leads out of that.
+    AttachPart {
+        slot: Slot,
+        path: PathBuf,
+        target: PathBuf,
+    },
+    Volume {
         slot: Slot,
         target: PathBuf,
+        /// With what the image has at its place, if there is nothing in it.
+        fill: bool,
+        read_only: bool,
     },
     Device {
         path: PathBuf,

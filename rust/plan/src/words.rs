@@ -137,13 +137,31 @@ impl fmt::Display for Act {
                 write!(f, "mount a tree of the control groups {} at {} ro", names.join(" "), target.display())
             }
             Self::Attach { slot, target, .. } => write!(f, "attach mount {slot} at {}", target.display()),
-            Self::FillVolume { slot, target } => {
-                write!(
-                    f,
-                    "copy what is at {} to the volume, mount {slot}, and attach it there",
-                    target.display()
-                )
+            Self::ClonePart { source, path, idmap, attributes } => write!(
+                f,
+                "take what is at {} in {}{}{}",
+                path.display(),
+                source.display(),
+                if *idmap { ", ids mapped" } else { "" },
+                Attributes(*attributes)
+            ),
+            Self::Disk { kind, device, options, idmap, attributes } => write!(
+                f,
+                "mount the {kind} of {device}{}{}{}",
+                Data(options),
+                if *idmap { ", ids mapped" } else { "" },
+                Attributes(*attributes)
+            ),
+            Self::AttachPart { slot, path, target } => {
+                write!(f, "attach what is at {} in mount {slot} at {}", path.display(), target.display())
             }
+            Self::Volume { slot, target, fill, read_only } => write!(
+                f,
+                "{}attach the volume, mount {slot}, at {}{}",
+                if *fill { "copy what is there to it if it is empty, and " } else { "" },
+                target.display(),
+                if *read_only { " ro" } else { "" }
+            ),
             Self::Device { path, host } => {
                 write!(f, "bind the host's {} at {}", host.display(), path.display())
             }

@@ -47,7 +47,7 @@ fn facts(privilege: Privilege, cgroups: Layout) -> HostFacts {
 }
 
 fn all_there(spec: &Spec, idmap: bool) -> Sources {
-    let fact = Source { directory: true, idmap };
+    let fact = Source { directory: true, idmap, block: None };
     sources(spec).into_iter().map(|path| (path, fact)).collect()
 }
 
@@ -96,6 +96,49 @@ fn bind_of_a_file_system_without_id_mappings_is_not_mapped() {
         _ => None,
     });
     assert_eq!(binds.collect::<Vec<_>>(), [false]);
+}
+
+fn with_volume(options: &[&str], facts: &HostFacts) -> Result<Vec<String>, Error> {
+    let mut spec = spec();
+    let mount = serde_json::json!({
+        "destination": "/v", "type": "volume", "source": "/volumes/data/_data", "options": options
+    });
+    spec.mounts.push(serde_json::from_value(mount).map_err(Error::Json)?);
+    let mut sources = all_there(&spec, true);
+    sources.insert("/dev/vdb".into(), Source { directory: false, idmap: false, block: Some((254, 16)) });
+    let plan = plan(&Request { spec: &spec, facts, sources: &sources }, &mut BTreeMap::new())?;
+    let words = plan.steps.iter().map(ToString::to_string);
+    Ok(words
+        .filter(|step| ["volume", "/v", "vdb", "254:16"].iter().any(|word| step.contains(word)))
+        .collect())
+}
+
+#[test]
+fn volumes() {
+    let root = facts(Privilege::Root, version_1());
+    let planned = |options: &[&str]| with_volume(options, &root).unwrap().join("\n");
+    assert!(planned(&["ro"]).contains("take the mount at /volumes/data/_data, ids mapped nodev\n"));
+    assert!(
+        planned(&["ro"])
+            .ends_with("copy what is there to it if it is empty, and attach the volume, mount 2, at /v ro")
+    );
+    assert!(!planned(&["nocopy"]).contains("copy"));
+    assert!(
+        planned(&["subpath=a/b"]).contains("take what is at a/b in /volumes/data/_data, ids mapped nodev")
+    );
+    assert!(planned(&["type=tmpfs", "size=1m"]).contains("mount tmpfs at /v size=1m"));
+}
+
+#[test]
+fn device_of_a_volume_may_be_used_while_it_is_mounted() {
+    let options = ["type=ext4", "device=/dev/vdb", "errors=remount-ro"];
+    let steps = with_volume(&options, &facts(Privilege::Root, version_1())).unwrap().join("\n");
+    let [allowed, mounted, denied] =
+        ["allow=b 254:16 rw", "mount the ext4 of /dev/vdb errors=remount-ro", "deny=b 254:16 rw"]
+            .map(|words| steps.find(words).unwrap_or_else(|| panic!("{words}: {steps}")));
+    assert!(allowed < mounted && mounted < denied, "{steps}");
+    let user = facts(Privilege::Mapped { count: 65_537 }, version_2());
+    assert!(matches!(with_volume(&options, &user), Err(Error::Unsupported { .. })));
 }
 
 fn is_ahead(plan: &Plan, words: &str) -> bool {

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
+use nix::libc;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::Mode;
 use pycontain_plan::step::{Act, Holder, Overlay, Resolver, Upper};
@@ -14,7 +15,7 @@ use pycontain_runtime::protocol::{Failure, Reason};
 use pycontain_sys::{mount, process, socket};
 
 use crate::channel::{self, Report};
-use crate::failure::{During, failure};
+use crate::failure::{During, failure, of_part};
 use crate::names::{self, Task};
 use crate::network;
 use crate::outside::{self, Inside, Order};
@@ -64,6 +65,19 @@ impl<'a> Maker<'a> {
             }
             Act::Connect(attachment) => return network::connect(attachment, &self.inside.network()?),
             Act::Resolve(resolver) => return self.resolve(resolver),
+            Act::ClonePart { source, path, idmap, attributes } => {
+                let part = self.clone_part(source, path, *idmap, *attributes);
+                self.made.push(part.map_err(|errno| of_part(act, errno))?);
+                return Ok(());
+            }
+            Act::Disk { kind, device, options, idmap, attributes } => {
+                mount::new_filesystem(kind, Some(device), options, *attributes).and_then(|made| {
+                    if *idmap {
+                        self.map_ids(made.as_fd(), false)?;
+                    }
+                    Ok(made)
+                })
+            }
             Act::HandOver => return self.hand_over(),
             other => return Err(failure(format!("{other}: not a step of this process"), Reason::Step)),
         };
@@ -100,6 +114,19 @@ impl<'a> Maker<'a> {
         }
         if attributes != 0 {
             mount::set_attributes(clone.as_fd(), attributes, 0, true)?;
+        }
+        Ok(clone)
+    }
+
+    fn clone_part(&self, source: &Path, path: &Path, idmap: bool, attributes: u64) -> nix::Result<OwnedFd> {
+        let part = tree::open_part(tree::open_path(source, OFlag::O_DIRECTORY)?.as_fd(), path)?;
+        let clone = mount::clone_tree(part.as_fd(), Path::new(""), false)?;
+        mount::set_propagation(clone.as_fd(), libc::MS_PRIVATE, true)?;
+        if idmap {
+            self.map_ids(clone.as_fd(), false)?;
+        }
+        if attributes != 0 {
+            mount::set_attributes(clone.as_fd(), attributes, 0, false)?;
         }
         Ok(clone)
     }

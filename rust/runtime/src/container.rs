@@ -16,6 +16,7 @@ use crate::failure::never_ran;
 use crate::network;
 use crate::scratch::{Pool, Scratch};
 use crate::sweeper;
+use crate::volumes;
 
 /// A container, or a spare that may become one.
 pub(crate) struct Container {
@@ -165,11 +166,13 @@ impl Container {
             self.range = used.range.take();
             Some(used)
         });
-        let directories = [self.ephemeral.take(), used.as_ref().map(|scratch| scratch.path().to_owned())];
+        let ephemeral = self.ephemeral.take();
+        let volumes = ephemeral.as_ref().map(|directory| volumes::let_go(directory)).unwrap_or_default();
+        let directories = [ephemeral, used.as_ref().map(|scratch| scratch.path().to_owned())];
         for directory in directories.into_iter().flatten() {
             match sweeper::remove_small(&directory) {
-                Ok(()) | Err(Errno::ENOENT) => {}
-                Err(_) => match sweeper::beside(|| sweeper::remove_tree(&directory)) {
+                Ok(()) | Err(Errno::ENOENT) if volumes.is_empty() => {}
+                _ => match sweeper::beside(|| sweeper::remove_all(&directory, &volumes)) {
                     Ok(pidfd) => self.sweeper = Some(pidfd),
                     Err(errno) => left.push(format!("{}: {errno}", directory.display())),
                 },

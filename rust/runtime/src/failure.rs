@@ -1,6 +1,7 @@
 //! What went wrong, told once, where the step is known.
 
 use nix::errno::Errno;
+use pycontain_plan::step::Act;
 use pycontain_runtime::protocol::{Failure, Reason};
 
 /// Gives a system call's error the words of what was being done.
@@ -22,6 +23,13 @@ impl<T> During<T> for std::io::Result<T> {
             reason: Reason::Step,
         })
     }
+}
+
+/// Of a part of something, resolved beneath that.
+pub(crate) fn of_part(part: &Act, errno: Errno) -> Failure {
+    let why = if errno == Errno::EXDEV { ": a link in it leads out of there" } else { "" };
+    let errno = if errno == Errno::EXDEV { 0 } else { errno as i32 };
+    Failure { step: format!("{part}{why}"), errno, reason: Reason::Step }
 }
 
 /// A failure that no system call made.

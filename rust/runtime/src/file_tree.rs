@@ -5,9 +5,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{Flock, FlockArg, OFlag, openat};
 use nix::libc::{S_IFDIR, S_IFMT};
-use nix::sys::stat::{Mode, fstat, mkdirat};
+use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::{UnlinkatFlags, fchdir, unlinkat};
 use pycontain_plan::step::{Act, Hierarchy};
@@ -15,7 +15,8 @@ use pycontain_runtime::protocol::{Failure, Reason};
 use pycontain_sys::mount::{self, attributes};
 use pycontain_sys::terminal;
 
-use crate::failure::{During, failure};
+use crate::failure::{During, failure, of_part};
+use crate::sweeper;
 use crate::tree::{self, Kind, open_device, open_inside, open_or_make, open_to_write};
 
 /// The mode of a volume that nothing has been copied to yet: one that nobody would give a directory.
@@ -88,7 +89,12 @@ impl FileTree {
                 let kind = if *directory { Kind::Directory } else { Kind::File };
                 self.attach(&self.mounts[*slot], target, kind)
             }
-            Act::FillVolume { slot, target } => self.fill_volume(*slot, target),
+            Act::AttachPart { slot, path, target } => {
+                return self.attach_part(*slot, path, target).map_err(|errno| of_part(act, errno));
+            }
+            Act::Volume { slot, target, fill, read_only } => {
+                self.attach_volume(*slot, target, *fill, *read_only)
+            }
             Act::Device { path, host } => self.bind_device(path, host),
             Act::MoveDevice { node, path } => self.move_device(node, path),
             Act::Link { path, target } => self.link(path, target),
@@ -278,22 +284,70 @@ impl FileTree {
         write_all(&file, value.as_bytes())
     }
 
-    /// A fresh volume gets what the image has at its place: content, owner and, last of all, mode.
-    fn fill_volume(&self, slot: usize, target: &Path) -> nix::Result<()> {
-        let volume = &self.mounts[slot];
-        let image = open_or_make(self.root.as_fd(), target, Kind::Directory)?;
-        if fstat(volume)?.st_mode & 0o7777 == FRESH {
-            let open = |directory: &OwnedFd| {
-                openat(directory, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-            };
-            let (from, to) = (open(&image)?, open(volume)?);
-            let mut any_number = u32::MAX;
-            crate::sweeper::empty_small(&to, &mut any_number)?; // what a start left that was cut off
-            pycontain_layer::duplicate(from.as_fd(), to.as_fd())
-                .map_err(|error| error.errno().unwrap_or(Errno::EIO))?;
-        }
-        mount::attach(volume.as_fd(), image.as_fd())
+    /// The mount is on the stage for a moment: before Linux 6.15 the kernel clones none that is attached nowhere.
+    fn attach_part(&self, slot: usize, path: &Path, target: &Path) -> nix::Result<()> {
+        let stage = self.stage.as_ref().ok_or(Errno::EBADF)?;
+        let name = format!(".whole-{slot}");
+        mkdirat(stage, name.as_str(), Mode::from_bits_truncate(0o755))?;
+        let place = open_inside(stage.as_fd(), Path::new(&name), OFlag::O_DIRECTORY)?;
+        mount::attach(self.mounts[slot].as_fd(), place.as_fd())?;
+        let part = tree::open_part(self.mounts[slot].as_fd(), path)?;
+        let clone = mount::clone_tree(part.as_fd(), Path::new(""), false)?;
+        self.attach(&clone, target, kind_of(&clone)?)
     }
+
+    fn attach_volume(&self, slot: usize, target: &Path, fill: bool, read_only: bool) -> nix::Result<()> {
+        let volume = &self.mounts[slot];
+        let kind = kind_of(volume)?;
+        let place = open_or_make(self.root.as_fd(), target, kind)?;
+        if kind == Kind::Directory {
+            fill_volume(volume, &place, fill)?;
+        }
+        mount::attach(volume.as_fd(), place.as_fd())?;
+        if read_only {
+            mount::set_attributes(volume.as_fd(), attributes::READ_ONLY, 0, false)?;
+        }
+        Ok(())
+    }
+}
+
+fn kind_of(mount: &OwnedFd) -> nix::Result<Kind> {
+    let is_directory = fstat(mount)?.st_mode & S_IFMT == S_IFDIR;
+    Ok(if is_directory { Kind::Directory } else { Kind::File })
+}
+
+/// A volume without anything in it gets what the image has at its place: content, owner and, last of all, mode. Of two
+/// containers that are the first to use it, one waits for the other.
+fn fill_volume(volume: &OwnedFd, image: &OwnedFd, fill: bool) -> nix::Result<()> {
+    let open = |directory: &OwnedFd| {
+        openat(directory, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+    };
+    let is_fresh = || Ok(fstat(volume)?.st_mode & 0o7777 == FRESH);
+    let to = match open(volume) {
+        Err(Errno::EACCES) => return Ok(()), // somebody else's directory: not to be written to
+        other => other?,
+    };
+    if !(is_fresh()? || fill && sweeper::is_empty(&to)?) {
+        return Ok(());
+    }
+    let to = Flock::lock(to, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
+    let fresh = is_fresh()?;
+    if !fill {
+        return if fresh { fchmod(&*to, Mode::from_bits_truncate(0o755)) } else { Ok(()) };
+    }
+    let from = open(image)?;
+    if !fresh {
+        if !sweeper::is_empty(&to)? || sweeper::is_empty(&from)? {
+            return Ok(());
+        }
+        fchmod(&*to, Mode::from_bits_truncate(FRESH))?; // until all is there
+    }
+    let empty = || sweeper::empty_small(&to, &mut { u32::MAX });
+    empty()?; // what a start left that was cut off
+    pycontain_layer::duplicate(from.as_fd(), to.as_fd()).map_err(|error| {
+        let _ = empty();
+        error.errno().unwrap_or(Errno::EIO)
+    })
 }
 
 /// A sysctl's name as a path: a slash in it stands for a dot.

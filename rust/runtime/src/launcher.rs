@@ -252,7 +252,7 @@ impl Launcher {
             Ok(number) => number,
             Err(failure) => {
                 if let Some(directory) = &start.ephemeral {
-                    let _ = sweeper::remove_tree(directory);
+                    let _ = sweeper::remove_container(directory);
                 }
                 return channel::refuse(&handle, failure);
             }

@@ -45,6 +45,7 @@ mod tree;
 mod unpack;
 mod user;
 mod view;
+mod volumes;
 
 use pycontain_runtime::protocol::CHANNEL;
 use pycontain_sys::process;

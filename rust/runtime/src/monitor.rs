@@ -23,7 +23,7 @@ use crate::outside::{close_others, leave_launcher};
 
 mod clients;
 mod exec;
-mod happenings;
+pub(crate) mod happenings;
 mod health;
 mod log;
 mod offspring;
@@ -384,6 +384,7 @@ impl Monitor<'_> {
                 run.fail(failure);
                 return run.kill();
             }
+            let _ = happenings::tell_of_volumes(&self.directory, true);
             happenings::tell(&self.directory, "start", &[]);
             let Some(run) = &self.run else { return };
             if let (Some(starter), Some(pidfd)) = (self.starter.take(), run.init()) {
@@ -454,6 +455,7 @@ impl Monitor<'_> {
                 happenings::tell(&self.directory, "oom", &[]);
             }
             happenings::tell(&self.directory, "die", &[("exitCode", self.last.status.to_string())]);
+            let _ = happenings::tell_of_volumes(&self.directory, false);
         }
         if again.is_some() {
             self.answer(|client| client.waits == Some(Waits::ForRun));

@@ -14,6 +14,8 @@ use nix::unistd::{ForkResult, UnlinkatFlags, unlinkat};
 use pycontain_plan::HostFacts;
 use pycontain_sys::process;
 
+use crate::volumes::{self, Gone};
+
 /// The launcher removes no more entries itself: about a millisecond.
 const SMALL: u32 = 100;
 
@@ -71,6 +73,17 @@ pub(crate) fn remove_tree(directory: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
+}
+
+/// Removes the directory of a container, and what of its volumes goes with it.
+pub(crate) fn remove_container(directory: &Path) -> io::Result<()> {
+    remove_all(directory, &volumes::let_go(directory))
+}
+
+/// Removes a directory, and volumes that nobody uses any more.
+pub(crate) fn remove_all(directory: &Path, volumes: &[Gone]) -> io::Result<()> {
+    let removed = remove_tree(directory);
+    volumes.iter().try_for_each(|volume| remove_tree(&volume.path)).and(removed)
 }
 
 /// Removes the cgroup that those of containers are in, unless somebody has containers in it.

@@ -56,8 +56,18 @@ pub(crate) fn read(root: BorrowedFd<'_>, path: &Path) -> nix::Result<Vec<u8>> {
     Ok(content)
 }
 
+/// Opens what is at `path` beneath `root`. `EXDEV`: a link, or a `..`, leads out of there, or a mount lies in between.
+pub(crate) fn open_part(root: BorrowedFd<'_>, path: &Path) -> nix::Result<OwnedFd> {
+    let beneath = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+    resolve(root, path.strip_prefix("/").unwrap_or(path), OFlag::O_PATH, beneath)
+}
+
 fn open_below(root: BorrowedFd<'_>, path: &Path, flags: OFlag, links: ResolveFlag) -> nix::Result<OwnedFd> {
-    let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_IN_ROOT | links);
+    resolve(root, path, flags, ResolveFlag::RESOLVE_IN_ROOT | links)
+}
+
+fn resolve(root: BorrowedFd<'_>, path: &Path, flags: OFlag, how: ResolveFlag) -> nix::Result<OwnedFd> {
+    let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(how);
     let mut outcome = openat2(root, path, how);
     for _ in 0..MOST_RACES {
         match outcome {

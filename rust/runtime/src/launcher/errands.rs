@@ -12,7 +12,7 @@ use pycontain_runtime::protocol::{Event, Failure, Reason};
 use pycontain_sys::{process, socket};
 
 use super::{Launcher, Number, Source};
-use crate::{channel, network, pack, sweeper, sync, tokens, unpack};
+use crate::{channel, network, pack, sweeper, sync, tokens, unpack, volumes};
 
 /// A fork that is waited for, and whom to tell.
 pub(super) struct Errand {
@@ -88,10 +88,13 @@ impl Launcher {
 
     /// What is small goes at once: a fork takes as long. What of that fails, the errand tells.
     pub(super) fn remove(&mut self, directory: &Path, handle: OwnedFd) {
-        if let Ok(()) | Err(Errno::ENOENT) = sweeper::remove_small(directory) {
+        let volumes = volumes::let_go(directory);
+        if volumes.is_empty()
+            && let Ok(()) | Err(Errno::ENOENT) = sweeper::remove_small(directory)
+        {
             return channel::tell(&handle, &Event::Done(None), &[]);
         }
-        let begun = sweeper::beside(|| sweeper::remove_tree(directory));
+        let begun = sweeper::beside(|| sweeper::remove_all(directory, &volumes));
         self.begin(begun, "remove the directory", handle, Without::Finish);
     }
 

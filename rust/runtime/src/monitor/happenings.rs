@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat};
@@ -40,21 +41,57 @@ impl Happening {
             attributes.insert(key.to_owned(), record.get(key).cloned().unwrap_or_else(|| json!("")));
         }
         attributes.extend(more.iter().map(|(key, text)| ((*key).to_owned(), json!(text))));
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let event = json!({
-            "Type": "container",
-            "Action": action,
-            "Actor": {"ID": record.get("id"), "Attributes": attributes},
-            "scope": "local",
-            "time": now.as_secs(),
-            "timeNano": u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
-        });
-        Ok(Self { root, line: format!("{event}\n") })
+        let id = record.get("id").and_then(Value::as_str).unwrap_or_default();
+        Ok(Self { root, line: line("container", action, id, &attributes) })
     }
 
     pub(super) fn tell(&self) {
         let _ = open(self.root.as_fd()).and_then(|file| (&*file).write_all(self.line.as_bytes()));
     }
+}
+
+fn line(kind: &str, action: &str, id: &str, attributes: &Map<String, Value>) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let event = json!({
+        "Type": kind,
+        "Action": action,
+        "Actor": {"ID": id, "Attributes": attributes},
+        "scope": "local",
+        "time": now.as_secs(),
+        "timeNano": u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
+    });
+    format!("{event}\n")
+}
+
+/// Something happens to a volume.
+pub(crate) fn tell_of_volume(root: &Path, action: &str, name: &str, more: &[(&str, &str)]) {
+    let attributes = more.iter().map(|(key, text)| ((*key).to_owned(), json!(text))).collect();
+    if let Ok(root) = nix::fcntl::open(root, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()) {
+        Happening { root, line: line("volume", action, name, &attributes) }.tell();
+    }
+}
+
+/// The volumes of the container are mounted, or are not any more.
+pub(super) fn tell_of_volumes(directory: &OwnedFd, mounted: bool) -> std::io::Result<()> {
+    let record = record(directory)?;
+    let mounts = record.get("mounts").and_then(Value::as_array);
+    for mount in mounts.into_iter().flatten() {
+        let Some(name) = mount.get("name").and_then(Value::as_str) else { continue };
+        let mut attributes = Map::new();
+        attributes.insert("container".to_owned(), json!(record.get("id")));
+        attributes.insert("driver".to_owned(), json!("local"));
+        if mounted {
+            let options = mount.get("options").and_then(Value::as_array);
+            let is_read_only = options.is_some_and(|options| options.contains(&json!("ro")));
+            attributes.insert("destination".to_owned(), json!(mount.get("target")));
+            attributes.insert("propagation".to_owned(), json!(""));
+            attributes.insert("read/write".to_owned(), json!((!is_read_only).to_string()));
+        }
+        let action = if mounted { "mount" } else { "unmount" };
+        let root = openat(directory, "../..", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+        Happening { root, line: line("volume", action, name, &attributes) }.tell();
+    }
+    Ok(())
 }
 
 /// What the container is, as its `container.json` says.

@@ -22,12 +22,12 @@ pub(super) fn remove(directory: &OwnedFd, remains: &Remains) {
     let links: Vec<PathBuf> = links.collect();
     let away = set_aside(&remains.directory);
     if away.is_err() {
-        let _ = sweeper::remove_tree(&remains.directory);
+        let _ = sweeper::remove_container(&remains.directory);
     }
     destroyed.iter().for_each(Happening::tell);
     links.iter().for_each(|link| drop(give_up(link)));
     if let Ok(away) = away {
-        let _ = sweeper::remove_tree(&away);
+        let _ = sweeper::remove_container(&away);
     }
 }
 
