@@ -205,3 +205,15 @@ def test_set_user_id_programs_of_the_image_work(engine: Engine, busybox: str) ->
     assert int(mode, 8) & stat.S_ISUID
     run = engine.run(busybox, ["sh", "-c", script], check=False)
     assert run.stdout in {b"0\n", b""}  # busybox may be built without setpriv's options
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("recursive", ["enabled", "readonly", "writable"])
+def test_read_only_bind_is_so_with_what_is_mounted_below(
+    engine: Engine, busybox: str, recursive: str
+) -> None:
+    text = f"type=bind,source=/,target=/host,readonly,bind-recursive={recursive}"
+    run = engine.run(busybox, ["cat", "/proc/self/mountinfo"], mounts=[text], text=True)
+    lines = mounts(str(run.stdout))
+    assert "ro" in lines["/host"].options
+    assert ("rw" in lines["/host/dev"].options) == (recursive == "writable")

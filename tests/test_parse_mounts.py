@@ -71,6 +71,10 @@ def test_bad_volumes_are_refused(text: str) -> None:
             "type=bind,src=/a,dst=/b,readonly=true,bind-propagation=rshared,bind-recursive=disabled",
             Mount("bind", "/a", "/b", ("bind", "ro", "rshared")),
         ),
+        (
+            "type=bind,src=/a,dst=/b,ro,bind-recursive=writable",
+            Mount("bind", "/a", "/b", ("rbind", "ro", "rprivate", "writable-below")),
+        ),
         ("type=bind,src=/a,dst=/b,bind-nonrecursive", Mount("bind", "/a", "/b", ("bind", "rw", "rprivate"))),
         ('type=bind,"source=/a,b",target=/c', Mount("bind", "/a,b", "/c", ("rbind", "rw", "rprivate"))),
         (

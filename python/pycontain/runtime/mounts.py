@@ -296,7 +296,7 @@ def mount(value: str) -> Mount:
     propagation = fields.get("bind-propagation", "rprivate")
     if recursive == "readonly" and propagation != "rprivate":
         raise invalid("mounts", value, "`bind-recursive=readonly` goes with `bind-propagation=rprivate` only")
-    return bind_mount(
+    made = bind_mount(
         fields.get("source", ""),
         target_path("mounts", fields["target"], value),
         read_only=read_only,
@@ -304,6 +304,9 @@ def mount(value: str) -> Mount:
         recursive=recursive != "disabled" and not _truth(value, fields, "bind-nonrecursive"),
         option="mounts",
     )
+    if recursive != "writable":
+        return made
+    return Mount(made.type, made.source, made.target, (*made.options, "writable-below"))
 
 
 def _mount_fields(value: str) -> dict[str, str]:

@@ -253,7 +253,11 @@ impl<'a> Tree<'a> {
             source: path,
             recursive: options.recursive,
             idmap: self.mapped() && fact.idmap,
-            attributes: options.attributes | if fact.directory { nodev } else { 0 },
+            attributes: if read_only_alone(&options) {
+                options.attributes & !READ_ONLY
+            } else {
+                options.attributes
+            } | if fact.directory { nodev } else { 0 },
             propagation: options.propagation,
         })
     }
@@ -278,6 +282,9 @@ impl<'a> Tree<'a> {
                 let directory =
                     source_fact(self.sources, Path::new(&mount.source)).is_none_or(|fact| fact.directory);
                 self.mount_now(&mount.destination, Act::Attach { slot, target, directory });
+                if read_only_alone(&options) {
+                    self.init(Act::ReadOnlyMount(mount.destination.clone()));
+                }
             }
             "tmpfs" if target == Path::new("/dev") => self.devices(spec, options),
             "cgroup" => self.cgroups(&target, options.attributes),
@@ -485,6 +492,11 @@ const SUBPATH: &str = "subpath";
 
 fn of_driver(data: Vec<(String, Option<String>)>) -> Vec<(String, Option<String>)> {
     data.into_iter().filter(|(key, _)| !OWN.contains(&key.as_str())).collect()
+}
+
+/// What is mounted below a bind that is read-only is not.
+fn read_only_alone(options: &Options) -> bool {
+    options.data.iter().any(|(key, _)| key == "writable-below")
 }
 
 fn value<'a>(options: &'a Options, key: &str) -> Option<&'a str> {
