@@ -188,6 +188,8 @@ pub(crate) struct Peer {
 pub(crate) struct Readiness {
     pub is_settled: bool,
     pub peer: Option<Peer>,
+    /// The index of the bridge that it is a port of.
+    pub master: Option<u32>,
 }
 
 impl Readiness {
@@ -203,8 +205,17 @@ impl Readiness {
         Some(Readiness {
             is_settled: flags & CARRIER == 0 || operational == Some(&OPERATIONAL),
             peer: peer(),
+            master: attributes.u32(attribute::MASTER),
         })
     }
+}
+
+/// The bridge of a port.
+pub(crate) fn get_master(batch: &mut Batch, index: u32, name: &str) {
+    let mut header = header(false);
+    header[4..8].copy_from_slice(&index.to_ne_bytes());
+    let mut message = batch.message(GETLINK, 0, &header, "look up the bridge of", name);
+    message.put_u32(attribute::MASK, WITHOUT_STATISTICS);
 }
 
 /// The end of a pair that is in another namespace.

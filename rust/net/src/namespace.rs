@@ -121,7 +121,7 @@ impl Namespace {
         self.settle(port.name)
     }
 
-    /// Waits until frames pass through a pair of which this end is here, if both ends are up.
+    /// Waits until frames pass through a pair of which this end is here, if both ends are up, and through its bridge.
     ///
     /// Whichever end came up first learns from a work queue of the kernel that it has a carrier. Until then what it should
     /// send is lost, or the bridge does not forward to it: then a first connection waits a second for ARP to ask
@@ -134,7 +134,12 @@ impl Namespace {
                 Some(peer) => self.readiness(|batch| link::get_peer(batch, peer, name))?,
                 None => None,
             };
-            if here.is_settled && there.is_none_or(|there| there.is_settled) {
+            // Last: a bridge has a carrier when one of its ports has.
+            let bridge = match here.master {
+                Some(bridge) => self.readiness(|batch| link::get_master(batch, bridge, name))?,
+                None => None,
+            };
+            if here.is_settled && [there, bridge].iter().flatten().all(|link| link.is_settled) {
                 return Ok(());
             }
             thread::sleep(SETTLING_PAUSE);
@@ -173,6 +178,12 @@ impl Namespace {
     /// already stays. An interface with addresses of IPv6 gets a link-local one, too, which follows from its MAC address; one
     /// with IPv4 only has no IPv6.
     pub fn configure(&mut self, interfaces: &[Interface<'_>]) -> Result<()> {
+        let addresses = self.begin_to_configure(interfaces)?;
+        self.receive_at(&addresses)
+    }
+
+    /// Does that but for the waiting: for which addresses, each with the index of its interface, is returned.
+    fn begin_to_configure(&mut self, interfaces: &[Interface<'_>]) -> Result<Vec<(u32, Prefix)>> {
         let mut batch = self.socket.batch();
         for interface in interfaces {
             link::get(&mut batch, interface.name);
@@ -205,7 +216,7 @@ impl Namespace {
         if !batch.steps.is_empty() {
             self.socket.run(batch)?;
         }
-        self.receive_at(&six)
+        Ok(six)
     }
 
     /// Waits until the kernel takes what is sent to addresses of IPv6. It puts them among its own by a work queue, after the
@@ -284,7 +295,10 @@ pub fn attach(
     interfaces: &[Interface<'_>],
 ) -> Result<()> {
     host.make_veth(veth)?;
-    let attached = inside.configure(interfaces).and_then(|()| host.connect(port));
+    let attached = inside.begin_to_configure(interfaces).and_then(|addresses| {
+        host.connect(port)?;
+        inside.receive_at(&addresses)
+    });
     if attached.is_err() {
         let _ = host.remove_link(veth.name);
     }
