@@ -96,7 +96,7 @@ def test_reads_what_typer_reads(line: tuple[str, list[str]]) -> None:
     module, words = line
     found, expected = plain.arguments(GRAMMARS[module], words), by_typer(module, words)
     if found is None:
-        # left to typer: a flag with a truth, a number that another takes the place of; all else it reads is plain
+        # left to typer: a flag with a truth, a number that another takes the place of; no more
         options = [word if word.startswith("--") else word[:2] for word in words if word.startswith("-")]
         assert expected is None or any("=" in word for word in words) or len(set(options)) < len(options)
         return
