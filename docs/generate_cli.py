@@ -494,9 +494,9 @@ Build Cache     0         0         0B        0B
 ```
 """,
     "system prune": """\
-Removes containers that do not run, networks that no container is in, with `--volumes` volumes that nobody gave a name, images as
-[pycontain image prune](#pycontain-image-prune) does, and what ended processes left unfinished. It asks first,
-unless `--force`.
+Removes containers that do not run, networks that no container is in, with `--volumes` volumes that nobody
+gave a name, images as [pycontain image prune](#pycontain-image-prune) does, and what ended processes left
+unfinished. It asks first, unless `--force`.
 """,
     "commit": """\
 The new image has the configuration, the layers and the history of the container's image, and one layer more:

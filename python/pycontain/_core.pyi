@@ -16,6 +16,9 @@ __all__ = [
     "Unpacked",
     "Waiting",
     "exchange",
+    "free_subnet",
+    "overlapping_route",
+    "remove_bridge",
     "sync_file_system",
 ]
 
