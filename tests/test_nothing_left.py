@@ -31,6 +31,16 @@ def test_a_container_that_runs_is_seen(cli: Cli, engine_root: str, busybox: str,
     assert f"{engine_root}/ephemeral/" in left
 
 
+def test_start_for_which_open_files_are_too_few_leaves_nothing(
+    cli: Cli, busybox: str, nothing_left: Watch
+) -> None:
+    """However far it gets."""
+    script = 'ulimit -n "$1" && exec "$2" run --rm "$3" true'
+    for limit in range(16, 44, 2):
+        words = ["sh", "-c", script, "sh", str(limit), str(cli.program), busybox]
+        subprocess.run(words, env=cli.environment, stderr=subprocess.PIPE, check=False)
+
+
 ENDS: dict[str, tuple[str, int, pycontain.ContainerOptions]] = {
     "success": ("true", 0, {}),
     "failure": ("exit 3", 3, {}),

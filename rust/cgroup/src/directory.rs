@@ -49,7 +49,11 @@ impl Directory {
     /// Makes a group; one that is there already is an error.
     pub fn make(&self, name: &str) -> Result<Directory> {
         mkdirat(&self.fd, name, MAKE).map_err(|errno| self.failure("make", name, errno))?;
-        self.open(name)
+        let opened = self.open(name);
+        if opened.is_err() {
+            let _ = self.remove(name); // no fd is left, say
+        }
+        opened
     }
 
     /// Opens a group below this one, or makes it; says whether it made it.

@@ -326,7 +326,7 @@ impl Launcher {
         range: Option<u32>,
         scratch: Option<Scratch>,
     ) -> Result<(), Failure> {
-        let group = match &shape.cgroup {
+        let mut group = match &shape.cgroup {
             Cgroup::None => None,
             Cgroup::New { parent } => {
                 let name = format!("{}.{number}", self.token.name);
@@ -344,7 +344,12 @@ impl Launcher {
             run_directory: &self.run_directory,
             launcher: self.pid,
         };
-        let (control, pidfd) = outside::fork(&order)?;
+        let forked = outside::fork(&order);
+        if forked.is_err() {
+            // It has no process, and its owner will never know of it.
+            group.take().map(Group::remove);
+        }
+        let (control, pidfd) = forked?;
         let watched = self
             .watch(&control, Source::Control, number)
             .and_then(|()| self.watch(&pidfd, Source::Outside, number));

@@ -49,7 +49,7 @@ impl<'a> Place<'a> {
     /// A new container without a plan.
     pub(super) fn make(&mut self) -> Result<Container, Failure> {
         self.runs += 1;
-        let group = match &self.shape.cgroup {
+        let mut group = match &self.shape.cgroup {
             Cgroup::None => None,
             Cgroup::New { parent } => Some(self.make_group(&parent.clone())?),
         };
@@ -63,7 +63,12 @@ impl<'a> Place<'a> {
             run_directory: self.ground.run_directory,
             launcher: getpid(),
         };
-        let (control, pidfd) = outside::fork(&order)?;
+        let forked = outside::fork(&order);
+        if forked.is_err() {
+            // It has no process, and its owner will never know of it.
+            group.take().map(Group::remove);
+        }
+        let (control, pidfd) = forked?;
         Ok(Container::new(self.shape.clone(), self.range, None, group, control, pidfd))
     }
 
