@@ -135,7 +135,8 @@ def _attachments(
         if definition.name != DEFAULT:
             store.get(definition.name)  # whoever removes it looks for leases after that
         ports = [] if number else [PublishedPort(*port) for port in wanted["ports"]]
-        published = [one for port in ports for one in _publish(port, leases, joined)]
+        port = _PORT_PREFIX + os.urandom(6).hex()
+        published = [one for asked_port in ports for one in _publish(asked_port, leases, joined)]
         mac = asked.get("mac") or _mac(leases)
         names = (
             []
@@ -144,6 +145,7 @@ def _attachments(
         )
         described = {
             **holder,
+            "port": port,
             "network": definition.name,
             "network_id": definition.id,
             "mac": mac,
@@ -154,7 +156,7 @@ def _attachments(
         for lease in leases:
             lease.describe(described, [name.lower() for name in names if name])
         joined.networks.append({**described, "names": names})
-        attachment = _attachment(definition, leases, number, mac, published)
+        attachment = _attachment(definition, leases, number, mac, port, published)
         found.append({"name": definition.name, "names": names, "attachment": attachment})
     return found
 
@@ -273,6 +275,7 @@ def _attachment(
     leases: Sequence[Lease],
     number: int,
     mac: str,
+    port: str,
     published: list[dict[str, Any]],
 ) -> dict[str, Any]:
     gateways = [] if definition.internal or number else [str(subnet.gateway) for subnet in definition.subnets]
@@ -286,8 +289,8 @@ def _attachment(
             "reach": reach,
             "isolated": definition.isolates,
         },
-        "owner": f"{definition.bridge}/{leases[0].address}",
-        "port": _PORT_PREFIX + os.urandom(6).hex(),
+        "owner": f"{definition.bridge}/{leases[0].address}/{port}",
+        "port": port,
         "interface": f"eth{number}",
         "mac": [int(part, 16) for part in mac.split(":")],
         "addresses": [

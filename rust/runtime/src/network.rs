@@ -3,9 +3,10 @@
 //!
 //! The pair of interfaces goes with the container's network namespace. The elements in our sets of rules are taken back when
 //! the container has ended; those of one whose keeper was killed, by the next launcher that finds its token: an owner is
-//! `<bridge>/<address>`, and lives as long as somebody holds the lock on that address.
+//! `<bridge>/<address>/<port>`, and lives as long as somebody holds the lock on that address for that port of the bridge.
 
 use std::fs::File;
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -21,6 +22,7 @@ use pycontain_net::{
 use pycontain_plan::Plan;
 use pycontain_plan::step::{self, Attachment, Network};
 use pycontain_runtime::protocol::{Failure, Reason};
+use serde::Deserialize;
 
 use crate::channel;
 use crate::failure::{During, failure};
@@ -69,19 +71,32 @@ pub(crate) fn sweep(run_directory: &Path) {
     if networks.exists()
         && let Ok(mut rules) = Rules::open()
     {
-        let _ = rules.sweep(|owner| {
-            owner.split_once('/').is_some_and(|(bridge, address)| {
-                !is_held(&networks.join(bridge).join("addresses").join(address))
-            })
-        });
+        let _ = rules.sweep(|owner| is_gone(&networks, owner).unwrap_or(false));
     }
 }
 
-/// Whether somebody has the lock that `pycontain.networks.leases` takes.
-fn is_held(path: &Path) -> bool {
-    File::open(path).is_ok_and(|file| is_locked(&file))
+/// Whether the owner of an element had its address, and has it no more. None: of what is not written here nothing is known; it
+/// may be an engine's that has another run directory.
+fn is_gone(networks: &Path, owner: &str) -> Option<bool> {
+    let mut parts = owner.split('/');
+    let (bridge, address, port) = (parts.next()?, parts.next()?, parts.next()?);
+    let mut file = File::open(networks.join(bridge).join("addresses").join(address)).ok()?;
+    if !is_locked(&file) {
+        return Some(true);
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text).ok()?;
+    let holder: Holder = serde_json::from_str(text.lines().next()?).ok()?;
+    Some(holder.port != port)
 }
 
+/// What `pycontain.networks.leases` writes down of who has an address.
+#[derive(Deserialize)]
+struct Holder {
+    port: String,
+}
+
+/// Whether somebody has the lock that `pycontain.networks.leases` takes.
 pub(crate) fn is_locked(file: &File) -> bool {
     let [exclusive, none] = [libc::F_WRLCK, libc::F_UNLCK].map(|kind| i16::try_from(kind).unwrap_or(-1));
     let mut lock = libc::flock { l_type: exclusive, l_whence: 0, l_start: 0, l_len: 0, l_pid: 0 };
