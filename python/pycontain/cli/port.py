@@ -18,6 +18,7 @@ def command(
     """Show which ports of a container are published."""
     from pycontain.engine import default  # type: ignore[import-not-found,unused-ignore]
     from pycontain.errors import NotFound
+    from pycontain.runtime.ports import pair
 
     containers: Containers = default().containers
     found = containers.get(container)
@@ -25,15 +26,10 @@ def command(
     if port is None:
         for inside, places in published.items():
             for place in places:
-                print(f"{inside} -> {_pair(place)}")
+                print(f"{inside} -> {pair(*place)}")
         return
     wanted = port if "/" in port else f"{port}/tcp"
     if not published.get(wanted):
         raise NotFound(f"no public port `{wanted}` published for `{found.name}`")
     for place in published[wanted]:
-        print(_pair(place))
-
-
-def _pair(place: tuple[str, int]) -> str:
-    address, number = place
-    return f"[{address}]:{number}" if ":" in address else f"{address}:{number}"
+        print(pair(*place))

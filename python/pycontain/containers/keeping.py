@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from pycontain._core import Launcher, Monitor, Waiting
-    from pycontain.networks.joining import Joined
     from pycontain.paths import Paths
+    from pycontain.runtime.joined import Joined
     from pycontain.runtime.kept import Kept
     from pycontain.runtime.records import Record
 
@@ -117,7 +117,7 @@ def start_first(paths: Paths, container: Kept, launcher: Launcher, config: bytes
 
 
 def _joined(paths: Paths, container: Kept, config: bytes) -> Joined:
-    from pycontain.networks.joining import join
+    from pycontain.runtime.joined import join
 
     return join(paths, config, {"id": container.id, "name": container.record.name})
 

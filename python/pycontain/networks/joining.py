@@ -17,7 +17,8 @@ from pycontain.errors import PortInUse, Unsupported
 from pycontain.networks.definition import DEFAULT
 from pycontain.networks.networks import check_user, default_network
 from pycontain.networks.store import NetworkStore
-from pycontain.runtime.ports import PublishedPort
+from pycontain.runtime.joined import ASKED, Joined
+from pycontain.runtime.ports import PublishedPort, pair
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,9 +29,8 @@ if TYPE_CHECKING:
     from pycontain.networks.leases import Lease
     from pycontain.paths import Paths
 
-__all__ = ["ASKED", "Joined", "join"]
+__all__ = ["join"]
 
-ASKED = "io.pycontain.join"  # the annotation with what was asked for
 _GIVEN = "io.pycontain.networks"
 _RESOLVER = "io.pycontain.resolver"
 _FILES = "io.pycontain.files"
@@ -39,57 +39,9 @@ _KINDS = {"tcp": (socket.SOCK_STREAM, 0), "udp": (socket.SOCK_DGRAM, 0), "sctp":
 _ANY = {4: "0.0.0.0", 6: "::"}  # noqa: S104 - published on all addresses unless one is given
 
 
-class Joined:
-    """A configuration with networks, and the fds that hold what it got: closed at the end of a block."""
-
-    def __init__(self, config: bytes, others: Iterable[int] = ()) -> None:
-        self.config = config
-        self._others = tuple(others)
-        self.held: list[int] = []
-        self.networks: list[dict[str, Any]] = []
-
-    @property
-    def fds(self) -> list[int]:
-        """All that is to be held while the container runs."""
-        return [*self._others, *self.held]
-
-    def told(self, detached: bytes) -> bytes:
-        """What a monitor is told, with what its state is to say of networks."""
-        if not self.networks:
-            return detached
-        return json.dumps({**json.loads(detached), "networks": json.dumps(self.networks)}).encode()
-
-    def hold(self, descriptor: int) -> None:
-        """Keep it open until the end of the block."""
-        self.held.append(descriptor)
-
-    def __enter__(self) -> Joined:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for descriptor in self.held:
-            os.close(descriptor)
-        self.held.clear()
-
-
 def join(paths: Paths, config: bytes, holder: Mapping[str, str], others: Iterable[int] = ()) -> Joined:
-    """Take what a container asked for.
-
-    Args:
-        paths: where networks are.
-        config: the container's; one that asked for nothing is returned as it is.
-        holder: its `id` and `name`.
-        others: fds to be held as well.
-
-    Raises:
-        AddressInUse: another container has the address.
-        Conflict: no address is left.
-        NetworkNotFound: there is no such network.
-        PortInUse: something on this machine has the port.
-    """
+    """See `runtime.joined.join`, of a container that asked for something."""
     joined = Joined(config, others)
-    if ASKED.encode() not in config:
-        return joined
     document = json.loads(config)
     annotations = document["annotations"]
     asked = annotations.get(ASKED)
@@ -196,7 +148,7 @@ def _publish(port: PublishedPort, leases: Iterable[Lease], joined: Joined) -> li
         places = {version: port.address} if version in inside else {}
         if not places:
             raise Unsupported(
-                f"cannot publish at {_pair(port.address, port.first)}: "
+                f"cannot publish at {pair(port.address, port.first)}: "
                 f"the container has no address of IPv{version}",
                 hint="make the network with `--ipv6`" if version == 6 else None,
             )
@@ -206,7 +158,7 @@ def _publish(port: PublishedPort, leases: Iterable[Lease], joined: Joined) -> li
     for one in sockets:
         joined.hold(one.detach())
     return [
-        {"at": place, "port": number, "protocol": port.protocol, "to": _pair(inside[version], port.container)}
+        {"at": place, "port": number, "protocol": port.protocol, "to": pair(inside[version], port.container)}
         for version, place in places.items()
     ]
 
@@ -232,7 +184,7 @@ def _reserve(port: PublishedPort, places: Mapping[Any, str]) -> tuple[int, list[
                 taken.pop_all()
                 return chosen, sockets
     place = next(iter(places.values()))
-    told = f"{_pair(place, port.first)}/{port.protocol}"
+    told = f"{pair(place, port.first)}/{port.protocol}"
     if why is not None and why.errno == errno.EADDRNOTAVAIL:
         raise Unsupported(f"cannot publish {told}: this machine has no address {place}") from why
     reason = str(why.strerror).lower() if why is not None else "it is taken"
@@ -258,10 +210,6 @@ def _bound(protocol: str, version: int, place: str, number: int) -> socket.socke
 def _with_lengths(leases: Iterable[Lease], definition: Definition) -> list[str]:
     lengths = {subnet.prefix.version: subnet.prefix.prefixlen for subnet in definition.subnets}
     return [f"{lease.address}/{lengths[lease.address.version]}" for lease in leases]
-
-
-def _pair(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _mac(leases: Sequence[Lease]) -> str:

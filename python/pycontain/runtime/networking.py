@@ -12,12 +12,11 @@ from pycontain.runtime.sizes import invalid, string
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
-__all__ = ["OPTIONS", "asked"]
+__all__ = ["asked", "refuse"]
 
-OPTIONS = ("aliases", "ip", "ip6", "mac_address", "ports")
 _MAC = re.compile(r"[0-9a-f]{2}([:-][0-9a-f]{2}){5}\Z")
 _ALIAS = re.compile(r"[a-zA-Z0-9_]([a-zA-Z0-9_.-]{0,61}[a-zA-Z0-9_])?\Z")
 
@@ -44,9 +43,9 @@ def asked(options: Mapping[str, Any], network: str, names: str) -> str:
     return encode({"networks": [first], "ports": ports, "names": names})
 
 
-def refuse(options: Mapping[str, Any], network: str) -> None:
-    """Refuse what has no meaning without a network of ours."""
-    for name in OPTIONS:
+def refuse(options: Mapping[str, Any], names: Iterable[str], network: str) -> None:
+    """Refuse those that have no meaning without a network of ours."""
+    for name in sorted(names):
         if options.get(name):
             raise InvalidOption(f"`{name}` has no meaning with `network={network}`")
 

@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["PublishedPort", "exposed", "published"]
+__all__ = ["PublishedPort", "exposed", "pair", "published"]
 
 _PROTOCOLS = ("tcp", "udp", "sctp")
 _HIGHEST = 65535
@@ -88,6 +88,11 @@ def exposed(value: Iterable[object], option: str = "expose") -> list[tuple[int, 
         first, last = _range(option, ports, text, _EXPOSED)
         found += ((number, protocol) for number in range(first, last + 1))
     return list(dict.fromkeys(found))
+
+
+def pair(address: str, port: int) -> str:
+    """Both in one text: `127.0.0.1:80`, `[::1]:80`."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _texts(value: Iterable[object]) -> Iterable[str]:

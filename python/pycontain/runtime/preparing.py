@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from pycontain._core import Launcher, Process
     from pycontain.images import Images
-    from pycontain.networks.joining import Joined
     from pycontain.options import ContainerOptions
     from pycontain.paths import Paths
+    from pycontain.runtime.joined import Joined
     from pycontain.runtime.kept import Kept
     from pycontain.runtime.records import Record
     from pycontain.runtime.spec import Prepared
@@ -226,7 +226,7 @@ class Preparation:
 
     def joined(self) -> Joined:
         """Its configuration with what it got of its networks, and the fds to hold for it."""
-        from pycontain.networks.joining import join
+        from pycontain.runtime.joined import join
 
         holder = {"id": self.id, "name": self.prepared.name or ""}
         return join(self._paths, self.prepared.config, holder, [] if self.lock is None else [self.lock])

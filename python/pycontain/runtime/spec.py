@@ -194,7 +194,7 @@ def config(
         if options.keys() & _OF_NETWORKS:
             from pycontain.runtime import networking
 
-            networking.refuse(options, spaces.network)
+            networking.refuse(options, _OF_NETWORKS & options.keys(), spaces.network)
     else:
         from pycontain.runtime import networking
 
