@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pycontain
 import pytest
 from containers import moments, seconds
-from leftovers import Host, Watch
+from leftovers import Host, Watch, processes
 from root_filesystems import with_file
 
 if TYPE_CHECKING:
@@ -31,14 +31,38 @@ def test_a_container_that_runs_is_seen(cli: Cli, engine_root: str, busybox: str,
     assert f"{engine_root}/ephemeral/" in left
 
 
+@pytest.mark.parametrize("options", [("--rm",), ("--rm", "--detach")], ids=" ".join)
 def test_start_for_which_open_files_are_too_few_leaves_nothing(
+    cli: Cli, busybox: str, nothing_left: Watch, options: tuple[str, ...]
+) -> None:
+    """However far it gets, in whichever process they are too few, it ends."""
+    for limit in range(16, 46):
+        done = run_with_open_files(limit, cli, "run", *options, busybox, "true")
+        assert done.returncode == 0 or done.stderr.startswith(b"pycontain: "), (limit, done)
+
+
+def run_with_open_files(limit: int, cli: Cli, *words: str) -> subprocess.CompletedProcess[bytes]:
+    """At most this many."""
+    return subprocess.run(
+        ["sh", "-c", 'ulimit -n "$1" && shift && exec "$@"', "sh", str(limit), str(cli.program), *words],
+        env=cli.environment,
+        capture_output=True,
+        timeout=seconds(60),
+        check=False,
+    )
+
+
+def test_what_a_killed_launcher_left_waits_for_one_that_may_open_enough_files(
     cli: Cli, busybox: str, nothing_left: Watch
 ) -> None:
-    """However far it gets."""
-    script = 'ulimit -n "$1" && exec "$2" run --rm "$3" true'
-    for limit in range(16, 44, 2):
-        words = ["sh", "-c", script, "sh", str(limit), str(cli.program), busybox]
-        subprocess.run(words, env=cli.environment, stderr=subprocess.PIPE, check=False)
+    with cli.start(busybox, "sh", "-c", "echo ready; sleep 600") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        launcher = next(other for other in processes().values() if other.parent == process.pid)
+        os.kill(launcher.pid, signal.SIGKILL)
+    for limit in 18, 24:
+        run_with_open_files(limit, cli, "run", "--rm", busybox, "true")
+    cli.run(busybox, "true")
 
 
 ENDS: dict[str, tuple[str, int, pycontain.ContainerOptions]] = {

@@ -13,7 +13,7 @@ use pycontain_runtime::protocol::{
 use pycontain_sys::{memfd, socket};
 
 use crate::error::{During, Error};
-use crate::launcher::{Launcher, directory, receive, send};
+use crate::launcher::{Launcher, answer, directory, receive, send};
 use crate::process::{Interrupted, pause};
 
 impl Launcher {
@@ -128,7 +128,7 @@ impl Launcher {
                 return Err(error);
             }
         }
-        receive::<Event>(handle.as_fd())?.map(|(event, _)| event).ok_or(Error::LauncherDied)
+        answer(&handle)
     }
 }
 

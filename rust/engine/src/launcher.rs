@@ -231,8 +231,7 @@ impl Launcher {
         send(self.channel.as_fd(), request, &all)?;
         drop(all);
         drop(theirs);
-        let answer = receive::<Event>(handle.as_fd());
-        self.observe(answer.and_then(|answer| answer.map(|(event, _)| event).ok_or(Error::LauncherDied)))
+        self.observe(answer(&handle))
     }
 }
 
@@ -290,6 +289,15 @@ pub(crate) fn send(
         return Err(Error::System { what: "ask the launcher", errno: nix::errno::Errno::EMSGSIZE });
     }
     socket::send(socket, &bytes, fds).map_err(|_| Error::LauncherDied)
+}
+
+/// What the launcher says at last; or why it did not even begin.
+pub(crate) fn answer(handle: &OwnedFd) -> Result<Event, Error> {
+    match receive::<Event>(handle.as_fd())? {
+        Some((Event::Failed(failure), _)) => Err(Error::Failed(failure)),
+        Some((event, _)) => Ok(event),
+        None => Err(Error::LauncherDied),
+    }
 }
 
 /// One message, or nothing when the other end has closed.

@@ -94,8 +94,8 @@ impl<'a> Maker<'a> {
             init: self.inside.pid,
             user: self.inside.root,
         };
-        let server = names::fork(resolver, task)?;
-        channel::send(self.control, &Report::Names, &[server.as_fd()])
+        let (server, pidfd) = names::fork(resolver, task)?;
+        channel::send(self.control, &Report::Names { pid: server.as_raw() }, &[pidfd.as_fd()])
             .during(|| "report to the launcher".to_owned())
     }
 

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use pycontain_plan::step::Overlay;
 use pycontain_runtime::protocol::{Event, Exited, Failure, LONGEST_MESSAGE};
-use pycontain_sys::socket;
+use pycontain_sys::socket::{self, Received};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -23,7 +23,9 @@ pub(crate) enum Report {
     /// With the mount namespace of init.
     Mounts,
     /// With the pidfd of its name server.
-    Names,
+    Names {
+        pid: i32,
+    },
     /// With the overlay, mounted nowhere, that it is a clone of: another container may have one too.
     Root {
         overlay: Overlay,
@@ -32,21 +34,37 @@ pub(crate) enum Report {
     Failed(pycontain_runtime::protocol::Failure),
 }
 
-/// One message, or nothing when the other end has closed.
+/// One message, or nothing when the other end has closed. `EMFILE`: it is lost, this process has too many fds for it.
 pub(crate) fn receive<T: DeserializeOwned>(
     socket: BorrowedFd<'_>,
     wait: bool,
 ) -> nix::Result<Option<(T, Vec<OwnedFd>)>> {
+    match receive_any(socket, wait)? {
+        Some(Message { lost_fds: true, .. }) => Err(Errno::EMFILE),
+        other => Ok(other.map(|message| (message.content, message.fds))),
+    }
+}
+
+pub(crate) struct Message<T> {
+    pub content: T,
+    pub fds: Vec<OwnedFd>,
+    /// There were more, for which this process has too many.
+    pub lost_fds: bool,
+}
+
+/// One message, though it may have lost fds, or nothing when the other end has closed.
+pub(crate) fn receive_any<T: DeserializeOwned>(
+    socket: BorrowedFd<'_>,
+    wait: bool,
+) -> nix::Result<Option<Message<T>>> {
     BUFFER.with_borrow_mut(|buffer| {
         buffer.resize(LONGEST_MESSAGE, 0);
-        match socket::receive(socket, buffer, wait) {
-            Ok((0, _)) => Ok(None),
-            Ok((length, fds)) => {
-                let message = postcard::from_bytes(&buffer[..length]).map_err(|_| Errno::EBADMSG)?;
-                Ok(Some((message, fds)))
-            }
-            Err(errno) => Err(errno),
+        let Received { length, fds, lost_fds } = socket::receive_any(socket, buffer, wait)?;
+        if length == 0 {
+            return Ok(None);
         }
+        let content = postcard::from_bytes(&buffer[..length]).map_err(|_| Errno::EBADMSG)?;
+        Ok(Some(Message { content, fds, lost_fds }))
     })
 }
 

@@ -5,14 +5,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use nix::errno::Errno;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
 use pycontain_cgroup::Group;
 use pycontain_plan::step::{Namespace, Shape};
 use pycontain_runtime::protocol::{Event, Exited, Failure, Usage};
 use pycontain_sys::process;
 
-use crate::channel;
-use crate::failure::never_ran;
+use crate::channel::{self, Message, Report};
+use crate::failure::{never_ran, too_many_open};
 use crate::network;
 use crate::scratch::{Pool, Scratch};
 use crate::sweeper;
@@ -98,6 +100,28 @@ impl Container {
             // ESRCH: it has just ended by itself.
             let _ = process::send_signal(pidfd.as_fd(), Signal::SIGKILL as i32);
         }
+    }
+
+    /// What `outside` says next; nothing when it has closed its end. Of a process whose pidfd is lost, as this process has
+    /// too many fds, nothing else could be known: it is ended, and with it the container.
+    pub(crate) fn hear(&mut self, wait: bool) -> nix::Result<Option<(Report, Vec<OwnedFd>)>> {
+        let Some(Message { content: report, fds, lost_fds }) =
+            channel::receive_any(self.control.as_fd(), wait)?
+        else {
+            return Ok(None);
+        };
+        let (Report::Cloned { pid } | Report::Names { pid }, true) = (&report, lost_fds) else {
+            return Ok(Some((report, fds)));
+        };
+        // A child of ours that nobody has waited for: no other process can have its pid.
+        let child = Pid::from_raw(*pid);
+        let _ = kill(child, Signal::SIGKILL);
+        let _ = waitpid(child, None);
+        if let Report::Cloned { pid } = report {
+            self.init_pid = pid;
+        }
+        self.kill();
+        Ok(Some((Report::Failed(too_many_open("watch a process of the container")), Vec::new())))
     }
 
     /// Its first process is there.

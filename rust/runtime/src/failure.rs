@@ -37,6 +37,11 @@ pub(crate) fn failure(step: impl Into<String>, reason: Reason) -> Failure {
     Failure { step: step.into(), errno: 0, reason }
 }
 
+/// A message came with more fds than this process may have.
+pub(crate) fn too_many_open(step: &str) -> Failure {
+    Failure { step: step.to_owned(), errno: Errno::EMFILE as i32, reason: Reason::Step }
+}
+
 /// Somebody else ended one of the processes that make a container.
 pub(crate) fn never_ran() -> Failure {
     failure("the container was killed before its command was executed", Reason::Step)

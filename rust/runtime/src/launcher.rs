@@ -15,9 +15,9 @@ use pycontain_runtime::protocol::{Command, Event, Failure, Reason, Request, Star
 use pycontain_sys::process;
 use pycontain_sys::socket;
 
-use crate::channel::{self, Report};
+use crate::channel::{self, Message, Report};
 use crate::container::Container;
-use crate::failure::{During, failure};
+use crate::failure::{During, failure, too_many_open};
 use crate::init::NEVER_RAN;
 use crate::layers::Removals;
 use crate::outside::{self, Order};
@@ -97,6 +97,8 @@ struct Launcher {
     /// When to make the next spare, of which shape, and with which root.
     due: Option<(Instant, Shape, Option<Overlay>)>,
     last: Number,
+    /// Let go of for each request, that its handle may come, however many fds there are.
+    reserve: Option<OwnedFd>,
     ending: bool,
 }
 
@@ -152,6 +154,7 @@ impl Launcher {
             spare: None,
             due: None,
             last: 0,
+            reserve: reserve(),
             ending: false,
         };
         launcher.watch(&launcher.channel, Source::Channel, 0).during(|| "watch the channel".to_owned())?;
@@ -176,7 +179,11 @@ impl Launcher {
             for event in &events[..count] {
                 let number = event.data() >> 4;
                 match SOURCES[usize::try_from(event.data() & 15).unwrap_or(0)] {
-                    Source::Channel => self.on_request(),
+                    Source::Channel => {
+                        self.reserve = None;
+                        self.on_request();
+                        self.reserve = reserve();
+                    }
                     Source::Control => self.on_report(number),
                     Source::Outside => self.on_outside_end(number),
                     Source::Init => self.on_init_end(number),
@@ -194,9 +201,13 @@ impl Launcher {
     }
 
     fn on_request(&mut self) {
-        let Ok(Some((request, mut fds))) = channel::receive::<Request>(self.channel.as_fd(), false) else {
+        let Ok(Some(message)) = channel::receive_any::<Request>(self.channel.as_fd(), false) else {
             return self.end();
         };
+        let Message { content: request, mut fds, lost_fds } = message;
+        if lost_fds {
+            return refuse(&request, fds.first());
+        }
         if fds.is_empty() {
             return;
         }
@@ -251,9 +262,7 @@ impl Launcher {
         let number = match made {
             Ok(number) => number,
             Err(failure) => {
-                if let Some(directory) = &start.ephemeral {
-                    let _ = sweeper::remove_container(directory);
-                }
+                remove_ephemeral(&start);
                 return channel::refuse(&handle, failure);
             }
         };
@@ -397,7 +406,7 @@ impl Launcher {
     /// Whether there was one.
     fn take_report(&mut self, number: Number) -> bool {
         let Some(container) = self.containers.get_mut(&number) else { return false };
-        match channel::receive::<Report>(container.control.as_fd(), false) {
+        match container.hear(false) {
             Ok(Some((Report::Cloned { pid }, mut fds))) => {
                 container.comes_to_life(pid, fds.pop());
                 if self.ending {
@@ -410,7 +419,7 @@ impl Launcher {
             // One that is started already decided without it.
             Ok(Some((Report::Mounts, mut fds))) if container.handle.is_none() => container.mounts = fds.pop(),
             Ok(Some((Report::Mounts, _))) => {}
-            Ok(Some((Report::Names, mut fds))) => container.names = fds.pop(),
+            Ok(Some((Report::Names { .. }, mut fds))) => container.names = fds.pop(),
             Ok(Some((Report::Root { overlay, layers }, mut fds))) => {
                 self.removals.watch(&overlay);
                 if let (Some(scratch), Some(mount)) = (&mut container.scratch, fds.pop()) {
@@ -528,6 +537,28 @@ impl Launcher {
                 container.kill();
             }
         }
+    }
+}
+
+/// An fd that is nobody's.
+fn reserve() -> Option<OwnedFd> {
+    std::io::stdin().as_fd().try_clone_to_owned().ok()
+}
+
+/// A request for which this process has too many fds; without a handle, the engine sees by the other end that nobody has it.
+fn refuse(request: &Request, handle: Option<&OwnedFd>) {
+    if let Request::Start(start) = request {
+        remove_ephemeral(start);
+    }
+    if let Some(handle) = handle {
+        channel::refuse(handle, too_many_open("take a request"));
+    }
+}
+
+/// Of a container that will not be.
+fn remove_ephemeral(start: &Start) {
+    if let Some(directory) = &start.ephemeral {
+        let _ = sweeper::remove_container(directory);
     }
 }
 

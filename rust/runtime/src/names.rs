@@ -48,14 +48,14 @@ pub(crate) struct Task<'a> {
     pub user: u32,
 }
 
-/// The pidfd of a new name server, a sibling of the calling process.
-pub(crate) fn fork(resolver: &Resolver, task: Task<'_>) -> Result<OwnedFd, Failure> {
+/// A new name server, a sibling of the calling process, and its pidfd.
+pub(crate) fn fork(resolver: &Resolver, task: Task<'_>) -> Result<(Pid, OwnedFd), Failure> {
     let init = process::open_pidfd(task.init).during(|| "open the first process inside".to_owned())?;
     let networks = open_networks(resolver, task.run_directory)?;
     let parent = u64::from(nix::libc::CLONE_PARENT.cast_unsigned());
     let side = process::clone3(parent, None).during(|| "fork".to_owned())?;
-    let Side::Parent { pidfd, .. } = side else { run(resolver, task, networks, &init) };
-    Ok(pidfd)
+    let Side::Parent { child, pidfd } = side else { run(resolver, task, networks, &init) };
+    Ok((child, pidfd))
 }
 
 fn open_networks(resolver: &Resolver, run_directory: &Path) -> Result<Vec<Network>, Failure> {

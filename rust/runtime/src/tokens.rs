@@ -55,13 +55,15 @@ impl Token {
         }
     }
 
-    pub(crate) fn give_back(self) {
-        // Already gone is as good.
-        let _ = fs::remove_file(&self.path);
+    pub(crate) fn give_back(self) -> std::io::Result<()> {
+        fs::remove_file(&self.path)
     }
 }
 
-/// The tokens of dead launchers, locked for us while they are cleaned up.
+/// An open file each, of which the cleaning needs some, too.
+const MOST_AT_ONCE: usize = 16;
+
+/// Tokens of dead launchers, locked for us while they are cleaned up; there may be more.
 pub(crate) fn dead(run_directory: &Path) -> Vec<Token> {
     let entries = fs::read_dir(directory(run_directory)).into_iter().flatten().flatten();
     let lock = |entry: fs::DirEntry| {
@@ -76,7 +78,7 @@ pub(crate) fn dead(run_directory: &Path) -> Vec<Token> {
             .is_ok_and(|found| lock.metadata().is_ok_and(|own| own.ino() == found.ino()))
             .then_some(Token { name, parents, path, lock })
     };
-    entries.filter_map(lock).collect()
+    entries.filter_map(lock).take(MOST_AT_ONCE).collect()
 }
 
 /// Something that differs when a pid comes again: nanoseconds of this moment.

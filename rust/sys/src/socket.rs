@@ -3,11 +3,10 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-use nix::cmsg_space;
 use nix::errno::Errno;
+use nix::libc::{self, cmsghdr};
 use nix::sys::socket::{
-    AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
-    recvmsg, sendmsg, socketpair,
+    AddressFamily, Backlog, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, sendmsg, socketpair,
 };
 use nix::sys::stat::{Mode, umask};
 
@@ -75,33 +74,78 @@ pub fn send(socket: BorrowedFd<'_>, message: &[u8], fds: &[BorrowedFd<'_>]) -> R
     }
 }
 
-/// Receives one message into `buffer`: its length and fds. Length 0: the other end is closed, and has said no more.
+/// What came of one message.
+pub struct Received {
+    /// 0: the other end is closed, and has said no more.
+    pub length: usize,
+    pub fds: Vec<OwnedFd>,
+    /// Of its fds only these came: this process may not have more open.
+    pub lost_fds: bool,
+}
+
+/// Receives one message into `buffer`: its length and fds. Length 0: the other end is closed, and has said no more. `EMFILE`:
+/// it is lost, for its fds were more than this process may have open.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], wait: bool) -> Result<(usize, Vec<OwnedFd>)> {
-    let mut control = cmsg_space!([RawFd; MOST_FDS]);
-    let mut flags = MsgFlags::MSG_CMSG_CLOEXEC;
-    if !wait {
-        flags |= MsgFlags::MSG_DONTWAIT;
+    match receive_any(socket, buffer, wait)? {
+        Received { lost_fds: true, .. } => Err(Errno::EMFILE),
+        Received { length, fds, .. } => Ok((length, fds)),
     }
+}
+
+/// Receives one message into `buffer`, with as many of its fds as this process may have.
+///
+/// Not by nix, which for a message that lost fds gives none of the others, and leaves them open.
+pub fn receive_any(socket: BorrowedFd<'_>, buffer: &mut [u8], wait: bool) -> Result<Received> {
+    let mut control = Control([0; CONTROL_LENGTH]);
     let mut slices = [IoSliceMut::new(buffer)];
-    let received = loop {
-        match recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut control), flags) {
+    // SAFETY: all zeroes is a valid msghdr: no address, no buffers.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    header.msg_iov = slices.as_mut_ptr().cast(); // an IoSliceMut is an iovec, says its documentation
+    header.msg_iovlen = slices.len();
+    header.msg_control = control.0.as_mut_ptr().cast();
+    let flags = libc::MSG_CMSG_CLOEXEC | if wait { 0 } else { libc::MSG_DONTWAIT };
+    let length = loop {
+        header.msg_controllen = CONTROL_LENGTH;
+        // SAFETY: the header's pointers are to `slices` and `control`, of the lengths it says.
+        match Errno::result(unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, flags) }) {
             Err(Errno::EINTR) if wait => {}
             // Said once, before its last words are to be had, of one that closed with unread messages of ours.
             Err(Errno::ECONNRESET) => {}
-            other => break other?,
+            other => break usize::try_from(other?).unwrap_or(0),
         }
     };
-    let mut fds = Vec::new();
-    for message in received.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(rights) = message {
-            // SAFETY: the kernel has just made these fds for us.
-            fds.extend(rights.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
-        }
-    }
-    if received.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) {
+    let fds = take_fds(&header);
+    if header.msg_flags & libc::MSG_TRUNC != 0 {
         return Err(Errno::EMSGSIZE);
     }
-    Ok((received.bytes, fds))
+    Ok(Received { length, fds, lost_fds: header.msg_flags & libc::MSG_CTRUNC != 0 })
+}
+
+/// A header, and the fds.
+const CONTROL_LENGTH: usize = size_of::<cmsghdr>() + MOST_FDS * size_of::<RawFd>();
+
+/// As a `cmsghdr` is aligned.
+#[repr(align(8))]
+struct Control([u8; CONTROL_LENGTH]);
+
+fn take_fds(header: &libc::msghdr) -> Vec<OwnedFd> {
+    let mut fds = Vec::new();
+    // SAFETY: the kernel has just filled in the header and the messages that it points to, which these macros stay within;
+    // it has made the fds for us.
+    unsafe {
+        let mut message = libc::CMSG_FIRSTHDR(header);
+        while let Some(cmsghdr {
+            cmsg_len, cmsg_level: libc::SOL_SOCKET, cmsg_type: libc::SCM_RIGHTS, ..
+        }) = message.as_ref()
+        {
+            let length = *cmsg_len - libc::CMSG_LEN(0) as usize;
+            let numbers = std::slice::from_raw_parts(libc::CMSG_DATA(message), length).chunks_exact(4);
+            let numbers = numbers.map(|bytes| RawFd::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
+            fds.extend(numbers.map(|number| OwnedFd::from_raw_fd(number)));
+            message = libc::CMSG_NXTHDR(header, message);
+        }
+    }
+    fds
 }
 
 #[cfg(test)]

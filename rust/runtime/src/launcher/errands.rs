@@ -14,6 +14,9 @@ use pycontain_sys::{process, socket};
 use super::{Launcher, Number, Source};
 use crate::{channel, network, pack, sweeper, sync, tokens, unpack, volumes};
 
+/// With fewer, the cleaning would fail: a cgroup of v1 alone is ten files.
+const ENOUGH_FILES: u64 = 100;
+
 /// A fork that is waited for, and whom to tell.
 pub(super) struct Errand {
     pidfd: OwnedFd,
@@ -130,17 +133,24 @@ impl Launcher {
 
     /// Removes, beside the launcher, the cgroups of launchers that died.
     pub(super) fn collect_garbage(&mut self) {
-        let dead = tokens::dead(&self.run_directory);
+        // What cannot be opened is not removed, and would be forgotten: it is left for the next.
+        if !process::limit(nix::libc::RLIMIT_NOFILE).is_ok_and(|limit| limit >= ENOUGH_FILES) {
+            return;
+        }
+        let mut dead = tokens::dead(&self.run_directory);
         if dead.is_empty() {
             return;
         }
         let (facts, run_directory) = (self.facts.clone(), self.run_directory.clone());
         let swept = sweeper::beside(|| {
-            for token in dead {
-                token.parents.iter().for_each(|parent| remove_cgroups(&facts, parent, &token.name));
-                token.give_back();
-            }
             network::sweep(&run_directory);
+            while !dead.is_empty() {
+                for token in dead.drain(..) {
+                    token.parents.iter().for_each(|parent| remove_cgroups(&facts, parent, &token.name));
+                    token.give_back()?;
+                }
+                dead = tokens::dead(&run_directory);
+            }
             Ok(())
         });
         if let (Ok(pidfd), Ok((handle, _))) = (swept, socket::pair()) {

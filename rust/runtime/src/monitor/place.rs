@@ -97,6 +97,6 @@ impl<'a> Place<'a> {
 
     pub(super) fn end(self) {
         sweeper::remove_empty_parent(self.ground.facts);
-        self.token.give_back();
+        let _ = self.token.give_back();
     }
 }

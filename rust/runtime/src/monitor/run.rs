@@ -82,12 +82,12 @@ impl Run {
 
     pub(super) fn take_reports(&mut self) {
         while self.reports {
-            match channel::receive::<Report>(self.container.control.as_fd(), false) {
+            match self.container.hear(false) {
                 Ok(Some((Report::Cloned { pid }, mut fds))) => {
                     self.container.comes_to_life(pid, fds.pop());
                 }
                 Ok(Some((Report::Failed(failure), _))) => self.fail(failure),
-                Ok(Some((Report::Names, mut fds))) => self.container.names = fds.pop(),
+                Ok(Some((Report::Names { .. }, mut fds))) => self.container.names = fds.pop(),
                 Ok(Some((Report::Root { .. } | Report::Mounts, _))) => {}
                 Err(nix::errno::Errno::EAGAIN) => return,
                 // Its end is seen by its pidfd, too.
@@ -182,7 +182,7 @@ impl Run {
 pub(super) fn discard(mut container: Container) {
     container.kill();
     while container.init_pid == 0
-        && let Ok(Some((report, mut fds))) = channel::receive::<Report>(container.control.as_fd(), true)
+        && let Ok(Some((report, mut fds))) = container.hear(true)
     {
         if let Report::Cloned { pid } = report {
             container.comes_to_life(pid, fds.pop());
