@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pycontain
 import pytest
 from pycontain.images import host, staging
 from pycontain.images.host import host_image
@@ -18,6 +19,7 @@ from pycontain.images.host import host_image
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pycontain import Engine
     from pycontain.paths import Paths
 
 
@@ -209,3 +211,8 @@ def test_ordinary_user_can_make_it(open_directory: Path) -> None:
     ).stdout.strip()
     assert os.stat(made + "/etc/passwd").st_uid == 65534
     assert not os.path.lexists(made + "/etc/shadow")
+
+
+def test_is_for_no_other_platform(engine: Engine) -> None:
+    with pytest.raises(pycontain.Unsupported, match="is this machine"):
+        engine.run("host", ["true"], platform="linux/s390x")

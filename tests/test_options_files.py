@@ -41,6 +41,11 @@ def test_read_only_root_refuses_writes_but_not_in_tmpfs(both: BothWays) -> None:
     assert out == "touch: /file: Read-only file system\nother places work\n"
 
 
+def test_read_only_is_every_part_of_the_root_of_the_image_host(engine: Engine) -> None:
+    script = "touch /f /usr/f /usr/lib/f /etc/f /bin/f 2>&1 | grep -c Read-only"
+    assert engine.run("host", ["sh", "-c", script], text=True, read_only=True).stdout == "5\n"
+
+
 def test_root_is_writable_unless_asked(both: BothWays) -> None:
     assert both("", "echo x > /file && cat /file") == "x\n"
 

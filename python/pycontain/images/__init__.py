@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pycontain.errors import ImageNotFound, InvalidOption
+from pycontain.errors import ImageNotFound, InvalidOption, Unsupported
 from pycontain.images.handle import HOST, Image, StartImage, not_host
 
 TYPE_CHECKING = False
@@ -378,8 +378,13 @@ class Images:
         from pycontain.types import RootFilesystem
 
         if string("image", name) == HOST:
+            from pycontain.images.config import machine_platform
             from pycontain.images.host import host_image
 
+            wanted = _platform(platform)
+            if wanted is not None and not wanted.is_served_by(*machine_platform()):
+                here = "/".join(machine_platform())
+                raise Unsupported(f"platform `{wanted}`: the image `host` is this machine, {here}")
             host = host_image(self._paths)
             return StartImage(HOST, host.root, host.config)
         if pull == "always":

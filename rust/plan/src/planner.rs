@@ -8,6 +8,7 @@ use pycontain_cgroup::{Resources, Write};
 use crate::facts::{HostFacts, Privilege, Sources};
 use crate::mounts::Tree;
 use crate::namespaces::shape;
+use crate::spec::Mount;
 use crate::step::{Act, Attachment, Cgroup, Filter, Namespace, Plan, Process, Resolver, Shape, Step};
 use crate::{Error, Spec, confinement};
 
@@ -201,11 +202,19 @@ pub(crate) fn become_user(
     // After the working directory has been made: docker makes it, even on a root that is read-only from then on.
     if spec.root.as_ref().is_some_and(|root| root.readonly) {
         acts.push(Act::ReadOnlyMount(PathBuf::from("/")));
+        acts.extend(writable_parts(spec).map(Act::ReadOnlyMount));
     }
     // Last, for a few open files are enough for most programs, and would not be for what comes before.
     acts.extend(confinement::limits(process)?);
     acts.push(become_that);
     Ok(acts)
+}
+
+/// Of a root that is several overlays, those below the first.
+fn writable_parts(spec: &Spec) -> impl Iterator<Item = PathBuf> {
+    let is_writable = |mount: &&Mount| mount.options.iter().any(|option| option.starts_with("upperdir="));
+    let overlays = spec.mounts.iter().filter(|mount| mount.kind == "overlay").filter(is_writable);
+    overlays.map(|mount| mount.destination.clone()).filter(|destination| destination != Path::new("/"))
 }
 
 fn is_true(spec: &Spec, name: &str) -> bool {
