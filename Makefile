@@ -26,7 +26,9 @@ APT := apache2-utils busybox-static crun docker-registry docker.io e2fsprogs ipr
 run: build
 	@$(BIN)/python tests/first_run.py
 
+# The bytecode, too, as pip has it for users; in the virtual machine, compiling takes each command seconds.
 build: $(VENV)/.built
+	@$(BIN)/python -m compileall -q python
 
 # `pip install` goes through maturin, as it does for users; -e leaves the Python files where they are.
 $(VENV)/.built: $(VENV)/.tools $(RUST) pyproject.toml
