@@ -182,6 +182,11 @@ pub enum Act {
         idmap: bool,
         attributes: u64,
     },
+    /// A file system in memory for so many files, which goes to no swap where the kernel promises that.
+    Memory {
+        size: u64,
+        files: u64,
+    },
     HandOver,
 
     // Init
@@ -240,6 +245,11 @@ pub enum Act {
         files: Vec<(PathBuf, String)>,
         staged: bool,
     },
+    /// Each is in the mount in the slot, and read-only at its target.
+    MemoryFiles {
+        slot: Slot,
+        files: Vec<MemoryFile>,
+    },
     Console {
         rows: u16,
         columns: u16,
@@ -282,6 +292,26 @@ pub enum Act {
     /// What `cp` does inside, in place of a command. Whoever does it goes on in the launcher's program: no path in a
     /// container leads to that for certain.
     Copy(Vec<String>),
+}
+
+/// A secret or a config. Ids are the container's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryFile {
+    pub target: PathBuf,
+    pub uid: u32,
+    pub gid: u32,
+    pub mode: u32,
+    pub content: Content,
+}
+
+/// What nobody is shown.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Content(pub Vec<u8>);
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Content({} bytes)", self.0.len())
+    }
 }
 
 /// A container's part in a network. Addresses come with the lengths of their prefixes.
