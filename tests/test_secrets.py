@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import containers
 import pycontain
 import pytest
+from detached import monitor_of
 from pycontain import InvalidOption, StartError, Unsupported, config_file, secret
 
 if TYPE_CHECKING:
@@ -105,6 +106,14 @@ def test_it_goes_to_no_swap(engine: Engine, busybox: str, password: Path) -> Non
         pytest.skip("needs Linux 6.4")
     found = out(engine, "grep /run/secrets/db /proc/self/mountinfo", busybox, secrets={"db": password})
     assert "noswap" in found.split(" - ")[1]
+
+
+def test_copy_of_the_monitor_goes_to_no_swap(own: Engine, password: Path) -> None:
+    for options in ({}, {"secrets": {"db": password}}):
+        made = own.start("busybox", IDLE, **options)  # type: ignore[arg-type]
+        status = Path(f"/proc/{monitor_of(made)}/status").read_text()
+        locked = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmLck:"))
+        assert (locked > 0) == bool(options)
 
 
 def test_only_its_owner_reads_it(engine: Engine, busybox: str, password: Path) -> None:

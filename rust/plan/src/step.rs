@@ -49,6 +49,11 @@ impl Plan {
         self.attachments().next().is_some()
     }
 
+    /// Whether it has the content of secrets.
+    pub fn is_secret(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.act, Act::MemoryFiles { .. }))
+    }
+
     /// Whether anything of the host is mounted but layers that nobody changes.
     pub fn shares_mounts(&self) -> bool {
         let outside = self.steps.iter().filter(|step| step.by == Process::Outside);
