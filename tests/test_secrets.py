@@ -168,6 +168,18 @@ def test_each_start_reads_it_again(own: Engine, password: Path) -> None:
     assert written(made) == "first\nsecond\nthird\n"
 
 
+def test_restart_without_its_source_leaves_it_as_it_is(own: Engine, password: Path) -> None:
+    made = own.start("busybox", IDLE, secrets={"db": password})
+    pid = made.inspect()["State"]["Pid"]
+    password.unlink()
+    with pytest.raises(InvalidOption, match="no such file"):
+        made.restart()
+    assert made.inspect()["State"]["Pid"] == pid
+    password.write_text("second")
+    made.restart()
+    assert made.read_bytes("/run/secrets/db") == b"second"
+
+
 def test_what_is_started_again_by_itself_has_what_its_start_read(own: Engine, password: Path) -> None:
     script = "cat /run/secrets/db; echo; exit 1"
     made = own.create("busybox", ["sh", "-c", script], restart="on-failure:2", secrets={"db": password})
@@ -255,6 +267,7 @@ def test_it_is_nowhere_else(
     ]
     seen = [text.encode() for text in told]
     archives = [exported.getvalue(), saved.getvalue(), images.read_bytes()]
+    assert not any(b"run/secrets/db" in place for place in unpacked(archives[2]))  # the mount point
     for found in ([*files_below(tmp_path / "root")], *([*unpacked(archive)] for archive in archives)):
         assert any(MARKER.encode() in place for place in found)  # it is all looked through
         seen += found

@@ -175,7 +175,7 @@ def _made(
         raise invalid(
             option, told, "its name must be that of a file, without slashes", hint="`id=NAME` gives it one"
         )
-    if env is not None and (not string(option, env) or "=" in env or "\0" in env):
+    if env is not None and (not string(option, env) or "=" in env or not env.isprintable()):
         raise invalid(option, told, f"`{env}` is no name of a variable")
     _, directory, _ = _USUAL[kind]
     wanted = name if target is None else path(option, target)
