@@ -88,6 +88,7 @@ def test_it_is_a_file_in_memory_that_nobody_writes(
     assert " tmpfs pycontain " in lines[4]
 
 
+@pytest.mark.guest
 def test_every_byte_is_as_it_was(engine: Engine, busybox: str, tmp_path: Path) -> None:
     (tmp_path / "bytes").write_bytes(ALL_BYTES)
     (tmp_path / "empty").touch()
@@ -120,6 +121,14 @@ def test_only_its_owner_reads_it(engine: Engine, busybox: str, password: Path) -
     script = "cat /run/secrets/db 2>/dev/null || echo no; cat /c"
     options: dict[str, Any] = {"user": "1000", "secrets": {"db": password}, "configs": {"/c": password}}
     assert out(engine, script, busybox, **options) == f"no\n{PASSWORD}"
+
+
+def test_the_next_container_finds_no_trace(
+    engine: Engine, busybox: str, password: Path, nothing_left: leftovers.Watch
+) -> None:
+    for _ in range(3):  # by then it may have what was made ahead
+        assert out(engine, "cat /run/secrets/db", busybox, secrets={"db": password}) == PASSWORD
+        assert out(engine, "ls -d /run/secrets 2>/dev/null; mount | grep -c pycontain", busybox) == "3\n"
 
 
 def test_flags_and_options_agree(both: containers.BothWays, password: Path) -> None:
