@@ -58,7 +58,23 @@ An image that is not here is fetched from its registry, as by [pycontain pull](#
 
 Sizes are bytes, or a number with `b`, `k`, `m`, `g`, `t` or `p`: powers of 1024.
 
+`--secret` and `--config` take these, with commas between them, and give the container a file in memory that
+is read anew at each start:
+
+| key | |
+|---|---|
+| `id=NAME` | its name; a secret is at `/run/secrets/NAME`, a config at `/NAME`, but with `target` |
+| `src=FILE` | where it comes from: a file of at most 500 KB, of a config 1,000 KB. Also `source` |
+| `env=VARIABLE` | or a variable of who starts the container |
+| `target=PATH` | where it is: absolute, or below `/run/secrets`, of a config below `/`. Also `dst` |
+| `uid=N`, `gid=N` | whose it is, by the container's ids [default: 0] |
+| `mode=OCTAL` | who may read it [default: 0400, of a config 0444] |
+| `type=` | `env`: of the variable `src` or `id`, as for `docker build`; `file` and `mount` change nothing |
+
 ```console
+$ printf swordfish > password
+$ pycontain run --rm --secret id=db,src=password host cat /run/secrets/db; echo
+swordfish
 $ pycontain run --rm --memory 64m --read-only host sh -c 'touch /file; echo $?' 2>/dev/null
 1
 $ pycontain run --rm host no-such-command; echo "exit code $?"

@@ -52,9 +52,11 @@ if TYPE_CHECKING:
     from pycontain.options import ContainerOptions, Duration
     from pycontain.registry.credentials import Credentials
     from pycontain.runtime.events import Event
+    from pycontain.runtime.secrets import config_file, secret
     from pycontain.types import (
         Completed,
         FileChange,
+        MemoryFile,
         Mount,
         Progress,
         RootFilesystem,
@@ -88,6 +90,7 @@ __all__ = [
     "ImageNotFound",
     "InvalidOption",
     "LogEntry",
+    "MemoryFile",
     "Mount",
     "NameInUse",
     "Network",
@@ -114,12 +117,14 @@ __all__ = [
     "VolumeNotFound",
     "__version__",
     "bind",
+    "config_file",
     "exited",
     "healthy",
     "image_mount",
     "log_line",
     "port",
     "run",
+    "secret",
     "tmpfs_mount",
     "volume_mount",
 ]
@@ -134,6 +139,7 @@ _MODULES = {
     "Event": "runtime.events",
     "FileChange": "types",
     "LogEntry": "containers.logs",
+    "MemoryFile": "types",
     "Mount": "types",
     "Network": "networks",
     "Process": "containers.process",
@@ -142,11 +148,13 @@ _MODULES = {
     "Stats": "containers.metering",
     "Usage": "types",
     "bind": "types",
+    "config_file": "runtime.secrets",
     "exited": "containers.conditions",
     "healthy": "containers.conditions",
     "image_mount": "types",
     "log_line": "containers.conditions",
     "port": "containers.conditions",
+    "secret": "runtime.secrets",
     "tmpfs_mount": "types",
     "volume_mount": "types",
     "Volume": "volumes",

@@ -314,10 +314,12 @@ class Engine:
 
     def explain(self, image: str, args: Sequence[str] = (), **options: Unpack[ContainerOptions]) -> str:
         """The plan of the start of a container, one step a line; nothing is started."""
+        from pycontain.runtime.joined import with_contents
+
         container = self._prepare(image, args, options, keep=False)
         with container:
             try:
-                return self._get_launcher().explain(container.prepared.config)
+                return self._get_launcher().explain(with_contents(container.prepared.config))
             finally:
                 container.discard(self._get_launcher())
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence  # noqa: TC003 - get_typ
 from datetime import timedelta
 from typing import TypedDict
 
-from pycontain.types import Mount  # noqa: TC001 - as above
+from pycontain.types import MemoryFile, Mount  # noqa: TC001 - as above
 
 Size = int | str
 Duration = float | str | timedelta
@@ -111,6 +111,14 @@ class ContainerOptions(TypedDict, total=False):
     """`local`: there is no other."""
     tmpfs: Iterable[str] | Mapping[str, str]
     """`/run:size=64m,mode=1777`, or `{"/run": "size=64m"}`."""
+    secrets: Iterable[MemoryFile | str] | Mapping[str, Path]
+    """`secret(...)`, or `id=NAME,src=FILE` and `id=NAME,env=VAR` with `target=`, `uid=`, `gid=`, `mode=`; or
+    `{"name": "file"}`. Files in memory below /run/secrets, read at each start.
+    """
+    configs: Iterable[MemoryFile | str] | Mapping[str, Path]
+    """The same of what need not be secret: `config_file(...)`, `src=FILE,target=PATH`, or `{"/target":
+    "file"}`.
+    """
     read_only: bool
     """The root file system cannot be written."""
     shm_size: Size

@@ -29,6 +29,7 @@ __all__ = [
     "Completed",
     "ContainerOptions",
     "FileChange",
+    "MemoryFile",
     "Mount",
     "Progress",
     "RootFilesystem",
@@ -234,6 +235,44 @@ def tmpfs_mount(
     from pycontain.runtime.mounts import tmpfs_from_fields
 
     return tmpfs_from_fields("mounts", fspath(target), size=size, mode=mode, read_only=read_only)
+
+
+class MemoryFile(Value):
+    """A file that a container gets at each start, in memory of its own. Made by `secret` and `config_file`.
+
+    Attributes:
+        type: `secret` or `config`.
+        name: what it is called in messages and by `inspect`.
+        source: the file on the host that is read at each start.
+        env: or the environment variable of whoever starts the container. Neither: the variable of that name
+            where there is one, else the file.
+        target: the absolute path in the container.
+        uid, gid: whose it is, by the container's ids.
+        mode: permission bits; nobody can write it.
+    """
+
+    __slots__ = ("type", "name", "source", "env", "target", "uid", "gid", "mode")  # noqa: RUF023
+    type: str
+    name: str
+    source: str | None
+    env: str | None
+    target: str
+    uid: int
+    gid: int
+    mode: int
+
+    def __init__(
+        self,
+        type: str,
+        name: str,
+        source: str | None,
+        env: str | None,
+        target: str,
+        uid: int = 0,
+        gid: int = 0,
+        mode: int = 0o400,
+    ) -> None:
+        self._set(type=type, name=name, source=source, env=env, target=target, uid=uid, gid=gid, mode=mode)
 
 
 class RootFilesystem(Value):

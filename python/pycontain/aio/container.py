@@ -64,6 +64,7 @@ class Container:
     inspect = in_thread(handle.Container.inspect)
     stats = in_thread(handle.Container.stats)
     start = in_thread(handle.Container.start)
+    _read_secrets = in_thread(handle.Container._read_secrets)
     kill = in_thread(handle.Container.kill)
     pause = in_thread(handle.Container.pause)
     unpause = in_thread(handle.Container.unpause)
@@ -91,6 +92,7 @@ class Container:
 
     async def restart(self, *, signal: str | int | None = None, timeout: Duration | None = None) -> None:
         """`stop`, if it runs, and `start`."""
+        await self._read_secrets()
         await self.stop(signal=signal, timeout=timeout)
         await self.start()
 

@@ -151,6 +151,8 @@ _CONTAINER = {
     "--volume-driver": ("volume_driver", "text"),
     "--mount": ("mounts", "list"),
     "--tmpfs": ("tmpfs", "list"),
+    "--secret": ("secrets", "list"),
+    "--config": ("configs", "list"),
     "--read-only": ("read_only", "flag"),
     "--shm-size": ("shm_size", "text"),
     "-m": ("memory", "text"),

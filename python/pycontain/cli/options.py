@@ -62,6 +62,8 @@ FLAGS = tuple(
         ("volume_driver", "--volume-driver", "text", "DRIVER", "Driver of its volumes: local"),
         ("mounts", "--mount", "list", "KEY=VALUE,...", "Mount a bind, volume, image or tmpfs by its type="),
         ("tmpfs", "--tmpfs", "list", "DIR[:OPTIONS]", "Mount an empty directory in memory"),
+        ("secrets", "--secret", "list", "KEY=VALUE,...", "Give it a secret as a file: id=, src= or env="),
+        ("configs", "--config", "list", "KEY=VALUE,...", "Give it a file in memory: src= or env=, target="),
         ("read_only", "--read-only", "flag", "", "Make the root file system read-only"),
         ("shm_size", "--shm-size", "text", "SIZE", "Size of /dev/shm [default: 64m]"),
         ("memory", "-m --memory", "text", "SIZE", "The most memory it may hold"),

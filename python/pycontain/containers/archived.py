@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from pycontain.errors import ImageInvalid, PycontainError, Unsupported
-from pycontain.runtime import mounts, recording, records, sizes, spec
+from pycontain.runtime import mounts, recording, records, secrets, sizes, spec
 from pycontain.runtime.command import NoImage
 from pycontain.runtime.namespaces import container_name
 from pycontain.types import RootFilesystem
@@ -31,7 +31,10 @@ __all__ = ["VERSION", "Archived", "Document", "Volume"]
 VERSION = 1
 # options that name files or variables of the machine it comes from; what they said is in the configuration
 _OF_ITS_MACHINE = frozenset(
-    "cidfile env env_file label_file mounts name rootfs volume_driver volumes volumes_from".split()
+    (
+        "cidfile configs env env_file label_file mounts name rootfs secrets volume_driver volumes "
+        "volumes_from"
+    ).split()
 )
 _USERS = ("io.pycontain.groups", "io.pycontain.user")
 _FILES, _SECCOMP = "io.pycontain.files", "io.pycontain.seccomp"
@@ -123,6 +126,19 @@ class _Mount(msgspec.Struct, frozen=True):
     options: tuple[str, ...] = ()
 
 
+class _MemoryFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A secret or a config: see `runtime.secrets`."""
+
+    type: Literal["config", "secret"]
+    name: Annotated[str, Meta(pattern=r"\A[^/\x00-\x1f\x7f-\x9f]+\Z")]
+    source: _Path | None
+    env: Annotated[str, Meta(pattern=r"\A[^=\0]+\Z")] | None
+    target: _Path
+    uid: _Number
+    gid: _Number
+    mode: Annotated[int, Meta(ge=0, le=0o777)]
+
+
 class _Config(msgspec.Struct, frozen=True):
     """What of a configuration is read; the rest of it is made anew."""
 
@@ -195,6 +211,9 @@ class Archived:
         if any(map(_names_profile, self.record.options.get("security_opt", ()))):
             taken.append(_SECCOMP)  # a file of its machine, whose content is in the configuration
             json.loads(was[_SECCOMP])["defaultAction"]
+        if secrets.ASKED in was:
+            taken.append(secrets.ASKED)
+            _memory_files(was[secrets.ASKED])
         files = {path: text for path, text in json.loads(granted[_FILES]).items() if path in _files(was)}
         return (
             {key: text for key, text in granted.items() if key not in taken}
@@ -289,6 +308,16 @@ def _again(options: dict[str, Any]) -> dict[str, Any]:
 
 def _files(annotations: dict[str, str]) -> dict[str, str]:
     return msgspec.json.decode(annotations.get(_FILES, "{}"), type=dict[str, str])
+
+
+def _memory_files(text: str) -> None:
+    """That each has a source, and that none is where it should not be."""
+    files = msgspec.json.decode(text, type=tuple[_MemoryFile, ...])
+    _different(file.target for file in files)
+    for file in files:
+        secrets.check_target("secrets", file.target)
+        if (file.source is None) == (file.env is None):
+            raise ValueError("a secret has one source")
 
 
 def _names_profile(text: str) -> bool:

@@ -168,6 +168,7 @@ class Container:
         Raises:
             Conflict: it is paused.
             ContainerNotFound: it is gone.
+            InvalidOption: a secret or config cannot be read.
             StartError: it could not be started; `CommandNotFound` when there is no such command.
         """
         from pycontain.containers import keeping
@@ -243,9 +244,20 @@ class Container:
         )
 
     def restart(self, *, signal: str | int | None = None, timeout: Duration | None = None) -> None:
-        """`stop`, if it runs, and `start`."""
+        """`stop`, if it runs, and `start`.
+
+        Raises:
+            InvalidOption: a secret or config cannot be read; it goes on as it is.
+        """
+        self._read_secrets()
         self.stop(signal=signal, timeout=timeout)
         self.start()
+
+    def _read_secrets(self) -> None:
+        """What its next start would be refused for."""
+        from pycontain.runtime.joined import with_contents
+
+        with_contents(self._kept.own_config)
 
     def kill(self, signal: str | int = "KILL") -> None:
         """Send a signal to its first process.

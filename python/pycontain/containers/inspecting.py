@@ -182,7 +182,19 @@ def _config(record: Record, config: Mapping[str, Any]) -> dict[str, Any]:
         "Labels": record.labels,
         "StopSignal": _signal_name(record.stop_signal),
         "StopTimeout": -1 if record.stop_timeout is None else int(record.stop_timeout),
+        **_memory_files(config["annotations"]),
     }
+
+
+def _memory_files(annotations: Mapping[str, str]) -> dict[str, list[dict[str, Any]]]:
+    """Where secrets and configs come from, and where they are: as podman has it, and more."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for file in json.loads(annotations.get("io.pycontain.secrets", "[]")):
+        source = {"Source": file["source"]} if file["env"] is None else {"Env": file["env"]}
+        entry = {"Name": file["name"], **source, "Target": file["target"]}
+        entry |= {"UID": file["uid"], "GID": file["gid"], "Mode": file["mode"]}
+        found.setdefault(f"{file['type'].capitalize()}s", []).append(entry)
+    return found
 
 
 def _healthcheck(health: Mapping[str, Any]) -> dict[str, Any]:

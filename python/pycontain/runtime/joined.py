@@ -1,4 +1,7 @@
-"""What a container gets of its networks for one start. Of one without any, nothing is imported for them."""
+"""What a container gets for one start: of its networks, and what is in its secrets.
+
+Of one without any, nothing is imported for them.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,12 @@ if TYPE_CHECKING:
 
     from pycontain.paths import Paths
 
-__all__ = ["ASKED", "Joined", "join"]
+__all__ = ["ASKED", "Joined", "join", "with_contents"]
 
 ASKED = "io.pycontain.join"  # the annotation with what was asked for
+
+
+_SECRETS = b"io.pycontain.secrets"
 
 
 class Joined:
@@ -51,6 +57,15 @@ class Joined:
         self.held.clear()
 
 
+def with_contents(config: bytes) -> bytes:
+    """The configuration, with what is in its secrets and configs now: see `secrets.with_contents`."""
+    if _SECRETS not in config:
+        return config
+    from pycontain.runtime import secrets
+
+    return secrets.with_contents(config)
+
+
 def join(paths: Paths, config: bytes, holder: Mapping[str, str], others: Iterable[int] = ()) -> Joined:
     """Take what a container asked for.
 
@@ -62,10 +77,12 @@ def join(paths: Paths, config: bytes, holder: Mapping[str, str], others: Iterabl
 
     Raises:
         AddressInUse: another container has the address.
+        InvalidOption: a secret or config cannot be read.
         Conflict: no address is left.
         NetworkNotFound: there is no such network.
         PortInUse: something on this machine has the port.
     """
+    config = with_contents(config)
     if ASKED.encode() not in config:
         return Joined(config, others)
     from pycontain.networks import joining

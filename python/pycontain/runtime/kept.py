@@ -87,8 +87,10 @@ class Kept(Value):
     @property
     def mount_points(self) -> list[str]:
         """Paths that may have been made for the container rather than by it, and that its mounts hide."""
-        files = json.loads(json.loads(self.own_config).get("annotations", {}).get("io.pycontain.files", "{}"))
-        return [*_MOUNTED, *files]
+        annotations = json.loads(self.own_config).get("annotations", {})
+        files = json.loads(annotations.get("io.pycontain.files", "{}"))
+        secrets = json.loads(annotations.get("io.pycontain.secrets", "[]"))
+        return [*_MOUNTED, *files, *(file["target"] for file in secrets)]
 
 
 def find(paths: Paths, name: str) -> Kept:

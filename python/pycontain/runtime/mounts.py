@@ -311,7 +311,7 @@ def mount(value: str) -> Mount:
 
 def _mount_fields(value: str) -> dict[str, str]:
     fields: dict[str, str] = {}
-    for field in _csv(value):
+    for field in csv_fields("mounts", value):
         key, equals, content = field.partition("=")
         key = _ALIASES.get(key.lower(), key.lower())
         known = key in {"type", "source", "target", "readonly"} or any(key in keys for keys in _KEYS.values())
@@ -324,7 +324,8 @@ def _mount_fields(value: str) -> dict[str, str]:
     return fields
 
 
-def _csv(value: str) -> list[str]:
+def csv_fields(option: str, value: str) -> list[str]:
+    """What is between the commas."""
     if '"' not in value:
         return value.split(",")
     import csv
@@ -332,7 +333,7 @@ def _csv(value: str) -> list[str]:
     try:
         return next(csv.reader([value], strict=True))
     except (csv.Error, StopIteration):
-        raise invalid("mounts", value, "its quotes do not match") from None
+        raise invalid(option, value, "its quotes do not match") from None
 
 
 def _truth(value: str, fields: dict[str, str], key: str) -> bool:

@@ -10,7 +10,7 @@ import msgspec
 
 from pycontain.runtime import command, lifecycle
 from pycontain.runtime.records import MountRecord, Record
-from pycontain.types import Mount
+from pycontain.types import MemoryFile, Mount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -118,6 +118,8 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, Mount):
         return {"type": value.type, "source": value.source, "target": value.target, "options": value.options}
+    if isinstance(value, MemoryFile):
+        return dict(zip(value.__slots__, value._fields(), strict=True))
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if hasattr(value, "total_seconds"):

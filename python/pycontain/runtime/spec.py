@@ -62,10 +62,11 @@ OPTIONS = (
     | lifecycle.OPTIONS
     | frozenset(
         (
-            "aliases annotations cap_add cap_drop cgroup_parent cgroupns cidfile device_cgroup_rules "
-            "devices domainname entrypoint env env_file group_add hostname ip ip6 ipc label_file "
+            "aliases annotations cap_add cap_drop cgroup_parent cgroupns cidfile configs "
+            "device_cgroup_rules devices domainname entrypoint env env_file group_add hostname ip ip6 ipc "
+            "label_file "
             "labels mac_address mounts name network oom_score_adj pid platform ports pull rootfs "
-            "security_opt shm_size stop_signal stop_timeout sysctls tmpfs ulimits user userns uts "
+            "secrets security_opt shm_size stop_signal stop_timeout sysctls tmpfs ulimits user userns uts "
             "volume_driver volumes volumes_from workdir"
         ).split()
     )
@@ -190,6 +191,11 @@ def config(
     )
     annotations = names | _annotations(options, security, host)
     annotations["files"] = encode(made)
+    if "secrets" in options or "configs" in options:
+        from pycontain.runtime import secrets
+
+        if asked := secrets.asked(options, layout.covered, host):
+            annotations["secrets"] = encode(asked)
     if spaces.network in {"none", "host"}:
         if options.keys() & _OF_NETWORKS:
             from pycontain.runtime import networking

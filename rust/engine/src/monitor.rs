@@ -46,10 +46,10 @@ impl Launcher {
         fds.extend(attached.into_iter().flatten());
         fds.extend(held);
         let terminal = plan.steps.iter().any(|step| matches!(step.act, Act::Console { .. }));
-        let connected = plan.is_connected();
+        let (connected, secret) = (plan.is_connected(), plan.is_secret());
         let request = Request::Detach {
             shape: plan.shape,
-            detached: Detached { terminal, connected, ..detached },
+            detached: Detached { terminal, connected, secret, ..detached },
             attached: attached.map(|end| end.is_some()),
         };
         send(self.channel(), &request, &fds)?;

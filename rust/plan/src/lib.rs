@@ -14,6 +14,7 @@ mod layers;
 mod mounts;
 mod namespaces;
 mod planner;
+mod secrets;
 pub mod spec;
 pub mod step;
 mod words;

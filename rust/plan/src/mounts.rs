@@ -130,7 +130,7 @@ impl<'a> Tree<'a> {
         }
     }
 
-    fn outside(&mut self, act: Act) -> Slot {
+    pub(crate) fn outside(&mut self, act: Act) -> Slot {
         self.outside.push(Step { by: Process::Outside, act });
         self.slots += 1;
         self.slots - 1
@@ -142,7 +142,12 @@ impl<'a> Tree<'a> {
 
     /// A mount that differs from one container to the next.
     fn mount_now(&mut self, target: &Path, act: Act) {
-        self.targets.push(target.to_owned());
+        self.mount_all_now(vec![target.to_owned()], act);
+    }
+
+    /// Several such mounts, which one act attaches.
+    pub(crate) fn mount_all_now(&mut self, targets: Vec<PathBuf>, act: Act) {
+        self.targets.extend(targets);
         self.init(act);
     }
 

@@ -10,7 +10,7 @@ use crate::mounts::Tree;
 use crate::namespaces::shape;
 use crate::spec::Mount;
 use crate::step::{Act, Attachment, Cgroup, Filter, Namespace, Plan, Process, Resolver, Shape, Step};
-use crate::{Error, Spec, confinement};
+use crate::{Error, Spec, confinement, secrets};
 
 const FILES: &str = "io.pycontain.files";
 /// Attachments, JSON.
@@ -113,6 +113,9 @@ fn mounts(tree: &mut Tree<'_>, spec: &Spec) -> Result<(), Error> {
     if let Some(files) = annotation::<BTreeMap<PathBuf, String>>(spec, FILES)? {
         let staged = !tree.facts.detached_mounts;
         tree.init(Act::Files { files: files.into_iter().collect(), staged });
+    }
+    if let Some(given) = annotation::<Vec<secrets::Given>>(spec, secrets::CONTENTS)? {
+        secrets::place(tree, given)?;
     }
     if spec.process.terminal {
         let size = spec.process.console_size.as_ref().map_or((0, 0), |size| (size.height, size.width));

@@ -49,6 +49,11 @@ impl Plan {
         self.attachments().next().is_some()
     }
 
+    /// Whether it has the content of secrets.
+    pub fn is_secret(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.act, Act::MemoryFiles { .. }))
+    }
+
     /// Whether anything of the host is mounted but layers that nobody changes.
     pub fn shares_mounts(&self) -> bool {
         let outside = self.steps.iter().filter(|step| step.by == Process::Outside);
@@ -182,6 +187,11 @@ pub enum Act {
         idmap: bool,
         attributes: u64,
     },
+    /// A file system in memory for so many files, which goes to no swap where the kernel promises that.
+    Memory {
+        size: u64,
+        files: u64,
+    },
     HandOver,
 
     // Init
@@ -240,6 +250,11 @@ pub enum Act {
         files: Vec<(PathBuf, String)>,
         staged: bool,
     },
+    /// Each is in the mount in the slot, and read-only at its target.
+    MemoryFiles {
+        slot: Slot,
+        files: Vec<MemoryFile>,
+    },
     Console {
         rows: u16,
         columns: u16,
@@ -282,6 +297,26 @@ pub enum Act {
     /// What `cp` does inside, in place of a command. Whoever does it goes on in the launcher's program: no path in a
     /// container leads to that for certain.
     Copy(Vec<String>),
+}
+
+/// A secret or a config. Ids are the container's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryFile {
+    pub target: PathBuf,
+    pub uid: u32,
+    pub gid: u32,
+    pub mode: u32,
+    pub content: Content,
+}
+
+/// What nobody is shown.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Content(pub Vec<u8>);
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Content({} bytes)", self.0.len())
+    }
 }
 
 /// A container's part in a network. Addresses come with the lengths of their prefixes.

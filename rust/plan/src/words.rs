@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use pycontain_cgroup::Write;
 
@@ -169,9 +170,10 @@ impl fmt::Display for Act {
                 write!(f, "move the device {} to {}", node.display(), path.display())
             }
             Self::Link { path, target } => write!(f, "link {} to {}", path.display(), target.display()),
-            Self::Files { files, .. } => {
-                let names: Vec<_> = files.iter().map(|(path, _)| path.display().to_string()).collect();
-                write!(f, "write {}", names.join(" "))
+            Self::Files { files, .. } => write!(f, "write {}", listed(files.iter().map(|(path, _)| path))),
+            Self::Memory { size, .. } => write!(f, "make a file system of {size} bytes in memory"),
+            Self::MemoryFiles { files, .. } => {
+                write!(f, "write {}, read-only in memory", listed(files.iter().map(|file| &file.target)))
             }
             Self::Console { .. } => f.write_str("open a terminal, its other side at /dev/console"),
             Self::ForgetHost => f.write_str("detach the host's file tree"),
@@ -202,6 +204,10 @@ impl fmt::Display for Act {
             Self::Copy(words) => write!(f, "copy files: {}", words.join(" ")),
         }
     }
+}
+
+fn listed<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> String {
+    paths.map(|path| path.display().to_string()).collect::<Vec<_>>().join(" ")
 }
 
 impl fmt::Display for Attachment {

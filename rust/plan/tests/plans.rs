@@ -251,6 +251,57 @@ fn two_containers_of_one_kind_have_one_shape() {
     assert_eq!(shapes[0], shapes[1]);
 }
 
+fn with_secret(uid: u32, facts: &HostFacts) -> Result<Plan, Error> {
+    let mut spec = spec();
+    let given = serde_json::json!([
+        {"target": "/run/secrets/a", "uid": uid, "gid": 0, "mode": 0o400, "content": "hidden\u{ff}"},
+        {"target": "/proc/acpi/b", "uid": 0, "gid": 0, "mode": 0o444, "content": ""},
+    ]);
+    spec.annotations.insert("io.pycontain.contents".to_owned(), given.to_string());
+    planned(&spec, facts, true)
+}
+
+#[test]
+fn secrets_are_told_of_by_their_places_alone() {
+    let plan = with_secret(7, &facts(Privilege::Root, version_1())).unwrap();
+    let told = plan.to_string();
+    assert!(told.contains("\noutside  make a file system of 131072 bytes in memory\n"), "{told}");
+    assert!(told.contains("\ninit     write /run/secrets/a /proc/acpi/b, read-only in memory\n"), "{told}");
+    assert!(!told.contains("hidden") && !format!("{plan:?}").contains("hidden"), "{plan:?}");
+    assert!(!format!("{plan:?}").contains("104, 105, 100"), "{plan:?}");
+    let files = plan.steps.iter().find_map(|step| match &step.act {
+        Act::MemoryFiles { files, .. } => Some(files),
+        _ => None,
+    });
+    let contents: Vec<_> = files.unwrap().iter().map(|file| file.content.0.as_slice()).collect();
+    assert_eq!(contents, [b"hidden\xff".as_slice(), b""]);
+    assert!(!is_ahead(&plan, "mask /proc/acpi"), "{told}");
+}
+
+#[test]
+fn ids_that_a_container_has_not_are_refused() {
+    let cases = [
+        (Privilege::Root, 65_535, 65_536),
+        (Privilege::Mapped { count: 1000 }, 999, 1000),
+        (Privilege::SingleId, 0, 1),
+    ];
+    for (privilege, last, next) in cases {
+        let facts = facts(privilege, version_2());
+        assert!(with_secret(last, &facts).is_ok(), "{privilege:?}");
+        let error = with_secret(next, &facts).unwrap_err().to_string();
+        assert_eq!(error, format!("cannot give /run/secrets/a to {next}:0: the container has no such ids"));
+    }
+}
+
+#[test]
+fn contents_are_bytes() {
+    let mut spec = spec();
+    let given = r#"[{"target": "/a", "uid": 0, "gid": 0, "mode": 0, "content": "hidden\u0100"}]"#;
+    spec.annotations.insert("io.pycontain.contents".to_owned(), given.to_owned());
+    let error = planned(&spec, &facts(Privilege::Root, version_1()), true).unwrap_err().to_string();
+    assert!(error.contains("not of bytes") && !error.contains("hidden"), "{error}");
+}
+
 proptest::proptest! {
     /// Whatever a configuration holds, planning ends in a plan or in an error of one line.
     #[test]

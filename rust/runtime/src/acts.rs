@@ -20,7 +20,7 @@ use crate::names::{self, Task};
 use crate::network;
 use crate::outside::{self, Inside, Order};
 use crate::scratch::{self, Inode, Scratch};
-use crate::tree;
+use crate::{secrets, tree};
 
 /// Where layers are attached for a moment, below the run directory, in the container's mount namespace.
 pub(crate) const LAYERS: &str = "layers";
@@ -78,6 +78,7 @@ impl<'a> Maker<'a> {
                     Ok(made)
                 })
             }
+            Act::Memory { size, files } => secrets::memory(*size, *files, self.inside.root),
             Act::HandOver => return self.hand_over(),
             other => return Err(failure(format!("{other}: not a step of this process"), Reason::Step)),
         };

@@ -10,14 +10,14 @@ use nix::libc::{S_IFDIR, S_IFMT};
 use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::{UnlinkatFlags, fchdir, unlinkat};
-use pycontain_plan::step::{Act, Hierarchy};
+use pycontain_plan::step::{Act, Hierarchy, MemoryFile};
 use pycontain_runtime::protocol::{Failure, Reason};
 use pycontain_sys::mount::{self, attributes};
 use pycontain_sys::terminal;
 
 use crate::failure::{During, failure, of_part};
-use crate::sweeper;
 use crate::tree::{self, Kind, open_device, open_inside, open_or_make, open_to_write};
+use crate::{secrets, sweeper};
 
 /// The mode of a volume that nothing has been copied to yet: one that nobody would give a directory.
 const FRESH: u32 = 0o3000;
@@ -25,6 +25,7 @@ const FRESH: u32 = 0o3000;
 /// On the stage, beside what was made ahead: the container's root directory, and files of its own.
 const ROOT: &str = ".root";
 const FILES: &str = ".files";
+const MEMORY: &str = ".memory";
 
 pub(crate) struct FileTree {
     /// Where the paths of acts begin: the stage, then the container's root directory.
@@ -99,6 +100,7 @@ impl FileTree {
             Act::MoveDevice { node, path } => self.move_device(node, path),
             Act::Link { path, target } => self.link(path, target),
             Act::Files { files, staged } => self.files(files, *staged),
+            Act::MemoryFiles { slot, files } => return self.memory_files(*slot, files),
             Act::ForgetHost => self.forget_host(),
             Act::Sysctl { name, value } => self.write_to_proc(&format!("/proc/sys/{}", slashed(name)), value),
             Act::Mask(path) => self.mask(path),
@@ -204,10 +206,8 @@ impl FileTree {
     fn files(&self, files: &[(PathBuf, String)], staged: bool) -> nix::Result<()> {
         let options = [("mode".to_owned(), Some("755".to_owned()))];
         let store = mount::new_filesystem("tmpfs", Some("pycontain"), &options, attributes::NO_DEV)?;
-        if let (true, Some(stage)) = (staged, &self.stage) {
-            mkdirat(stage, FILES, Mode::from_bits_truncate(0o755))?;
-            let place = open_inside(stage.as_fd(), Path::new(FILES), OFlag::O_DIRECTORY)?;
-            mount::attach(store.as_fd(), place.as_fd())?;
+        if staged {
+            self.attach_to_stage(&store, FILES)?;
         }
         for (number, (path, content)) in files.iter().enumerate() {
             let name = number.to_string();
@@ -219,6 +219,26 @@ impl FileTree {
             self.attach(&clone, path, Kind::File)?;
         }
         Ok(())
+    }
+
+    /// What `outside` made for them was attached nowhere: here nothing of it could be cloned.
+    fn memory_files(&self, slot: usize, files: &[MemoryFile]) -> Result<(), Failure> {
+        let memory = &self.mounts[slot];
+        self.attach_to_stage(memory, MEMORY).during(|| "attach memory to the stage".to_owned())?;
+        for (number, file) in files.iter().enumerate() {
+            secrets::write(memory, number, file)
+                .and_then(|written| self.attach(&written, &file.target, Kind::File))
+                .during(|| format!("put a file in memory at {}", file.target.display()))?;
+        }
+        Ok(())
+    }
+
+    /// A mount of which something is to be cloned.
+    fn attach_to_stage(&self, mount: &OwnedFd, name: &str) -> nix::Result<()> {
+        let stage = self.stage.as_ref().ok_or(Errno::EBADF)?;
+        mkdirat(stage, name, Mode::from_bits_truncate(0o755))?;
+        let place = open_inside(stage.as_fd(), Path::new(name), OFlag::O_DIRECTORY)?;
+        mount::attach(mount.as_fd(), place.as_fd())
     }
 
     /// Opens a terminal, with its other side at `/dev/console`: both.
@@ -286,11 +306,7 @@ impl FileTree {
 
     /// The mount is on the stage for a moment: before Linux 6.15 the kernel clones none that is attached nowhere.
     fn attach_part(&self, slot: usize, path: &Path, target: &Path) -> nix::Result<()> {
-        let stage = self.stage.as_ref().ok_or(Errno::EBADF)?;
-        let name = format!(".whole-{slot}");
-        mkdirat(stage, name.as_str(), Mode::from_bits_truncate(0o755))?;
-        let place = open_inside(stage.as_fd(), Path::new(&name), OFlag::O_DIRECTORY)?;
-        mount::attach(self.mounts[slot].as_fd(), place.as_fd())?;
+        self.attach_to_stage(&self.mounts[slot], &format!(".whole-{slot}"))?;
         let part = tree::open_part(self.mounts[slot].as_fd(), path)?;
         let clone = mount::clone_tree(part.as_fd(), Path::new(""), false)?;
         self.attach(&clone, target, kind_of(&clone)?)
@@ -365,7 +381,7 @@ fn slashed(name: &str) -> String {
         .collect()
 }
 
-fn write_all(file: &OwnedFd, mut bytes: &[u8]) -> nix::Result<()> {
+pub(crate) fn write_all(file: &OwnedFd, mut bytes: &[u8]) -> nix::Result<()> {
     while !bytes.is_empty() {
         let written = nix::unistd::write(file, bytes)?;
         bytes = &bytes[written..];

@@ -38,6 +38,7 @@ mod ranges;
 mod reaper;
 mod rootless;
 mod scratch;
+mod secrets;
 mod sweeper;
 mod sync;
 mod tokens;

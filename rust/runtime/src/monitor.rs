@@ -132,6 +132,9 @@ fn begin(
             return channel::refuse(&starter, failure);
         }
     };
+    if detached.secret {
+        let _ = memory::keep(&plan); // as far as an ordinary user may, by RLIMIT_MEMLOCK
+    }
     let health_plan = detached.health.as_ref().and_then(|_| fds.next());
     let mut streams = Streams::new(&detached);
     let attached = ends.iter().filter(|end| **end).count();

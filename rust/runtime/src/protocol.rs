@@ -133,6 +133,8 @@ pub struct Detached {
     pub remove_if_lost: bool,
     /// Its plan has attachments.
     pub connected: bool,
+    /// It has the content of secrets: it is not to be swapped out.
+    pub secret: bool,
     /// What it got of its networks, JSON: goes into its state while it runs.
     pub networks: String,
 }
@@ -153,6 +155,7 @@ impl Default for Detached {
             remove: None,
             remove_if_lost: false,
             connected: false,
+            secret: false,
             networks: String::new(),
         }
     }

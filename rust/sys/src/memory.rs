@@ -1,5 +1,27 @@
 //! The memory of this process.
 
+use std::num::NonZeroUsize;
+use std::os::fd::AsFd;
+
+use nix::sys::mman::{MapFlags, ProtFlags, mlock, mmap, munmap};
+
+use crate::Result;
+
+/// [mlock(2)] of all of a file: its pages go to no swap for as long as this process lives, which maps it.
+///
+/// [mlock(2)]: https://man7.org/linux/man-pages/man2/mlock.2.html
+pub fn keep(file: impl AsFd) -> Result<()> {
+    let length = nix::sys::stat::fstat(&file)?.st_size;
+    let Some(length) = usize::try_from(length).ok().and_then(NonZeroUsize::new) else { return Ok(()) };
+    // SAFETY: a new mapping, at an address of the kernel's choice, that nothing is read through.
+    let address = unsafe { mmap(None, length, ProtFlags::PROT_READ, MapFlags::MAP_SHARED, file, 0) }?;
+    // SAFETY: that mapping, whole.
+    unsafe { mlock(address, length.get()) }.inspect_err(|_| {
+        // SAFETY: likewise; nobody else knows of it.
+        let _ = unsafe { munmap(address, length.get()) };
+    })
+}
+
 /// [malloc_trim(3)]: gives free pages of the heap back to the kernel, those in its middle too.
 ///
 /// [malloc_trim(3)]: https://man7.org/linux/man-pages/man3/malloc_trim.3.html
