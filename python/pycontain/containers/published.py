@@ -20,13 +20,18 @@ def ports(networks: Iterable[Joined] | None) -> Iterator[tuple[int, str, Publish
             yield int(published.to.rpartition(":")[2]), published.protocol, published
 
 
-def mapped(networks: Iterable[Joined] | None) -> dict[str, list[dict[str, str]]]:
-    """As `inspect` has it: `{"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}]}`."""
+def mapped(
+    networks: Iterable[Joined] | None, exposed: Iterable[str] = ()
+) -> dict[str, list[dict[str, str]] | None]:
+    """As `inspect` has it: `{"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}]}`.
+
+    One that is exposed and not published has None, in a network.
+    """
     found: dict[str, list[dict[str, str]]] = {}
     for inside, protocol, published in ports(networks):
         place = {"HostIp": published.at, "HostPort": str(published.port)}
         found.setdefault(f"{inside}/{protocol}", []).append(place)
-    return found
+    return {**(dict.fromkeys(exposed) if networks else {}), **found}
 
 
 def bound(asked: Iterable[PublishedPort]) -> dict[str, list[dict[str, str]]]:
