@@ -58,6 +58,10 @@ An image that is not here is fetched from its registry, as by [pycontain pull](#
 
 Sizes are bytes, or a number with `b`, `k`, `m`, `g`, `t` or `p`: powers of 1024.
 
+How names are found is told with [the options of Python](python.md#options). `--add-host` takes `NAME=ADDRESS`
+as well, an IPv6 address with or without brackets, and `host-gateway` for this machine. `--link` makes no
+environment variables.
+
 ```console
 $ pycontain run --rm --memory 64m --read-only host sh -c 'touch /file; echo $?' 2>/dev/null
 1
@@ -221,7 +225,7 @@ Of one that goes with its command and has neither a name nor a terminal, nothing
 wrote to its standard error goes to stderr.
 """,
     "port": """\
-Nothing, as there are no networks that could publish ports yet.
+Of one that runs. A port of the host that was to be any is another one after each start.
 """,
     "ps": """\
 Those that run; with `--all`, `--last`, `--latest` or a filter by status also others. The youngest first. A

@@ -530,8 +530,14 @@ def exposed(scene: Scene) -> None:
     bound = quiet["NetworkSettings"]["Ports"].pop("81/tcp")
     assert (len(bound), quiet["NetworkSettings"]["Ports"]) == (1, expected)
     assert "81/tcp" in quiet["Config"]["ExposedPorts"]
+    names = {web.name: {"80", "8001", "53/udp"}, quiet["Name"][1:]: {"81"}}
+    for wanted in ("80", "8001", "53/udp", "81", "82", "53"):
+        listed = scene.cli("ps", "--filter", f"publish={wanted}", "--format", "{{.Names}}").stdout.decode()
+        assert set(listed.split()) == {name for name, given in names.items() if wanted in given}, wanted
+    assert len(scene.engine.containers.list(exposed=["8000-8009"])) == 2
     done = scene.cli("run", "--rm", "-P", "busybox", "true")
-    assert (done.returncode, done.stderr.count(b"\n")) == (125, 1), done
+    told = b"`--publish-all` has no meaning with `--network=none`\nhint: `--network=bridge`"
+    assert (done.returncode, told in done.stderr, done.stderr.count(b"\n")) == (125, True, 2), done
 
 
 def number_of(port: str) -> int:

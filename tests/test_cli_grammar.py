@@ -177,6 +177,10 @@ def test_messages_speak_of_flags() -> None:
     with pytest.raises(pycontain.InvalidOption) as error:
         spec.config(**_request(volumes=["a/b:c"]))
     assert "`--volume`" in options.in_flags(str(error.value))
+    with pytest.raises(pycontain.InvalidOption) as error:
+        spec.config(**_request(publish_all=True))
+    told = "`--publish-all` has no meaning with `--network=none`"
+    assert options.in_flags(str(error.value)) == told
 
 
 def test_two_that_exclude_each_other_are_told_as_flags(capsys: pytest.CaptureFixture[str]) -> None:

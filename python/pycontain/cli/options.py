@@ -144,6 +144,7 @@ _NAMED = (
     r"|(?<=`)(?<!value `)[a-z_]+(?==)"
     r"|(?<=`)[a-z_]+(?=` and `[^`]*` exclude)"
     r"|(?<=` and `)[a-z_]+(?=` exclude)"
+    r"|(?<=`)[a-z_]+(?=` has no meaning with `)"
 )
 
 

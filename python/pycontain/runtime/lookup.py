@@ -78,7 +78,10 @@ def lookup(options: Mapping[str, Any], network: str = "") -> Lookup:
     search = [_domain(text) for text in strings("dns_search", options.get("dns_search") or ())]
     hosts = [_host(text) for text in _pairs("add_host", options.get("add_host") or ())]
     if network == "none" and any(address == HOST_GATEWAY for _, address in hosts):
-        raise InvalidOption(f"`add_host={HOST_GATEWAY}` has no meaning with `network=none`")
+        raise InvalidOption(
+            f"`add_host={HOST_GATEWAY}` has no meaning with `network=none`",
+            hint="this machine is not reached from there",
+        )
     return Lookup(
         [_server(text) for text in strings("dns", options.get("dns") or ())],
         [domain for domain in search if domain != "."] if search else None,

@@ -70,7 +70,12 @@ def refuse(options: Mapping[str, Any], names: Iterable[str], network: str) -> No
     """Refuse those that have no meaning without a network of ours."""
     for name in sorted(names):
         if options.get(name):
-            raise InvalidOption(f"`{name}` has no meaning with `network={network}`")
+            hint = (
+                "leave it out"
+                if network == "host"
+                else "`network=bridge` is one that has ports and neighbours"
+            )
+            raise InvalidOption(f"`{name}` has no meaning with `network={network}`", hint=hint)
 
 
 def _address(option: str, value: object, version: int) -> str:
