@@ -51,10 +51,11 @@ def join(paths: Paths, config: bytes, holder: Mapping[str, str], others: Iterabl
     store = NetworkStore(paths)
     try:
         attachments = _attachments(store, wanted, holder, joined)
-        naming.name(annotations, wanted, attachments, joined.networks, store)
+        linked = naming.linked(store, wanted, joined.networks)
     except BaseException:
         joined.__exit__()
         raise
+    naming.name(annotations, wanted, attachments, joined.networks, linked)
     annotations[_GIVEN] = json.dumps([one["attachment"] for one in attachments])
     joined.config = json.dumps(document).encode()
     return joined

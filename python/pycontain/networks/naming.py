@@ -19,15 +19,15 @@ from pycontain.runtime.resolv_conf import OF_SYSTEMD, PLACE, ResolvConf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     from pycontain.networks.store import NetworkStore
 
-__all__ = ["name"]
+__all__ = ["FILES", "RESOLVER", "linked", "name"]
 
-_RESOLVER = "io.pycontain.resolver"
-_FILES = "io.pycontain.files"
+RESOLVER = "io.pycontain.resolver"
+FILES = "io.pycontain.files"
 _OWN_SERVER = "127.0.0.11"
 _HOSTS = "/etc/hosts"
 
@@ -37,7 +37,7 @@ def name(
     wanted: Mapping[str, Any],
     attachments: Sequence[Mapping[str, Any]],
     joined: Sequence[Mapping[str, Any]],
-    store: NetworkStore,
+    linked: Iterable[tuple[str, str]] = (),
 ) -> None:
     """Complete a container's annotations for one start.
 
@@ -46,17 +46,12 @@ def name(
         wanted: what it asked for.
         attachments: what it got of each network.
         joined: the same, as its state is to have it.
-        store: where networks are.
-
-    Raises:
-        Conflict: a container that it is linked to does not run, or is in another network.
-        ContainerNotFound: there is no such container.
+        linked: see `linked`.
     """
-    asked = Lookup(*wanted["lookup"]) if "lookup" in wanted else Lookup()
-    made = json.loads(annotations[_FILES])
+    asked = _asked(wanted)
+    made = json.loads(annotations[FILES])
     gateways = joined[0]["gateways"] if joined else ()
     in_default = bool(joined) and joined[0]["network"] == DEFAULT
-    linked = list(_linked(store, asked)) if in_default and asked.links else []
     if _HOSTS in made:
         made[_HOSTS] += host_lines(asked.hosts, gateways)
         made[_HOSTS] += "".join(
@@ -75,10 +70,30 @@ def name(
             "resolvers": asked.servers,
             "links": [] if in_default else [_link(*link) for link in asked.links],
         }
-        annotations[_RESOLVER] = json.dumps(resolver)
+        annotations[RESOLVER] = json.dumps(resolver)
     if PLACE in made:
         made[PLACE] = str(found)
-    annotations[_FILES] = json.dumps(made)
+    annotations[FILES] = json.dumps(made)
+
+
+def linked(
+    store: NetworkStore, wanted: Mapping[str, Any], joined: Sequence[Mapping[str, Any]]
+) -> list[tuple[str, str]]:
+    """Of links in the default network: addresses, each with the names that lead to it.
+
+    Raises:
+        Conflict: a container that is meant does not run there.
+        ContainerNotFound: there is no such container.
+    """
+    links = _asked(wanted).links
+    if not links or not joined or joined[0]["network"] != DEFAULT:
+        return []
+    held = list(store.leases(default_network(store)).held())
+    return [line for link in links for line in _linked(store, held, *link)]
+
+
+def _asked(wanted: Mapping[str, Any]) -> Lookup:
+    return Lookup(*wanted["lookup"]) if "lookup" in wanted else Lookup()
 
 
 def _resolv_conf(
@@ -103,20 +118,19 @@ def _link(container: str, alias: str) -> tuple[str, str]:
     return alias.lower(), known.lower()
 
 
-def _linked(store: NetworkStore, asked: Lookup) -> Iterator[tuple[str, str]]:
-    """Addresses in the default network, each with the names that lead to it."""
-    held = list(store.leases(default_network(store)).held())
-    for container, alias in asked.links:
-        id = _id(store, container)
-        found = [(address, holder) for address, holder in held if holder.get("id") == id]
-        if not found:
-            raise Conflict(
-                f"cannot link to container `{container}`: it does not run in network `{DEFAULT}`",
-                hint="start it there first; in networks that you made, containers know each other by name",
-            )
-        for address, holder in found:
-            words = dict.fromkeys([alias, *holder.get("hostnames", "").split(), holder["name"]])
-            yield address, " ".join(filter(None, words))
+def _linked(
+    store: NetworkStore, held: Iterable[tuple[str, Mapping[str, Any]]], container: str, alias: str
+) -> Iterator[tuple[str, str]]:
+    id = _id(store, container)
+    found = [(address, holder) for address, holder in held if holder.get("id") == id]
+    if not found:
+        raise Conflict(
+            f"cannot link to container `{container}`: it does not run in network `{DEFAULT}`",
+            hint="start it there first; in networks that you made, containers know each other by name",
+        )
+    for address, holder in found:
+        words = dict.fromkeys([alias, *holder.get("hostnames", "").split(), holder["name"]])
+        yield address, " ".join(filter(None, words))
 
 
 def _id(store: NetworkStore, container: str) -> str:
