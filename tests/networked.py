@@ -530,6 +530,8 @@ def exposed(scene: Scene) -> None:
     bound = quiet["NetworkSettings"]["Ports"].pop("81/tcp")
     assert (len(bound), quiet["NetworkSettings"]["Ports"]) == (1, expected)
     assert "81/tcp" in quiet["Config"]["ExposedPorts"]
+    row = scene.cli("ps", "--filter", f"id={quiet['Id']}", "--format", "{{.Ports}}").stdout.decode()
+    assert row == f"80/tcp, 8000-8001/tcp, 0.0.0.0:{bound[0]['HostPort']}->81/tcp, 53/udp\n"
     names = {web.name: {"80", "8001", "53/udp"}, quiet["Name"][1:]: {"81"}}
     for wanted in ("80", "8001", "53/udp", "81", "82", "53"):
         listed = scene.cli("ps", "--filter", f"publish={wanted}", "--format", "{{.Names}}").stdout.decode()
