@@ -71,6 +71,10 @@ is read anew at each start:
 | `mode=OCTAL` | who may read it [default: 0400, of a config 0444] |
 | `type=` | `env`: of the variable `src` or `id`, as for `docker build`; `file` and `mount` change nothing |
 
+How names are found is told with [the options of Python](python.md#options). `--add-host` takes `NAME=ADDRESS`
+as well, an IPv6 address with or without brackets, and `host-gateway` for this machine. `--link` makes no
+environment variables.
+
 ```console
 $ printf swordfish > password
 $ pycontain run --rm --secret id=db,src=password host cat /run/secrets/db; echo
@@ -237,7 +241,7 @@ Of one that goes with its command and has neither a name nor a terminal, nothing
 wrote to its standard error goes to stderr.
 """,
     "port": """\
-Nothing, as there are no networks that could publish ports yet.
+Of one that runs. A port of the host that was to be any is another one after each start.
 """,
     "ps": """\
 Those that run; with `--all`, `--last`, `--latest` or a filter by status also others. The youngest first. A

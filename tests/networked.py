@@ -356,9 +356,210 @@ def dead_elements() -> list[str]:
     return [line for line in rules().splitlines() if re.search(r'"pc-[0-9a-f]+/', line)]
 
 
+# answers every question for an address of IPv4 by one
+NAME_SERVER = """
+import socket, sys
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind((sys.argv[1], 53))
+while True:
+    asked, asker = server.recvfrom(512)
+    end = asked.index(0, 12)
+    has_one = asked[end + 1 : end + 3] == b"\\0\\1"
+    record = b"\\xc0\\x0c\\0\\1\\0\\1\\0\\0\\0\\1\\0\\4" + socket.inet_aton(sys.argv[2])
+    counts = b"\\0\\1" + bytes([0, has_one]) + b"\\0\\0\\0\\0"
+    server.sendto(asked[:2] + b"\\x85\\x80" + counts + asked[12 : end + 5] + record * has_one, asker)
+"""
+STUB = "nameserver 127.0.0.53\nsearch corp.lan\noptions timeout:1\n"
+
+
+def resolved(scene: Scene) -> None:
+    make(scene.store, "front")
+    of_host, of_systemd = (Path(scene.root, name) for name in ("resolv.conf", "systemd.conf"))
+    of_host.write_text(STUB)
+    run("mount", "--bind", str(of_host), "/etc/resolv.conf")
+    os.makedirs("/run/systemd", exist_ok=True)
+    run("mount", "-t", "tmpfs", "own", "/run/systemd")
+    servers = [
+        subprocess.Popen([sys.executable, "-c", NAME_SERVER, "127.0.0.53", "192.0.2.53"]),
+        scene.outside.start(sys.executable, "-c", NAME_SERVER, THERE, "192.0.2.2"),
+    ]
+    try:
+        in_networks_of_ones_own(scene)
+        in_the_default_network(scene, of_host, of_systemd)
+    finally:
+        for server in servers:
+            server.kill()
+            server.wait()
+
+
+def resolv_conf(scene: Scene, **options: Any) -> str:
+    done = scene.engine.run("busybox", ["cat", "/etc/resolv.conf"], text=True, **options)
+    return str(done.stdout)
+
+
+def in_networks_of_ones_own(scene: Scene) -> None:
+    own = "nameserver 127.0.0.11\n"
+    assert resolv_conf(scene, network="front") == f"{own}search corp.lan\noptions timeout:1 ndots:0\n"
+    asked: dict[str, Any] = {"dns": [THERE], "dns_search": ["a.lan", "b.lan"]}
+    asked["dns_options"] = ["ndots:2", "rotate"]
+    expected = f"{own}search a.lan b.lan\noptions ndots:2 rotate\n"
+    assert resolv_conf(scene, network="front", **asked) == expected
+    assert resolv_conf(scene, network="front", dns_search=["."]) == f"{own}options timeout:1 ndots:0\n"
+    assert resolv_conf(scene, network="none", dns=[THERE]) == f"nameserver {THERE}\n"
+    of_host = resolv_conf(scene, network="host", dns=[THERE], dns_search=["."])
+    assert of_host == f"nameserver {THERE}\noptions timeout:1\n"
+    asker = scene.engine.start("busybox", ["sleep", "1000"], network="front", name="asker", **asked)
+    other = scene.engine.start("busybox", ["sleep", "1000"], network="front")
+    for _ in range(2):
+        wait_for(lambda: looked_up(asker, "far.example.com") == {"192.0.2.2"})
+        wait_for(lambda: looked_up(other, "far.example.com") == {"192.0.2.53"})
+        assert looked_up(other, "asker") == {address_of(asker, "front")}
+        assert asker.run(["cat", "/etc/resolv.conf"], text=True).stdout == expected
+        asker.restart(timeout=0)
+    config = asker.inspect()["HostConfig"]
+    assert [config["Dns"], config["DnsSearch"], config["DnsOptions"]] == list(asked.values())
+
+
+def in_the_default_network(scene: Scene, of_host: Path, of_systemd: Path) -> None:
+    rest = "search corp.lan\noptions timeout:1\n"
+    given = resolv_conf(scene, network="bridge", dns=[THERE, "127.0.0.1"])
+    assert given == f"nameserver {THERE}\nnameserver 127.0.0.1\n{rest}"
+    # without any server that is reached from there, those of the host are asked from the host
+    box = scene.engine.start("busybox", ["sleep", "1000"], network="bridge")
+    assert box.run(["cat", "/etc/resolv.conf"], text=True).stdout == f"nameserver 127.0.0.11\n{rest}"
+    wait_for(lambda: looked_up(box, "far.example.com") == {"192.0.2.53"})
+    # what systemd's stub asks is asked directly
+    os.makedirs("/run/systemd/resolve")
+    of_systemd.write_text(f"nameserver {THERE}\nnameserver fd00::2\nsearch of.systemd\n")
+    os.symlink(of_systemd, "/run/systemd/resolve/resolv.conf")
+    expected = f"nameserver {THERE}\nsearch of.systemd\n"
+    assert resolv_conf(scene, network="bridge") == expected
+    box.restart(timeout=0)
+    assert box.run(["cat", "/etc/resolv.conf"], text=True).stdout == expected
+    wait_for(lambda: "192.0.2.2" in box.run(["nslookup", "far.lan", THERE], text=True, check=False).stdout)
+    # a host with servers of the network has no need of that
+    of_host.write_text(f"nameserver ::1\nnameserver {THERE}\n")
+    assert resolv_conf(scene, network="bridge") == f"nameserver {THERE}\n"
+    of_host.write_text("# nobody\n")
+    assert resolv_conf(scene, network="bridge") == ""
+
+
+def hosts(scene: Scene) -> None:
+    make(scene.store, "front", ipv6=True)
+    asked = ["db:10.9.9.9", "six=[fd00::5]", "me:host-gateway"]
+    box = scene.engine.start("busybox", ["sleep", "1000"], network="front", add_host=asked)
+    for _ in range(2):
+        found = box.inspect()["NetworkSettings"]["Networks"]["front"]
+        gateways = [f"{found[key]}\tme" for key in ("Gateway", "IPv6Gateway")]
+        lines = lines_of_hosts(box)
+        assert lines[lines.index("10.9.9.9\tdb") :][:4] == ["10.9.9.9\tdb", "fd00::5\tsix", *gateways]
+        assert f"{address_of(box, 'front')}\t{box.id[:12]}" in lines
+        box.restart(timeout=0)
+    assert box.inspect()["HostConfig"]["ExtraHosts"] == ["db:10.9.9.9", "six:fd00::5", "me:host-gateway"]
+    assert box.run(["ping", "-c", "1", "-W", "2", "me"], check=False).returncode == 0
+    flags = ["--add-host", "me:host-gateway", "busybox", "true"]
+    done = scene.cli("run", "--rm", "--network", "none", *flags)
+    assert (done.returncode, b"--add-host=host-gateway" in done.stderr) == (125, True), done
+    assert scene.cli("run", "--rm", "--network", "host", *flags).returncode == 0
+
+
+def lines_of_hosts(container: Container) -> list[str]:
+    return str(container.run(["cat", "/etc/hosts"], text=True).stdout).splitlines()
+
+
+def links(scene: Scene) -> None:
+    make(scene.store, "front")
+    options: dict[str, Any] = {"network": "front", "links": {"web": "other", "late": "soon"}}
+    asker = scene.engine.start("busybox", ["sleep", "1000"], name="asker", **options)
+    web = scene.engine.start("busybox", ["sleep", "1000"], network="front", name="web")
+    other = scene.engine.start("busybox", ["sleep", "1000"], network="front", name="other")
+    for _ in range(2):
+        assert looked_up(asker, "other") == looked_up(asker, "OTHER.front") == {address_of(web, "front")}
+        assert looked_up(other, "other") == {address_of(other, "front")}
+        assert looked_up(asker, "web") == {address_of(web, "front")}
+        assert looked_up(asker, "soon") == set()
+        asker.restart(timeout=0)
+    late = scene.engine.start("busybox", ["sleep", "1000"], network="front", name="late")
+    assert looked_up(asker, "soon") == {address_of(late, "front")}
+    assert looked_up(other, "soon") == set()
+    assert asker.inspect()["NetworkSettings"]["Networks"]["front"]["Links"] == ["web:other", "late:soon"]
+    in_hosts_files(scene)
+
+
+def in_hosts_files(scene: Scene) -> None:
+    """Of the default network."""
+    box: dict[str, Any] = {"network": "bridge"}
+    db = scene.engine.start("busybox", ["sleep", "1000"], name="db", hostname="store.lan", **box)
+    user = scene.engine.start("busybox", ["sleep", "1000"], name="user", links=["db:data", db.id[:12]], **box)
+    names = "data store.lan store db"
+    assert f"{address_of(db)}\t{names}" in lines_of_hosts(user)
+    assert user.run(["ping", "-c", "1", "-W", "2", "data"], check=False).returncode == 0
+    assert user.inspect()["HostConfig"]["Links"][0] == "/db:/user/data"
+    user.stop(timeout=0)
+    db.stop(timeout=0)
+    refused = scene.cli("start", "user")
+    assert (refused.returncode, b"cannot link to container `db`" in refused.stderr) == (1, True), refused
+    taker = scene.engine.start("busybox", ["sleep", "1000"], **box)
+    db.start()
+    user.start()
+    assert f"{address_of(db)}\t{names}" in lines_of_hosts(user)
+    taker.remove(force=True)
+    words = ["run", "--rm", "--network", "bridge", "--link", "nobody", "busybox", "true"]
+    done = scene.cli(*words)
+    assert (done.returncode, b"no such container: `nobody`" in done.stderr) == (125, True), done
+
+
+def exposed(scene: Scene) -> None:
+    box = scene.engine.create("busybox", ["true"])
+    box.commit("serving", changes=["EXPOSE 80", "EXPOSE 53/udp"])
+    words = ["httpd", "-f", "-p", "80"]
+    options: dict[str, Any] = {"network": "bridge", "expose": ["8000-8001"]}
+    web = scene.engine.start("serving", words, publish_all=True, ports={8001: 8085}, **options)
+    for _ in range(2):
+        ports = web.ports()
+        assert set(ports) == {"80/tcp", "53/udp", "8000/tcp", "8001/tcp"}
+        assert ports["8001/tcp"] == [("0.0.0.0", 8085)]
+        host, port = web.port(80)
+        wait_for(lambda at=f"{host}:{port}": "404" in answer(at))  # type: ignore[misc]
+        web.restart(timeout=0)
+    document = web.inspect()
+    assert document["HostConfig"]["PublishAllPorts"] is True
+    assert document["Config"]["ExposedPorts"] == {port: {} for port in sorted(ports, key=number_of)}
+    quiet = scene.engine.start("serving", words, ports=[81], **options).inspect()
+    expected = {"53/udp": None, "80/tcp": None, "8000/tcp": None, "8001/tcp": None}
+    bound = quiet["NetworkSettings"]["Ports"].pop("81/tcp")
+    assert (len(bound), quiet["NetworkSettings"]["Ports"]) == (1, expected)
+    assert "81/tcp" in quiet["Config"]["ExposedPorts"]
+    row = scene.cli("ps", "--filter", f"id={quiet['Id']}", "--format", "{{.Ports}}").stdout.decode()
+    assert row == f"80/tcp, 8000-8001/tcp, 0.0.0.0:{bound[0]['HostPort']}->81/tcp, 53/udp\n"
+    names = {web.name: {"80", "8001", "53/udp"}, quiet["Name"][1:]: {"81"}}
+    for wanted in ("80", "8001", "53/udp", "81", "82", "53"):
+        listed = scene.cli("ps", "--filter", f"publish={wanted}", "--format", "{{.Names}}").stdout.decode()
+        assert set(listed.split()) == {name for name, given in names.items() if wanted in given}, wanted
+    assert len(scene.engine.containers.list(exposed=["8000-8009"])) == 2
+    done = scene.cli("run", "--rm", "-P", "busybox", "true")
+    told = b"`--publish-all` has no meaning with `--network=none`\nhint: `--network=bridge`"
+    assert (done.returncode, told in done.stderr, done.stderr.count(b"\n")) == (125, True, 2), done
+
+
+def number_of(port: str) -> int:
+    return int(port.partition("/")[0])
+
+
+def answer(place: str) -> str:
+    host, _, port = place.rpartition(":")
+    with contextlib.suppress(OSError), socket.create_connection((host, int(port)), 2) as connection:
+        connection.sendall(b"GET /nothing HTTP/1.0\r\n\r\n")
+        return connection.makefile("rb").read().decode()
+    return ""
+
+
 SCENES: dict[str, Callable[[Scene], None]] = {
-    scene.__name__: scene for scene in (published, datagrams, apart, named, outward, addresses, killed)
-}
+    scene.__name__: scene
+    for scene in (
+        published, datagrams, apart, named, outward, addresses, killed, resolved, hosts, links, exposed
+    )
+}  # fmt: skip
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -54,6 +54,15 @@ def parse(*words: str) -> tuple[str, list[str], dict[str, Any]]:
         (["-m512m", "--memory-swap", "-1", "host"], ("host", [], {"memory": "512m", "memory_swap": "-1"})),
         (["--net", "none", "host"], ("host", [], {"network": "none"})),
         (["--network=host", "host"], ("host", [], {"network": "host"})),
+        (["-P", "--expose", "80", "host"], ("host", [], {"publish_all": True, "expose": ["80"]})),
+        (
+            ["--dns", "10.0.0.2", "--dns-search=.", "--dns-opt", "a", "--dns-option", "b", "host"],
+            ("host", [], {"dns": ["10.0.0.2"], "dns_search": ["."], "dns_options": ["a", "b"]}),
+        ),
+        (
+            ["--add-host", "db=::1", "--link", "db:store", "host"],
+            ("host", [], {"add_host": ["db=::1"], "links": ["db:store"]}),
+        ),
         (["-h", "web", "host"], ("host", [], {"hostname": "web"})),
         (["-v", "/a:/b", "-v", "/c", "host"], ("host", [], {"volumes": ["/a:/b", "/c"]})),
         (["--memory-swappiness", "0", "host"], ("host", [], {"memory_swappiness": 0})),
@@ -83,7 +92,8 @@ def test_every_flag_reaches_the_configuration() -> None:
         "--memory-reservation 32m --memory-swappiness 0 --oom-kill-disable --oom-score-adj 5 --cpus 0.5 "
         "-c 512 --cpuset-cpus 0 --cpuset-mems 0 --pids-limit 9 --ulimit core=0 --blkio-weight 100 "
         "--cap-add ALL --cap-drop CHOWN --security-opt no-new-privileges --device /dev/null "
-        "--device-cgroup-rule a --sysctl net.core.somaxconn=9 --network none --pid private --ipc none "
+        "--device-cgroup-rule a --sysctl net.core.somaxconn=9 --network none --dns 10.0.0.2 "
+        "--dns-search lan --dns-option rotate --add-host db:10.0.0.5 --expose 80 --pid private --ipc none "
         "--uts private --userns auto --cgroupns private --cgroup-parent /p --stop-signal INT "
         "--stop-timeout 3 host true "
     )
@@ -98,6 +108,9 @@ def test_every_flag_reaches_the_configuration() -> None:
     assert config["process"]["rlimits"] == [{"type": "RLIMIT_CORE", "hard": 0, "soft": 0}]
     assert config["linux"]["resources"]["memory"]["swappiness"] == 0
     assert (prepared.stop_signal, prepared.stop_timeout) == (2, 3.0)
+    files = json.loads(config["annotations"]["io.pycontain.files"])
+    assert files["/etc/resolv.conf"] == "nameserver 10.0.0.2\nsearch lan\noptions rotate\n"
+    assert "10.0.0.5\tdb\n" in files["/etc/hosts"]
 
 
 @pytest.mark.parametrize(
@@ -164,6 +177,10 @@ def test_messages_speak_of_flags() -> None:
     with pytest.raises(pycontain.InvalidOption) as error:
         spec.config(**_request(volumes=["a/b:c"]))
     assert "`--volume`" in options.in_flags(str(error.value))
+    with pytest.raises(pycontain.InvalidOption) as error:
+        spec.config(**_request(publish_all=True))
+    told = "`--publish-all` has no meaning with `--network=none`"
+    assert options.in_flags(str(error.value)) == told
 
 
 def test_two_that_exclude_each_other_are_told_as_flags(capsys: pytest.CaptureFixture[str]) -> None:

@@ -315,7 +315,8 @@ def test_list_takes_dockers_filters(own: Engine, running: str) -> None:
     assert found() == ["two", "one", "runner"]
     assert [one.name for one in own.containers.list()] == ["runner"]
     assert found(names=["^o"]) == found(names=["^/o"]) == found(names=["/one"]) == ["one"]
-    assert found(names=["^/ne"]) == found(ports=["80"]) == found(is_task=True) == []
+    assert found(names=["^/ne"]) == found(ports=["80"]) == found(exposed=["80"]) == []
+    assert found(is_task=True) == []
     assert found(is_task=False) == found()
     assert found(ids=[two.id[:20]]) == ["two"]
     assert found(labels=["tier"]) == ["two", "one"]
@@ -331,7 +332,14 @@ def test_list_takes_dockers_filters(own: Engine, running: str) -> None:
     assert [one.name for one in own.containers.list(statuses=["created"])] == ["two", "one"]
     assert [one.name for one in own.containers.list(last=1)] == ["two"]
     assert one in own.containers.list(last=2)
-    for wrong in ({"statuses": ["gone"]}, {"exited": ["x"]}, {"names": ["("]}, {"colour": ["red"]}):
+    for wrong in (
+        {"statuses": ["gone"]},
+        {"ports": ["80/x"]},
+        {"exposed": ["x"]},
+        {"exited": ["x"]},
+        {"names": ["("]},
+        {"colour": ["red"]},
+    ):
         with pytest.raises(InvalidOption, match="filter"):
             found(**wrong)
     with pytest.raises(ContainerNotFound):

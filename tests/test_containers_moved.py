@@ -380,3 +380,18 @@ def test_it_goes_through_a_pipe(own: Engine, other: Engine, fresh_cli: container
         assert (sender.returncode, done.returncode, done.stderr) == (0, 0, b"")
         assert done.stdout.decode().strip() == first.id
         assert other.containers.get("web").read_bytes("/file") == content
+
+
+@pytest.mark.root
+def test_what_it_asked_of_names_and_ports_moves_along(own: Engine, other: Engine) -> None:
+    own.create("busybox", ["true"], name="base").commit("serving", changes=["EXPOSE 80"])
+    asked: dict[str, Any] = {"network": "bridge", "expose": ["90"], "publish_all": True, "dns": ["10.9.9.9"]}
+    first = own.create("serving", IDLE, name="web", add_host=["db:10.9.9.8"], links=["db"], **asked)
+    second = load(other, saved(first, with_image=True))
+    before, after = first.inspect(), second.inspect()
+    assert after["Config"]["ExposedPorts"] == before["Config"]["ExposedPorts"] == {"80/tcp": {}, "90/tcp": {}}
+    for key in ("Dns", "ExtraHosts", "Links", "PublishAllPorts"):
+        assert after["HostConfig"][key] == before["HostConfig"][key] is not None
+    join = "io.pycontain.join"
+    configs = [json.loads(one._now().config)["annotations"][join] for one in (first, second)]
+    assert json.loads(configs[0]) == json.loads(configs[1])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from configurations import Image, annotation, document
 from hypothesis import given
 from hypothesis import strategies as st
 from pycontain import InvalidOption
@@ -108,5 +110,31 @@ def test_exposed_ports_are_numbers_with_protocols() -> None:
         (8000, "tcp"),
         (8001, "tcp"),
     ]
-    with pytest.raises(InvalidOption, match="expose"):
-        exposed(["80/x"])
+    for wrong in (["80/x"], ["80:80"], ["9-8"], ["0"], [True], [None], "80", 80):
+        with pytest.raises(InvalidOption, match="expose"):
+            exposed(wrong)  # type: ignore[arg-type]
+
+
+class Serving(Image):
+    exposed_ports = ("80/tcp", "53/udp")
+
+
+def of_a_start(**options: Any) -> list[PublishedPort]:
+    config = document(image=Serving(), network="bridge", **options)
+    return [PublishedPort(*port) for port in json.loads(annotation(config, "join"))["ports"]]
+
+
+def test_all_that_is_exposed_is_published_once() -> None:
+    assert of_a_start(expose=["90"]) == []
+    assert of_a_start(publish_all=True) == [PublishedPort(80), PublishedPort(53, "udp")]
+    assert of_a_start(publish_all=True, ports=["8080:80"], expose=["90-91", 80, "53"]) == [
+        PublishedPort(80, first=8080),
+        PublishedPort(53, "udp"),
+        PublishedPort(90),
+        PublishedPort(91),
+        PublishedPort(53),
+    ]
+    with pytest.raises(InvalidOption, match="`publish_all` has no meaning with `network=none`"):
+        document(publish_all=True)
+    with pytest.raises(InvalidOption, match="for `expose`"):
+        document(expose=["x"])

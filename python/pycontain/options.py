@@ -203,6 +203,20 @@ class ContainerOptions(TypedDict, total=False):
     """Its ports that the host passes on: `{80: 8080, "53/udp": 0, 443: ("127.0.0.1", 8443)}` (0: any that is
     free), or docker's `["8080:80", "127.0.0.1::53/udp"]`.
     """
+    publish_all: bool
+    """Pass on all its ports that its image or `expose` names, at free ports of the host."""
+    expose: Iterable[str | int]
+    """Ports that it serves: `80`, `"53/udp"`, `"8000-8009"`."""
+    dns: Iterable[str]
+    """Addresses of name servers, in place of the host's."""
+    dns_search: Iterable[str]
+    """Domains in which it looks up short names, in place of the host's; `.`: none."""
+    dns_options: Iterable[str]
+    """Of resolv.conf(5), in place of the host's: `ndots:2`."""
+    add_host: Mapping[str, str] | Iterable[str]
+    """Lines of its /etc/hosts: `{"db": "10.0.0.5"}` or `["db:10.0.0.5"]`; `host-gateway` is this machine."""
+    links: Mapping[str, str] | Iterable[str]
+    """Names by which it alone knows other containers of its network: `{"db-1": "db"}` or `["db-1:db"]`."""
     pid: str
     """`private` (default) or `host`."""
     ipc: str

@@ -38,7 +38,7 @@ CONTAINERS = {
     "network": "networks",
     "health": "healths",
     "publish": "ports",
-    "expose": "ports",
+    "expose": "exposed",
     "is-task": "is_task",
 }
 EVENTS = {

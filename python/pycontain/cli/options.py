@@ -105,6 +105,13 @@ FLAGS = tuple(
         ("ip6", "--ip6", "text", "ADDRESS", "Its IPv6 address"),
         ("mac_address", "--mac-address", "text", "ADDRESS", "Its MAC address"),
         ("ports", "-p --publish", "list", "[[ADDRESS:]PORT:]PORT", "Let the host pass one of its ports on"),
+        ("publish_all", "-P --publish-all", "flag", "", "Let the host pass on all ports that it exposes"),
+        ("expose", "--expose", "list", "PORT[/PROTOCOL]", "A port that it serves, or a range of them"),
+        ("dns", "--dns", "list", "ADDRESS", "A name server, in place of the host's"),
+        ("dns_search", "--dns-search", "list", "DOMAIN", "Where it looks up short names; .: nowhere"),
+        ("dns_options", "--dns-option --dns-opt", "list", "OPTION", "As in resolv.conf: ndots:2"),
+        ("add_host", "--add-host", "list", "NAME:ADDRESS", "A line of its hosts file, or host-gateway"),
+        ("links", "--link", "list", "CONTAINER[:NAME]", "A name by which it alone knows another"),
         ("pid", "--pid", "text", "MODE", "Process namespace: private or host"),
         ("ipc", "--ipc", "text", "MODE", "IPC namespace: private, shareable, host or none"),
         ("uts", "--uts", "text", "MODE", "Host name namespace: private or host"),
@@ -139,6 +146,7 @@ _NAMED = (
     r"|(?<=`)(?<!value `)[a-z_]+(?==)"
     r"|(?<=`)[a-z_]+(?=` and `[^`]*` exclude)"
     r"|(?<=` and `)[a-z_]+(?=` exclude)"
+    r"|(?<=`)[a-z_]+(?=` has no meaning with `)"
 )
 
 

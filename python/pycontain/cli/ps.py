@@ -103,7 +103,7 @@ def _row(one: Summary, sizes: Callable[[Summary], str] | None = None, *, no_trun
         "Mounts": ",".join(mounts if no_trunc else map(_short, mounts)),
         "Names": one.name,
         "Networks": one.network,
-        "Ports": listed(one.state.networks),
+        "Ports": listed(one.state.networks, one.exposed),
         "RunningFor": running_for,
         "Size": "0B" if sizes is None else sizes(one),
         "State": one.state.status,

@@ -18,6 +18,7 @@ from pycontain.errors import ImageInvalid, PycontainError, Unsupported
 from pycontain.runtime import mounts, recording, records, secrets, sizes, spec
 from pycontain.runtime.command import NoImage
 from pycontain.runtime.namespaces import container_name
+from pycontain.runtime.ports import exposed
 from pycontain.types import RootFilesystem
 
 TYPE_CHECKING = False
@@ -147,6 +148,13 @@ class _Config(msgspec.Struct, frozen=True):
     annotations: dict[str, str]
 
 
+class _Image(NoImage):
+    """What is left of its image's: the ports."""
+
+    def __init__(self, exposed_ports: tuple[str, ...]) -> None:
+        self.exposed_ports = exposed_ports
+
+
 class Archived:
     """The container of an archive, as it is to be here.
 
@@ -184,7 +192,12 @@ class Archived:
         with _believed():
             options = {key: value for key, value in self.record.options.items() if key not in _OF_ITS_MACHINE}
             granted = spec.config(
-                ("true",), _again(options), NoImage(), root, id=self.record.id, directory=self.path
+                ("true",),
+                _again(options),
+                _Image(self.record.exposed),
+                root,
+                id=self.record.id,
+                directory=self.path,
             )
             config = self._config(json.loads(granted.config))
             given = {key: value for key, value in self.record.options.items() if key != "cidfile"}
@@ -271,6 +284,7 @@ def _believed() -> Iterator[None]:
 def _checked(record: records.Record) -> records.Record:
     msgspec.convert(msgspec.to_builtins(record), _Facts)
     container_name(record.name)
+    exposed(record.exposed)
     if not record.args:
         raise ValueError("it has no command")
     if record.health and record.health["test"][0] not in {"CMD", "CMD-SHELL"}:

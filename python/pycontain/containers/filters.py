@@ -51,7 +51,9 @@ class ContainerFilters(TypedDict, total=False):
     healths: Iterable[str]
     """`starting`, `healthy`, `unhealthy`, `none`."""
     ports: Iterable[str]
-    """Published or exposed: of none."""
+    """Those of the container that are published: `80`, `53/udp`, `8000-8009`."""
+    exposed: Iterable[str]
+    """Those that it serves, published or not."""
     is_task: bool
     """Of a swarm: of none."""
 
@@ -159,6 +161,38 @@ def _healths(values: list[str]) -> Test:
     return lambda one: (one.state.health.status if one.state.health else "none") in values
 
 
+def _ports(key: str, values: list[str]) -> set[str]:
+    from pycontain.runtime.ports import exposed
+
+    try:
+        return {f"{number}/{protocol}" for number, protocol in exposed(values)}
+    except InvalidOption:
+        raise InvalidOption(
+            f"invalid filter `{key}={','.join(values)}`",
+            hint="must be PORT[/tcp|udp|sctp], or a range of ports",
+        ) from None
+
+
+def _published(values: list[str]) -> Test:
+    from pycontain.containers.published import mapped
+    from pycontain.runtime.ports import published
+
+    wanted = _ports("publish", values)
+
+    def test(one: Kept) -> bool:
+        given = {
+            f"{port.container}/{port.protocol}" for port in published(one.record.options.get("ports") or ())
+        }
+        return not wanted.isdisjoint(given | mapped(one.state.networks).keys())
+
+    return test
+
+
+def _exposed(values: list[str]) -> Test:
+    wanted = _ports("expose", values)
+    return lambda one: not wanted.isdisjoint(one.record.exposed)
+
+
 _ONE: dict[str, Callable[[float], Test]] = {
     "before": lambda moment: lambda one: one.record.created < moment,
     "since": lambda moment: lambda one: one.record.created > moment,
@@ -172,6 +206,7 @@ _SEVERAL: dict[str, Callable[[list[str]], Test]] = {
     "volumes": _volumes,
     "networks": _networks,
     "healths": _healths,
-    "ports": lambda _values: _none,
+    "ports": _published,
+    "exposed": _exposed,
 }
 _KEYS = (*_SEVERAL, "ancestors", *_ONE, "is_task")

@@ -11,6 +11,7 @@ from pycontain.networks.inspecting import endpoint_id
 from pycontain.runtime import devices, lifecycle, records
 from pycontain.runtime.disk import size_of
 from pycontain.runtime.environment import labels
+from pycontain.runtime.lookup import lookup
 from pycontain.runtime.ports import published
 
 TYPE_CHECKING = False
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["inspect"]
 
+_DEFAULT = {"bridge", "default"}  # as the option has it
 _NEVER = "0001-01-01T00:00:00Z"  # Go's zero
 _ADDRESS = {
     "Gateway": "",
@@ -90,19 +92,20 @@ def inspect(container: Kept, image_size: Callable[[], int] | None = None) -> dic
 def _network_settings(record: Record, state: State) -> dict[str, Any]:
     """What it got of its networks; of `none` and `host`, and of one that does not run, that is nothing."""
     joined = {one.network: _endpoint(record, one) for one in state.networks or ()}
-    first = next(iter(joined.values()), _NOWHERE)
+    first = next(iter(joined.values()), dict(_NOWHERE))
+    first["Links"] = _links_of_neighbours(record)
     return {
         "Bridge": "",
         "SandboxID": "",
         "SandboxKey": f"/proc/{state.pid}/ns/net" if joined else "",
-        "Ports": mapped(state.networks),
+        "Ports": mapped(state.networks, record.exposed),
         "HairpinMode": False,
         "LinkLocalIPv6Address": "",
         "LinkLocalIPv6PrefixLen": 0,
         "SecondaryIPAddresses": None,
         "SecondaryIPv6Addresses": None,
         **{name: first[name] for name in _ADDRESS},
-        "Networks": joined or {record.network: _NOWHERE},
+        "Networks": joined or {record.network: first},
     }
 
 
@@ -125,6 +128,21 @@ def _endpoint(record: Record, joined: Joined) -> dict[str, Any]:
     for gateway in joined.gateways:
         document["IPv6Gateway" if ":" in gateway else "Gateway"] = gateway
     return document
+
+
+def _links(record: Record) -> list[str] | None:
+    """As docker has those of the network `bridge`."""
+    if record.network not in _DEFAULT:
+        return None
+    links = lookup(record.options).links
+    return [f"/{container}:/{record.name}/{alias}" for container, alias in links] or None
+
+
+def _links_of_neighbours(record: Record) -> list[str] | None:
+    """As docker has those of other networks."""
+    if record.network in _DEFAULT:
+        return None
+    return [f"{container}:{alias}" for container, alias in lookup(record.options).links] or None
 
 
 def _state(state: State) -> dict[str, Any]:
@@ -164,6 +182,7 @@ def _config(record: Record, config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "Hostname": record.hostname,
         "Domainname": config.get("domainname", ""),
+        **({"ExposedPorts": {port: {} for port in record.exposed}} if record.exposed else {}),
         "User": config["annotations"].get("io.pycontain.user", ""),
         "AttachStdin": False,
         "AttachStdout": False,
@@ -228,6 +247,7 @@ def _host_config(record: Record, config: Mapping[str, Any]) -> dict[str, Any]:
 
     log, restart = lifecycle.log(options), lifecycle.restart(options)
     annotations = labels("annotations", options.get("annotations", ()))
+    asked = lookup(options)
     return {
         "Binds": [_bind(mount) for mount in record.mounts if _has_source(mount)] or None,
         "ContainerIDFile": options.get("cidfile", ""),
@@ -242,18 +262,18 @@ def _host_config(record: Record, config: Mapping[str, Any]) -> dict[str, Any]:
         "CapAdd": _strings(options.get("cap_add")),
         "CapDrop": _strings(options.get("cap_drop")),
         "CgroupnsMode": shared("cgroup"),
-        "Dns": [],
-        "DnsOptions": [],
-        "DnsSearch": [],
-        "ExtraHosts": None,
+        "Dns": list(asked.servers),
+        "DnsOptions": list(asked.options),
+        "DnsSearch": list(asked.search or ["."]) if asked.search is not None else [],
+        "ExtraHosts": [f"{name}:{address}" for name, address in asked.hosts] or None,
         "GroupAdd": _strings(options.get("group_add")),
         "IpcMode": options.get("ipc") or shared("ipc"),
         "Cgroup": "",
-        "Links": None,
+        "Links": _links(record),
         "OomScoreAdj": config["process"].get("oomScoreAdj", 0),
         "PidMode": "" if "pid" in namespaces else "host",
         "Privileged": bool(options.get("privileged")),
-        "PublishAllPorts": False,
+        "PublishAllPorts": bool(options.get("publish_all")),
         "ReadonlyRootfs": bool(config["root"].get("readonly")),
         "SecurityOpt": _strings(options.get("security_opt")),
         "UTSMode": "" if "uts" in namespaces else "host",

@@ -32,10 +32,12 @@ class Summary(Value):
         state: what it does: `status started finished exit_code …`.
         mounts: what of the host is mounted in it, its volumes, and files of images.
         network: `none` or `host`.
+        exposed: its ports that serve: `80/tcp`.
     """
 
     __slots__ = (  # noqa: RUF023 - the constructor's order
         "id", "name", "image", "image_id", "args", "created", "labels", "state", "mounts", "network",
+        "exposed",
     )  # fmt: skip
     id: str
     name: str
@@ -47,6 +49,7 @@ class Summary(Value):
     state: State
     mounts: tuple[MountRecord, ...]
     network: str
+    exposed: tuple[str, ...]
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class Summary(Value):
         state: State,
         mounts: tuple[MountRecord, ...],
         network: str,
+        exposed: tuple[str, ...] = (),
     ) -> None:
         self._set(
             id=id,
@@ -72,6 +76,7 @@ class Summary(Value):
             state=state,
             mounts=mounts,
             network=network,
+            exposed=exposed,
         )
 
     def __hash__(self) -> int:
@@ -92,6 +97,7 @@ def summary(one: Kept) -> Summary:
         one.state,
         record.mounts,
         record.network,
+        record.exposed,
     )
 
 

@@ -20,13 +20,18 @@ def ports(networks: Iterable[Joined] | None) -> Iterator[tuple[int, str, Publish
             yield int(published.to.rpartition(":")[2]), published.protocol, published
 
 
-def mapped(networks: Iterable[Joined] | None) -> dict[str, list[dict[str, str]]]:
-    """As `inspect` has it: `{"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}]}`."""
+def mapped(
+    networks: Iterable[Joined] | None, exposed: Iterable[str] = ()
+) -> dict[str, list[dict[str, str]] | None]:
+    """As `inspect` has it: `{"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}]}`.
+
+    One that is exposed and not published has None, in a network.
+    """
     found: dict[str, list[dict[str, str]]] = {}
     for inside, protocol, published in ports(networks):
         place = {"HostIp": published.at, "HostPort": str(published.port)}
         found.setdefault(f"{inside}/{protocol}", []).append(place)
-    return found
+    return {**(dict.fromkeys(exposed) if networks else {}), **found}
 
 
 def bound(asked: Iterable[PublishedPort]) -> dict[str, list[dict[str, str]]]:
@@ -39,25 +44,26 @@ def bound(asked: Iterable[PublishedPort]) -> dict[str, list[dict[str, str]]]:
     return found
 
 
-def listed(networks: Iterable[Joined] | None) -> str:
-    """As `ps` has it: `0.0.0.0:8080->80/tcp, [::]:8080->80/tcp`; one port after the other is a range."""
+def listed(networks: Iterable[Joined] | None, exposed: Iterable[str] = ()) -> str:
+    """As `ps` has it: `0.0.0.0:8080->80/tcp, [::]:8080->80/tcp`; one port after the other is a range.
+
+    One that is exposed and not published, in a network, is `80/tcp`.
+    """
+    given = mapped(networks, exposed)
+    hidden = [text.partition("/") for text, places in given.items() if places is None]
+    entries = [(protocol, "", int(number), int(number)) for number, _, protocol in hidden]
+    entries += [(protocol, one.at, one.port, inside) for inside, protocol, one in ports(networks)]
     groups: list[list[Any]] = []
-    for inside, protocol, published in sorted(ports(networks), key=_order):
+    for protocol, at, outside, inside in sorted(entries):
         last = groups[-1] if groups else None
-        here = (published.at, protocol)
-        if last and last[0] == here and (last[2] + 1, last[4] + 1) == (published.port, inside):
-            last[2], last[4] = published.port, inside
+        if last and last[0] == (at, protocol) and (last[2] + 1, last[4] + 1) == (outside, inside):
+            last[2], last[4] = outside, inside
         else:
-            groups.append([here, published.port, published.port, inside, inside])
+            groups.append([(at, protocol), outside, outside, inside, inside])
     return ", ".join(
-        f"{_bracketed(at)}:{_range(first, last)}->{_range(low, high)}/{protocol}"
+        (f"{_bracketed(at)}:{_range(first, last)}->" if at else "") + f"{_range(low, high)}/{protocol}"
         for (at, protocol), first, last, low, high in groups
     )
-
-
-def _order(entry: tuple[int, str, Published]) -> tuple[str, str, int, int]:
-    inside, protocol, published = entry
-    return protocol, published.at, published.port, inside
 
 
 def _range(first: int, last: int) -> str:

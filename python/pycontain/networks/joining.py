@@ -14,6 +14,7 @@ import os
 import socket
 
 from pycontain.errors import PortInUse, Unsupported
+from pycontain.networks import naming
 from pycontain.networks.definition import DEFAULT
 from pycontain.networks.networks import check_user, default_network
 from pycontain.networks.store import NetworkStore
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["join"]
 
 _GIVEN = "io.pycontain.networks"
-_RESOLVER = "io.pycontain.resolver"
-_FILES = "io.pycontain.files"
 _PORT_PREFIX = "pcv"
 _KINDS = {"tcp": (socket.SOCK_STREAM, 0), "udp": (socket.SOCK_DGRAM, 0), "sctp": (socket.SOCK_STREAM, 132)}
 _ANY = {4: "0.0.0.0", 6: "::"}  # noqa: S104 - published on all addresses unless one is given
@@ -49,30 +48,15 @@ def join(paths: Paths, config: bytes, holder: Mapping[str, str], others: Iterabl
         return joined
     wanted = json.loads(asked)
     check_user("join")
+    store = NetworkStore(paths)
     try:
-        attachments = _attachments(NetworkStore(paths), wanted, holder, joined)
+        attachments = _attachments(store, wanted, holder, joined)
+        linked = naming.linked(store, wanted, joined.networks)
     except BaseException:
         joined.__exit__()
         raise
+    naming.name(annotations, wanted, attachments, joined.networks, linked)
     annotations[_GIVEN] = json.dumps([one["attachment"] for one in attachments])
-    files = json.loads(annotations[_FILES])
-    if "/etc/hosts" in files:
-        files["/etc/hosts"] += "".join(
-            f"{address.partition('/')[0]}\t{wanted['names']}\n"
-            for one in joined.networks
-            for address in one["addresses"]
-        )
-    named = [one for one in attachments if one["names"]]
-    if named:
-        annotations[_RESOLVER] = json.dumps(
-            {
-                "networks": [[one["name"], one["attachment"]["network"]["bridge"]] for one in named],
-                "resolvers": wanted.get("resolvers", []),
-            }
-        )
-        if "/etc/resolv.conf" in files:
-            files["/etc/resolv.conf"] = _resolv_conf(files["/etc/resolv.conf"])
-    annotations[_FILES] = json.dumps(files)
     joined.config = json.dumps(document).encode()
     return joined
 
@@ -104,6 +88,7 @@ def _attachments(
             "addresses": _with_lengths(leases, definition),
             "gateways": [str(subnet.gateway) for subnet in definition.subnets],
             "published": published,
+            "hostnames": wanted["names"],
         }
         for lease in leases:
             lease.describe(described, [name.lower() for name in names if name])
@@ -111,13 +96,6 @@ def _attachments(
         attachment = _attachment(definition, leases, number, mac, port, published)
         found.append({"name": definition.name, "names": names, "attachment": attachment})
     return found
-
-
-def _resolv_conf(hosts: str) -> str:
-    """The host's, with the container's own name server in place of the host's."""
-    lines = [line for line in hosts.splitlines() if line.split()[:1] != ["nameserver"]]
-    kept = [line for line in lines if line.split()[:1] in (["search"], ["domain"], ["options"])]
-    return "\n".join(["nameserver 127.0.0.11", *kept, ""])
 
 
 def _definition(store: NetworkStore, name: str) -> Definition:

@@ -49,6 +49,11 @@ if TYPE_CHECKING:
             ...
 
         @property
+        def exposed_ports(self) -> Iterable[str]:
+            """`80/tcp`: what serves there."""
+            ...
+
+        @property
         def stop_signal(self) -> str:
             """Name or number; empty: SIGTERM."""
             ...
@@ -71,6 +76,7 @@ class NoImage:
     workdir = ""
     user = ""
     volumes: Iterable[str] = ()
+    exposed_ports: Iterable[str] = ()
     stop_signal = ""
 
     @property

@@ -7,7 +7,7 @@ import re
 
 from pycontain.errors import InvalidOption
 from pycontain.runtime.document import encode
-from pycontain.runtime.ports import published
+from pycontain.runtime.ports import PublishedPort, exposed, published
 from pycontain.runtime.sizes import invalid, string
 
 TYPE_CHECKING = False
@@ -15,19 +15,30 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
+    from pycontain.runtime.lookup import Lookup
+
 __all__ = ["asked", "refuse"]
 
 _MAC = re.compile(r"[0-9a-f]{2}([:-][0-9a-f]{2}){5}\Z")
 _ALIAS = re.compile(r"[a-zA-Z0-9_]([a-zA-Z0-9_.-]{0,61}[a-zA-Z0-9_])?\Z")
 
 
-def asked(options: Mapping[str, Any], network: str, names: str) -> str:
+def asked(
+    options: Mapping[str, Any],
+    network: str,
+    names: str,
+    *,
+    image_ports: Iterable[str] = (),
+    lookup: Lookup | None = None,
+) -> str:
     """The annotation.
 
     Args:
         options: `ContainerOptions`.
         network: the name of the first.
         names: the container's own, as /etc/hosts has them.
+        image_ports: those that its image exposes.
+        lookup: how it finds others by name.
     """
     first: dict[str, object] = {"name": network}
     for key, version in (("ip", 4), ("ip6", 6)):
@@ -39,15 +50,32 @@ def asked(options: Mapping[str, Any], network: str, names: str) -> str:
         if network == "bridge":
             raise InvalidOption("`aliases` are for networks that you made", hint="`pycontain network create`")
         first["aliases"] = [_alias(alias) for alias in options["aliases"]]
-    ports = [port._fields() for port in published(options.get("ports", ()))]
-    return encode({"networks": [first], "ports": ports, "names": names})
+    ports = [port._fields() for port in _ports(options, image_ports)]
+    document: dict[str, object] = {"networks": [first], "ports": ports, "names": names}
+    if lookup is not None:
+        document["lookup"] = lookup._fields()
+    return encode(document)
+
+
+def _ports(options: Mapping[str, Any], image_ports: Iterable[str]) -> list[PublishedPort]:
+    found = published(options.get("ports", ()))
+    if options.get("publish_all"):
+        given = {(port.container, port.protocol) for port in found}
+        wanted = [*exposed(image_ports), *exposed(options.get("expose", ()))]
+        found += [PublishedPort(*one) for one in dict.fromkeys(wanted) if one not in given]
+    return found
 
 
 def refuse(options: Mapping[str, Any], names: Iterable[str], network: str) -> None:
     """Refuse those that have no meaning without a network of ours."""
     for name in sorted(names):
         if options.get(name):
-            raise InvalidOption(f"`{name}` has no meaning with `network={network}`")
+            hint = (
+                "leave it out"
+                if network == "host"
+                else "`network=bridge` is one that has ports and neighbours"
+            )
+            raise InvalidOption(f"`{name}` has no meaning with `network={network}`", hint=hint)
 
 
 def _address(option: str, value: object, version: int) -> str:

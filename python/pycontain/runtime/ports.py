@@ -81,6 +81,8 @@ def published(value: object) -> list[PublishedPort]:
 
 def exposed(value: Iterable[object], option: str = "expose") -> list[tuple[int, str]]:
     """The ports that `--expose` or an image names, each with its protocol."""
+    if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
+        raise invalid(option, value, "must be a list of ports")
     found: list[tuple[int, str]] = []
     for entry in value:
         text = str(entry)

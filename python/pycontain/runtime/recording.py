@@ -76,6 +76,7 @@ def record_of(
         hostname=prepared.hostname,
         labels={**start.config.labels, **prepared.labels},
         mounts=tuple(mounts(prepared.config)),
+        exposed=_exposed(options, start.config),
         stop_signal=prepared.stop_signal,
         stop_timeout=None if endless else prepared.stop_timeout,
         stdin_once=attached and bool(options.get("stdin")),
@@ -90,6 +91,17 @@ def _entrypoint(options: Mapping[str, Any], image: command.ImageConfig) -> tuple
         return tuple(image.entrypoint)
     words = command.words("entrypoint", options["entrypoint"])
     return () if words == [""] else tuple(words)
+
+
+def _exposed(options: Mapping[str, Any], image: command.ImageConfig) -> tuple[str, ...]:
+    """Its ports that serve, as docker has them: those of its image, and those that options name."""
+    if not image.exposed_ports and not options.get("expose") and not options.get("ports"):
+        return ()
+    from pycontain.runtime.ports import exposed, published
+
+    found = [*exposed(image.exposed_ports), *exposed(options.get("expose") or ())]
+    found += [(port.container, port.protocol) for port in published(options.get("ports") or ())]
+    return tuple(f"{number}/{protocol}" for number, protocol in sorted(set(found)))
 
 
 def mounts(config: bytes) -> Iterator[MountRecord]:

@@ -67,9 +67,9 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a container is.
 
     `image` is as it was given, `image_id` empty without one; `entrypoint` and `command` make the command
-    together; `stop_timeout` is None where a stop waits for ever; with `stdin_once` its standard input ends
-    with that of the first who is attached; `health` is as in `lifecycle.health`, and `shell` runs it;
-    `options` are those that were given.
+    together; `exposed` are ports that serve: `80/tcp`; `stop_timeout` is None where a stop waits for ever;
+    with `stdin_once` its standard input ends with that of the first who is attached; `health` is as in
+    `lifecycle.health`, and `shell` runs it; `options` are those that were given.
     """
 
     id: str
@@ -82,6 +82,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     hostname: str = ""
     labels: dict[str, str] = {}
     mounts: tuple[MountRecord, ...] = ()
+    exposed: tuple[str, ...] = ()
     stop_signal: int = 15
     stop_timeout: float | None = 10.0
     stdin_once: bool = False

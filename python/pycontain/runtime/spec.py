@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pycontain.runtime.command import ImageConfig
+    from pycontain.runtime.lookup import Lookup
     from pycontain.runtime.namespaces import Namespaces
     from pycontain.runtime.volumes import VolumeUse
     from pycontain.types import RootFilesystem
@@ -54,19 +55,22 @@ _READ_ONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sy
 # in a network of its own a container's ports are all its own, the low ones too
 _DEFAULT_SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "0"}
 
-_FLAGS = frozenset("init no_healthcheck oom_kill_disable privileged read_only remove stdin tty".split())
-_OF_NETWORKS = frozenset({"aliases", "ip", "ip6", "mac_address", "ports"})
+_FLAGS = frozenset(
+    "init no_healthcheck oom_kill_disable privileged publish_all read_only remove stdin tty".split()
+)
+_OF_NETWORKS = frozenset({"aliases", "ip", "ip6", "links", "mac_address", "ports", "publish_all"})
+_OF_LOOKUP = frozenset({"add_host", "dns", "dns_options", "dns_search", "links"})
 OPTIONS = (
     _FLAGS
     | limits.OPTIONS
     | lifecycle.OPTIONS
     | frozenset(
         (
-            "aliases annotations cap_add cap_drop cgroup_parent cgroupns cidfile configs "
-            "device_cgroup_rules devices domainname entrypoint env env_file group_add hostname ip ip6 ipc "
-            "label_file "
-            "labels mac_address mounts name network oom_score_adj pid platform ports pull rootfs "
-            "secrets security_opt shm_size stop_signal stop_timeout sysctls tmpfs ulimits user userns uts "
+            "add_host aliases annotations cap_add cap_drop cgroup_parent cgroupns cidfile configs "
+            "device_cgroup_rules devices dns dns_options dns_search domainname entrypoint env env_file "
+            "expose group_add hostname ip ip6 ipc label_file labels links mac_address mounts name network "
+            "oom_score_adj pid platform ports pull rootfs secrets "
+            "security_opt shm_size stop_signal stop_timeout sysctls tmpfs ulimits user userns uts "
             "volume_driver volumes volumes_from workdir"
         ).split()
     )
@@ -182,12 +186,14 @@ def config(
 
     layout = rootfs.layout(options, image, root, spaces, security, directory, scratch, host)
     user, names = _identity(options, image)
+    lookup = _lookup(options, spaces)
     made = files(
         hostname,
         _names(hostname, options),
         network=spaces.network,
         covered=layout.covered,
         host=host,
+        lookup=lookup,
     )
     annotations = names | _annotations(options, security, host)
     annotations["files"] = encode(made)
@@ -204,7 +210,13 @@ def config(
     else:
         from pycontain.runtime import networking
 
-        annotations["join"] = networking.asked(options, spaces.network, _names(hostname, options))
+        annotations["join"] = networking.asked(
+            options,
+            spaces.network,
+            _names(hostname, options),
+            image_ports=image.exposed_ports,
+            lookup=lookup,
+        )
 
     parts = [
         f'{{"ociVersion":"{_VERSION}","process":',
@@ -223,6 +235,10 @@ def config(
     ]
     if "annotations" in options:
         environment.labels("annotations", options["annotations"])
+    if "expose" in options:
+        from pycontain.runtime import ports
+
+        ports.exposed(options["expose"])
     return Prepared(
         utf8("".join(parts)),
         arguments,
@@ -275,6 +291,14 @@ def _names(hostname: str, options: Mapping[str, Any]) -> str:
     if not domain and "." in hostname:
         names.append(hostname.partition(".")[0])
     return " ".join(names)
+
+
+def _lookup(options: Mapping[str, Any], spaces: Namespaces) -> Lookup | None:
+    if _OF_LOOKUP.isdisjoint(options):
+        return None
+    from pycontain.runtime.lookup import lookup
+
+    return lookup(options, spaces.network)
 
 
 def _stop_timeout(options: Mapping[str, Any]) -> float:

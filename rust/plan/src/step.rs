@@ -338,12 +338,14 @@ pub struct Attachment {
 }
 
 /// Who knows names for a container: its neighbours in these networks, each by name and bridge, and these resolvers, or else
-/// the host's.
+/// the host's. Links are names that it alone has for neighbours, each with the name that the neighbour has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Resolver {
     pub networks: Vec<(String, String)>,
     pub resolvers: Vec<IpAddr>,
+    #[serde(default)]
+    pub links: Vec<(String, String)>,
 }
 
 /// What of a network has to be there before a container can be in it: made by the first.

@@ -122,8 +122,9 @@ impl fmt::Display for Act {
             ),
             Self::Connect(attachment) => write!(f, "{attachment}"),
             Self::Resolve(resolver) => {
+                f.write_str("start a name server")?;
                 let names: Vec<_> = resolver.networks.iter().map(|(name, _)| name.as_str()).collect();
-                write!(f, "start a name server for {}", names.join(" "))
+                if names.is_empty() { Ok(()) } else { write!(f, " for {}", names.join(" ")) }
             }
             Self::HandOver => f.write_str("hand the mounts over"),
             Self::TakeOver => f.write_str("take the mounts over"),

@@ -83,7 +83,8 @@ fn serve(resolver: &Resolver, task: Task<'_>, networks: Vec<Network>, init: &Own
     if asked.is_empty() {
         asked = resolvers::parse(&fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
     }
-    let mut server = Server::new(datagrams, listener, asked, Neighbours { networks })?;
+    let neighbours = Neighbours { networks, links: resolver.links.clone() };
+    let mut server = Server::new(datagrams, listener, asked, neighbours)?;
     process::no_new_privileges()?;
     if task.user != 0 {
         process::set_ids(task.user, task.user)?;
@@ -104,6 +105,8 @@ struct Network {
 /// Those who are in one of the container's networks, and run.
 struct Neighbours {
     networks: Vec<Network>,
+    /// Names that this container alone has for them, each with the neighbour's own.
+    links: Vec<(String, String)>,
 }
 
 /// What is written down about who has an address.
@@ -114,12 +117,9 @@ struct Holder {
 
 impl Names for Neighbours {
     fn addresses(&self, name: &str) -> Option<Vec<IpAddr>> {
-        let mut found = Vec::new();
-        for network in &self.networks {
-            let short = name.strip_suffix(&network.name).and_then(|rest| rest.strip_suffix('.'));
-            for name in [Some(name), short].into_iter().flatten() {
-                found.extend(network.addresses(name));
-            }
+        let mut found = self.find(name, |name| self.linked(name));
+        if found.is_empty() {
+            found = self.find(name, |name| vec![name]);
         }
         (!found.is_empty()).then_some(found)
     }
@@ -130,6 +130,24 @@ impl Names for Neighbours {
             Some(format!("{name}.{}", network.name))
         };
         self.networks.iter().find_map(of)
+    }
+}
+
+impl Neighbours {
+    /// The addresses of those whose own names `meant` makes of a name, which may have a network's after it.
+    fn find<'a>(&self, name: &'a str, meant: impl Fn(&'a str) -> Vec<&'a str>) -> Vec<IpAddr> {
+        let mut found = Vec::new();
+        for network in &self.networks {
+            let short = name.strip_suffix(&network.name).and_then(|rest| rest.strip_suffix('.'));
+            for name in [Some(name), short].into_iter().flatten() {
+                found.extend(meant(name).into_iter().flat_map(|own| network.addresses(own)));
+            }
+        }
+        found
+    }
+
+    fn linked(&self, alias: &str) -> Vec<&str> {
+        self.links.iter().filter(|(name, _)| name == alias).map(|(_, own)| own.as_str()).collect()
     }
 }
 
