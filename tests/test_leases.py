@@ -122,19 +122,22 @@ def test_what_is_killed_at_any_moment_leaves_nothing_that_stays(leases: Leases, 
     program = (
         "import ipaddress, sys; from pycontain.networks.leases import Leases\n"
         "leases = Leases(sys.argv[1]); subnet = ipaddress.ip_network('10.9.0.0/24')\n"
+        "print('begins', flush=True)\n"
         "while True:\n"
         "    lease = leases.take(subnet); lease.describe({'id': 'x' * 2000}, ['web', 'db']); leases.sweep()\n"
         "    lease.close()"
     )
     moments = random.Random(20)
     for _ in range(20):
-        processes = [
-            subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "front")]) for _ in range(2)
-        ]
-        time.sleep(0.15 + moments.random() / 10)
+        words = [sys.executable, "-c", program, str(tmp_path / "front")]
+        processes = [subprocess.Popen(words, stdout=subprocess.PIPE) for _ in range(2)]
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"begins\n"
+        time.sleep(moments.random() / 10)
         for process in processes:
             process.send_signal(signal.SIGKILL)
-            process.wait()
+            process.communicate()
     assert list(leases.held()) == []
     leases.sweep()
     assert os.listdir(tmp_path / "front" / "addresses") == []
