@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import leftovers
 from containers import Cli, installed, seconds
 from pycontain import Engine
-from pycontain.errors import AddressInUse, NetworkNotFound, PortInUse
+from pycontain.errors import AddressInUse, ContainerNotFound, NetworkNotFound, PortInUse
 from pycontain.networks.networks import make
 from pycontain.networks.store import NetworkStore
 
@@ -333,11 +333,12 @@ def killed(scene: Scene) -> None:
         process.kill()
         process.wait()
         for container in scene.engine.containers.list(all=True):
-            pid = container.inspect()["State"]["Pid"]
-            if pid and moments.random() < 0.5:
-                with contextlib.suppress(ProcessLookupError, KeyError):
-                    os.kill(leftovers.processes()[pid].parent, signal.SIGKILL)
-            container.remove(force=True)
+            with contextlib.suppress(ContainerNotFound):  # its own end may be before this one
+                pid = container.inspect()["State"]["Pid"]
+                if pid and moments.random() < 0.5:
+                    with contextlib.suppress(ProcessLookupError, KeyError):
+                        os.kill(leftovers.processes()[pid].parent, signal.SIGKILL)
+                container.remove(force=True)
     scene.engine.close()
     with Engine(scene.root) as engine:
         assert engine.run("busybox", ["true"], network="front", ports={80: 0}).returncode == 0
