@@ -38,6 +38,7 @@ mod ranges;
 mod reaper;
 mod rootless;
 mod scratch;
+mod sharing;
 mod sweeper;
 mod sync;
 mod tokens;
