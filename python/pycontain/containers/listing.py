@@ -31,11 +31,13 @@ class Summary(Value):
         labels: names to values.
         state: what it does: `status started finished exit_code …`.
         mounts: what of the host is mounted in it, its volumes, and files of images.
-        network: `none` or `host`.
+        network: as it was made with: `none`, `host`, `container:ID`, or a network's name.
+        networks: the names of those that it is in.
     """
 
     __slots__ = (  # noqa: RUF023 - the constructor's order
         "id", "name", "image", "image_id", "args", "created", "labels", "state", "mounts", "network",
+        "networks",
     )  # fmt: skip
     id: str
     name: str
@@ -47,6 +49,7 @@ class Summary(Value):
     state: State
     mounts: tuple[MountRecord, ...]
     network: str
+    networks: tuple[str, ...]
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class Summary(Value):
         state: State,
         mounts: tuple[MountRecord, ...],
         network: str,
+        networks: tuple[str, ...] = (),
     ) -> None:
         self._set(
             id=id,
@@ -72,6 +76,7 @@ class Summary(Value):
             state=state,
             mounts=mounts,
             network=network,
+            networks=networks,
         )
 
     def __hash__(self) -> int:
@@ -92,6 +97,7 @@ def summary(one: Kept) -> Summary:
         one.state,
         record.mounts,
         record.network,
+        record.networks,
     )
 
 

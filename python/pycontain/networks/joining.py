@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from pycontain.networks.leases import Lease
     from pycontain.paths import Paths
 
-__all__ = ["join"]
+__all__ = ["FILES", "RESOLVER", "attach", "attachment", "definition_of", "join", "name"]
 
 _GIVEN = "io.pycontain.networks"
-_RESOLVER = "io.pycontain.resolver"
-_FILES = "io.pycontain.files"
+RESOLVER = "io.pycontain.resolver"
+FILES = "io.pycontain.files"
 _PORT_PREFIX = "pcv"
 _KINDS = {"tcp": (socket.SOCK_STREAM, 0), "udp": (socket.SOCK_DGRAM, 0), "sctp": (socket.SOCK_STREAM, 132)}
 _ANY = {4: "0.0.0.0", 6: "::"}  # noqa: S104 - published on all addresses unless one is given
@@ -54,17 +54,29 @@ def join(paths: Paths, config: bytes, holder: Mapping[str, str], others: Iterabl
     except BaseException:
         joined.__exit__()
         raise
+    name(annotations, wanted, attachments, joined.networks)
     annotations[_GIVEN] = json.dumps([one["attachment"] for one in attachments])
-    files = json.loads(annotations[_FILES])
+    joined.config = json.dumps(document).encode()
+    return joined
+
+
+def name(
+    annotations: dict[str, str],
+    wanted: Mapping[str, Any],
+    attachments: Sequence[Mapping[str, Any]],
+    networks: Sequence[Mapping[str, Any]],
+) -> None:
+    """Put what names its addresses and its neighbours' into its annotations."""
+    files = json.loads(annotations[FILES])
     if "/etc/hosts" in files:
         files["/etc/hosts"] += "".join(
             f"{address.partition('/')[0]}\t{wanted['names']}\n"
-            for one in joined.networks
+            for one in networks
             for address in one["addresses"]
         )
     named = [one for one in attachments if one["names"]]
     if named:
-        annotations[_RESOLVER] = json.dumps(
+        annotations[RESOLVER] = json.dumps(
             {
                 "networks": [[one["name"], one["attachment"]["network"]["bridge"]] for one in named],
                 "resolvers": wanted.get("resolvers", []),
@@ -72,45 +84,70 @@ def join(paths: Paths, config: bytes, holder: Mapping[str, str], others: Iterabl
         )
         if "/etc/resolv.conf" in files:
             files["/etc/resolv.conf"] = _resolv_conf(files["/etc/resolv.conf"])
-    annotations[_FILES] = json.dumps(files)
-    joined.config = json.dumps(document).encode()
-    return joined
+    annotations[FILES] = json.dumps(files)
 
 
 def _attachments(
     store: NetworkStore, wanted: Mapping[str, Any], holder: Mapping[str, str], joined: Joined
 ) -> list[dict[str, Any]]:
-    found = []
+    found: list[dict[str, Any]] = []
     for number, asked in enumerate(wanted["networks"]):
-        definition = _definition(store, asked["name"])
-        leases = _leases(store, definition, asked, joined)
-        if definition.name != DEFAULT:
-            store.get(definition.name)  # whoever removes it looks for leases after that
+        definition = definition_of(store, asked["name"])
+        leads = not definition.internal and not any(one["attachment"]["gateways"] for one in found)
         ports = [] if number else [PublishedPort(*port) for port in wanted["ports"]]
-        port = _PORT_PREFIX + os.urandom(6).hex()
-        published = [one for asked_port in ports for one in _publish(asked_port, leases, joined)]
-        mac = asked.get("mac") or _mac(leases)
-        names = (
-            []
-            if definition.name == DEFAULT
-            else [holder["name"], holder["id"][:12], *asked.get("aliases", ())]
+        found.append(
+            attach(store, definition, asked, holder, joined, number=number, leads=leads, ports=ports)
         )
-        described = {
-            **holder,
-            "port": port,
-            "network": definition.name,
-            "network_id": definition.id,
-            "mac": mac,
-            "addresses": _with_lengths(leases, definition),
-            "gateways": [str(subnet.gateway) for subnet in definition.subnets],
-            "published": published,
-        }
-        for lease in leases:
-            lease.describe(described, [name.lower() for name in names if name])
-        joined.networks.append({**described, "names": names})
-        attachment = _attachment(definition, leases, number, mac, port, published)
-        found.append({"name": definition.name, "names": names, "attachment": attachment})
     return found
+
+
+def attach(
+    store: NetworkStore,
+    definition: Definition,
+    asked: Mapping[str, Any],
+    holder: Mapping[str, str],
+    joined: Joined,
+    *,
+    number: int,
+    leads: bool,
+    ports: Iterable[PublishedPort] = (),
+) -> dict[str, Any]:
+    """Take what a container gets of one network.
+
+    Args:
+        store: where networks are.
+        definition: the network.
+        asked: its part of the annotation.
+        holder: the container's `id` and `name`.
+        joined: holds it.
+        number: of its interface.
+        leads: its default routes are by this one.
+        ports: those that are published there.
+    """
+    leases = _leases(store, definition, asked, joined)
+    if definition.name != DEFAULT:
+        store.get(definition.name)  # whoever removes it looks for leases after that
+    port = _PORT_PREFIX + os.urandom(6).hex()
+    published = [one for asked_port in ports for one in _publish(asked_port, leases, joined)]
+    mac = asked.get("mac") or _mac(leases)
+    aliases = list(asked.get("aliases", ()))
+    names = [] if definition.name == DEFAULT else [holder["name"], holder["id"][:12], *aliases]
+    described = {
+        **holder,
+        "port": port,
+        "interface": f"eth{number}",
+        "network": definition.name,
+        "network_id": definition.id,
+        "mac": mac,
+        "addresses": _with_lengths(leases, definition),
+        "gateways": [str(subnet.gateway) for subnet in definition.subnets],
+        "published": published,
+    }
+    for lease in leases:
+        lease.describe(described, [name.lower() for name in names if name])
+    told = {**described, "names": names, "aliases": aliases}
+    joined.networks.append(told)
+    return attachment(definition, told, leads=leads)
 
 
 def _resolv_conf(hosts: str) -> str:
@@ -120,7 +157,8 @@ def _resolv_conf(hosts: str) -> str:
     return "\n".join(["nameserver 127.0.0.11", *kept, ""])
 
 
-def _definition(store: NetworkStore, name: str) -> Definition:
+def definition_of(store: NetworkStore, name: str) -> Definition:
+    """The network that the annotation names."""
     return default_network(store) if name == DEFAULT else store.get(name)
 
 
@@ -218,17 +256,10 @@ def _mac(leases: Sequence[Lease]) -> str:
     return ":".join(f"{byte:02x}" for byte in (0x02, 0x42, *tail))
 
 
-def _attachment(
-    definition: Definition,
-    leases: Sequence[Lease],
-    number: int,
-    mac: str,
-    port: str,
-    published: list[dict[str, Any]],
-) -> dict[str, Any]:
-    gateways = [] if definition.internal or number else [str(subnet.gateway) for subnet in definition.subnets]
+def attachment(definition: Definition, told: Mapping[str, Any], *, leads: bool) -> dict[str, Any]:
+    """What the runtime takes, out of what is told of a container in a network."""
     reach = "internal" if definition.internal else "masqueraded" if definition.masquerades else "routed"
-    return {
+    made = {
         "network": {
             "bridge": definition.bridge,
             "alias": f"pycontain network {definition.name}",
@@ -237,14 +268,15 @@ def _attachment(
             "reach": reach,
             "isolated": definition.isolates,
         },
-        "owner": f"{definition.bridge}/{leases[0].address}/{port}",
-        "port": port,
-        "interface": f"eth{number}",
-        "mac": [int(part, 16) for part in mac.split(":")],
+        "owner": f"{definition.bridge}/{told['addresses'][0].partition('/')[0]}/{told['port']}",
+        "port": told["port"],
+        "interface": told["interface"],
+        "mac": [int(part, 16) for part in told["mac"].split(":")],
         "addresses": [
             [address, int(length)]
-            for address, _, length in (text.partition("/") for text in _with_lengths(leases, definition))
+            for address, _, length in (text.partition("/") for text in told["addresses"])
         ],
-        "gateways": gateways,
-        "published": published,
+        "gateways": list(told["gateways"]) if leads else [],
+        "published": list(told["published"]),
     }
+    return {"name": definition.name, "names": list(told["names"]), "attachment": made}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
-__all__ = ["asked", "refuse"]
+__all__ = ["asked", "endpoint", "refuse"]
 
 _MAC = re.compile(r"[0-9a-f]{2}([:-][0-9a-f]{2}){5}\Z")
 _ALIAS = re.compile(r"[a-zA-Z0-9_]([a-zA-Z0-9_.-]{0,61}[a-zA-Z0-9_])?\Z")
@@ -29,18 +29,24 @@ def asked(options: Mapping[str, Any], network: str, names: str) -> str:
         network: the name of the first.
         names: the container's own, as /etc/hosts has them.
     """
-    first: dict[str, object] = {"name": network}
+    first = endpoint(network, options)
+    ports = [port._fields() for port in published(options.get("ports", ()))]
+    return encode({"networks": [first], "ports": ports, "names": names})
+
+
+def endpoint(network: str, options: Mapping[str, Any]) -> dict[str, object]:
+    """What is asked for in one network: `ip`, `ip6`, `mac_address` and `aliases` among these options."""
+    found: dict[str, object] = {"name": network}
     for key, version in (("ip", 4), ("ip6", 6)):
         if options.get(key):
-            first[key] = _address(key, options[key], version)
+            found[key] = _address(key, options[key], version)
     if options.get("mac_address"):
-        first["mac"] = _mac(options["mac_address"])
+        found["mac"] = _mac(options["mac_address"])
     if options.get("aliases"):
         if network == "bridge":
             raise InvalidOption("`aliases` are for networks that you made", hint="`pycontain network create`")
-        first["aliases"] = [_alias(alias) for alias in options["aliases"]]
-    ports = [port._fields() for port in published(options.get("ports", ()))]
-    return encode({"networks": [first], "ports": ports, "names": names})
+        found["aliases"] = [_alias(alias) for alias in options["aliases"]]
+    return found
 
 
 def refuse(options: Mapping[str, Any], names: Iterable[str], network: str) -> None:
