@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import os
+import random
 import signal
+import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import leftovers
 from networked import Scene, address_of, dead_elements, looked_up, main, ports_of_bridges, wait_for
-from pycontain import Engine
-from pycontain.errors import Conflict, ContainerNotFound, InvalidOption
+from pycontain import Engine, aio
+from pycontain.errors import Conflict, ContainerNotFound, InvalidOption, NetworkNotFound
 from pycontain.networks.networks import make
 
 if TYPE_CHECKING:
@@ -36,6 +42,10 @@ def namespace(container: Container, kind: str) -> str:
         return os.readlink(f"/proc/{container.inspect()['State']['Pid']}/ns/{kind}")
     except FileNotFoundError:
         return ""
+
+
+def networks_of(container: Container) -> list[str]:
+    return list(container.inspect()["NetworkSettings"]["Networks"])
 
 
 def shell(container: Container, script: str) -> str:
@@ -176,10 +186,245 @@ def refusals(scene: Scene) -> None:
     done = cli("run", "--rm", "--name", "it", "--network", "container:still", "busybox", "true")
     assert (done.returncode, b"is not running" in done.stderr) == (125, True), done
     refused(ContainerNotFound, "`it`", lambda: scene.engine.containers.get("it"))
+    cli("run", "-d", "--name", "joined", "--network", "container:web", "busybox", "sleep", "1000")
+    cli("run", "-d", "--name", "host", "--network", "host", "busybox", "sleep", "1000")
+    cli("run", "-d", "--name", "plain", "busybox", "sleep", "1000")
+    cli("run", "-d", "--name", "apart", "--network", "none", "busybox", "sleep", "1000")
+    for words, told in (
+        ("connect front web", "endpoint with name web already exists in network front"),
+        ("connect front joined", "container sharing network namespace with another container or host"),
+        (
+            "connect front host",
+            "container cannot be disconnected from host network",
+        ),
+        (
+            "connect host web",
+            "container cannot be disconnected from host network",
+        ),
+        ("connect none web", "with one of the networks in private (none) mode"),
+        ("connect front apart", "with one of the networks in private (none) mode"),
+        ("connect nowhere web", "no such network: `nowhere`"),
+        ("connect front nobody", "no such container: `nobody`"),
+        ("connect --ip 300.1.1.1 front still", "must be an address of IPv4"),
+        ("connect --ip 10.99.1.1 front still", "is in no subnet"),
+        ("disconnect bridge web", "container web is not connected to network bridge"),
+        ("disconnect nowhere web", "no such network: `nowhere`"),
+        (f"connect --ip {address_of(scene.engine.containers.get('web'), 'front')} front plain", "is in use"),
+    ):
+        done = cli("network", *words.split())
+        assert (done.returncode, told in done.stderr.decode()) == (1, True), (words, done)
+        assert len(done.stderr.splitlines()) <= 2, done
+    assert networks_of(scene.engine.containers.get("plain")) == ["none"]  # nothing of what failed stays
+    assert cli("network", "disconnect", "-f", "bridge", "web").returncode == 0
+    assert cli("network", "disconnect", "none", "apart").returncode == 0
+    assert cli("network", "connect", "front", "apart").returncode == 0
+    assert networks_of(scene.engine.containers.get("apart")) == ["front"]
+
+
+def connected(scene: Scene) -> None:
+    make(scene.store, "front", prefixes=["10.50.0.0/24"])
+    make(scene.store, "back", prefixes=["10.51.0.0/24"], ipv6=True)
+    near = scene.engine.start("busybox", FOREVER, network="back", name="near")
+    web = scene.web("hello", network="front", name="web", ports={80: 8080}, restart="always")
+    server = names_of(web)
+    assert len(server) == 1
+    assert looked_up(near, "web") == set()
+    back = scene.engine.networks.get("back")
+    back.connect(web, aliases=["www"], ip="10.51.0.9")
+    assert networks_of(web) == ["front", "back"]
+    assert address_of(web, "back") == "10.51.0.9"
+    assert web.inspect()["NetworkSettings"]["Networks"]["back"]["Aliases"] == ["www"]
+    assert back.inspect()["Containers"][web.id]["IPv4Address"] == "10.51.0.9/24"
+    assert looked_up(near, "web") == looked_up(near, "www") == {"10.51.0.9"}
+    assert scene.fetched("10.51.0.9", near) == "hello"
+    # and it knows its new neighbours
+    assert looked_up(web, "near") == {address_of(near, "back")}
+    assert len(names_of(web) - server) == len(names_of(web)) == 1
+    assert "10.51.0.9\t" in shell(web, "cat /etc/hosts")
+    assert scene.cli("ps", "--format", "{{.Networks}}", "--filter", "name=web").stdout == b"front,back\n"
+    # the way out is as it was
+    assert shell(web, "ip route show default").split()[:3] == ["default", "via", "10.50.0.1"]
+    # also when its monitor starts it again, and after other restarts
+    os.kill(web.inspect()["State"]["Pid"], signal.SIGKILL)
+    wait_for(lambda: web.inspect()["RestartCount"] == 1 and scene.fetched("10.51.0.9", near) == "hello")
+    assert looked_up(near, "www") == {"10.51.0.9"}
+    assert looked_up(web, "near") == {address_of(near, "back")}
+    assert shell(web, "cat /etc/hosts").count("10.51.0.9\t") == 1
+    for again in (functools.partial(stopped_and_started, web), web.restart):
+        again()
+        wait_for(lambda: scene.fetched("10.51.0.9", near) == "hello")
+        assert looked_up(near, "www") == {"10.51.0.9"}
+        assert "10.51.0.9\t" in shell(web, "cat /etc/hosts")
+
+
+def disconnected(scene: Scene) -> None:
+    make(scene.store, "front", prefixes=["10.50.0.0/24"])
+    make(scene.store, "back", prefixes=["10.51.0.0/24"])
+    near = scene.engine.start("busybox", FOREVER, network="back", name="near")
+    web = scene.web("hello", network="front", name="web", ports={80: 8080})
+    back = scene.engine.networks.get("back")
+    since = time.time()
+    back.connect(web, aliases=["www"])
+    # out of the one that leads out, whose ports go
+    assert scene.fetched("127.0.0.1:8080") == "hello"
+    front = scene.engine.networks.get("front")
+    front.disconnect(web)
+    assert networks_of(web) == ["back"]
+    assert shell(web, "ip route show default").split()[:3] == ["default", "via", "10.51.0.1"]
+    assert scene.fetched("127.0.0.1:8080") == ""
+    assert shell(web, "ls /sys/class/net").split() == ["eth1", "lo"]
+    assert "10.50.0." not in shell(web, "cat /etc/hosts")
+    with Engine(scene.root) as engine:  # its port and its address are free
+        engine.run("busybox", ["true"], network="front", ip="10.50.0.2", ports={80: 8080})
+    assert not list(scene.store.leases(front._definition).held())
+    front.connect(web.name)
+    assert shell(web, "ls /sys/class/net").split() == ["eth0", "eth1", "lo"]
+    back.disconnect(web.id)
+    assert looked_up(near, "web") == looked_up(near, "www") == set()
+    assert shell(web, "ip route show default").split()[:3] == ["default", "via", "10.50.0.1"]
+    front.disconnect(web)
+    assert networks_of(web) == []
+    assert shell(web, "ls /sys/class/net").split() == ["lo"]
+    web.restart()
+    assert shell(web, "ls /sys/class/net").split() == ["lo"]
+    told = [
+        (event.action, event.attributes["name"])
+        for event in scene.engine.events(since=since, until=time.time(), types=["network"])
+        if event.attributes.get("container") == web.id
+    ]
+    assert told == [
+        ("connect", "back"),
+        ("disconnect", "front"),
+        ("connect", "front"),
+        ("disconnect", "back"),
+        ("disconnect", "front"),
+    ]
+
+
+def stopped_and_started(container: Container) -> None:
+    container.stop()
+    container.start()
+
+
+def names_of(container: Container) -> set[int]:
+    """The pids of its name server."""
+    monitor = monitor_of(container)
+    children = [pid for pid, one in leftovers.processes().items() if one.parent == monitor]
+    return {pid for pid in children if Path(f"/proc/{pid}/comm").read_text() == "pycontain-names\n"}
+
+
+def connected_later(scene: Scene) -> None:
+    """Of those that were made without a network, or do not run."""
+    make(scene.store, "front")
+    near = scene.engine.start("busybox", FOREVER, network="front", name="near")
+    plain = scene.engine.start("busybox", FOREVER, name="plain")
+    default = scene.engine.start("busybox", FOREVER, name="default", network="bridge")
+    made = scene.engine.create("busybox", FOREVER, name="made")
+    for container in (plain, default, made):
+        scene.engine.networks.connect("front", container, aliases=["some"])
+    made.start()
+    for container in (plain, default, made):
+        assert looked_up(near, container.name) == {address_of(container, "front")}
+        assert looked_up(container, "near") == {address_of(near, "front")}
+        assert "nameserver 127.0.0.11" in shell(container, "cat /etc/resolv.conf")
+        assert (
+            shell(container, f"ping -c 1 -W 2 {address_of(near, 'front')} >/dev/null && echo pong") == "pong"
+        )
+        assert f"127.0.0.1\t{container.id[:12]}" not in shell(container, "cat /etc/hosts")
+    assert len(looked_up(near, "some")) == 3
+    before = shell(plain, "cat /etc/hosts")
+    plain.restart()
+    assert shell(plain, "cat /etc/hosts").splitlines()[:-1] == before.splitlines()[:-1]
+    assert looked_up(plain, "near") == {address_of(near, "front")}
+    # who shares its network is there with it
+    beside = scene.engine.start("busybox", FOREVER, network="container:plain")
+    make(scene.store, "back")
+    scene.engine.networks.connect("back", plain)
+    assert address_of(plain, "back") in shell(beside, "ip addr")
+    assert address_of(plain, "back") in shell(beside, "cat /etc/hosts")
+
+    async def in_asyncio() -> None:
+        async with aio.Engine(scene.root) as engine:
+            await engine.networks.disconnect("back", "plain")
+            assert "back" not in networks_of(plain)
+            await engine.networks.connect("back", plain, ip=None)
+            assert "back" in networks_of(plain)
+
+    asyncio.run(in_asyncio())
+    # paused, it hears of it when it goes on
+    plain.pause()
+    scene.engine.networks.disconnect("back", plain)
+    plain.unpause()
+    assert "eth1" not in shell(plain, "ls /sys/class/net").split()
+    made.stop()
+    scene.engine.networks.disconnect("front", made)
+    made.start()
+    assert shell(made, "ls /sys/class/net").split() == ["lo"]
+    scene.engine.networks.create("gone")
+    scene.engine.networks.connect("gone", made.name)
+    refused(Exception, "in use by", lambda: scene.engine.networks.remove("gone"))
+    made.stop()
+    scene.engine.networks.remove("gone")
+    refused(NetworkNotFound, "`gone`", made.start)
+
+
+def has_ended(container: Container) -> bool:
+    return container.status == "exited"
+
+
+def connecting_killed(scene: Scene) -> None:
+    """Whoever is killed at it leaves nothing but what the same command makes right."""
+    make(scene.store, "front")
+    make(scene.store, "back")
+    program = (
+        "import sys; from pycontain import Engine\n"
+        f"engine = Engine({scene.root!r})\n"
+        "network = engine.networks.get('front')\n"
+        "while True:\n"
+        "    network.disconnect('it', force=True); network.connect('it', aliases=['alias'])\n"
+    )
+    moments = random.Random(22)
+    near = scene.engine.start("busybox", FOREVER, network="front", name="near")
+    for number in range(8):
+        it = scene.engine.start("busybox", FOREVER, network="back", name="it")
+        process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
+        time.sleep(0.6 + moments.random() / 2)
+        if number % 2:
+            os.kill(monitor_of(it), signal.SIGKILL)
+            wait_for(functools.partial(has_ended, it))
+        process.kill()
+        process.wait()
+        if number % 2:
+            it.start()
+        scene.cli("network", "disconnect", "-f", "front", "it")
+        assert networks_of(it) == ["back"], number
+        assert len(ports_of_bridges()) == 2, number
+        assert looked_up(near, "it") == looked_up(near, "alias") == set()
+        done = scene.cli("network", "connect", "front", "it")
+        assert done.returncode == 0, done
+        assert looked_up(near, "it") == {address_of(it, "front")}
+        it.remove(force=True)
+    near.remove(force=True)
+    scene.engine.close()
+    with Engine(scene.root) as engine:
+        engine.run("busybox", ["true"], network="front")
+        wait_for(lambda: not ports_of_bridges())
+        wait_for(lambda: not dead_elements())
+    for name in ("front", "back"):
+        assert not list(scene.store.leases(scene.store.get(name)).held())
 
 
 SCENES: dict[str, Callable[[Scene], None]] = {
-    scene.__name__: scene for scene in (shared_network, shared_processes, refusals)
+    scene.__name__: scene
+    for scene in (
+        shared_network,
+        shared_processes,
+        refusals,
+        connected,
+        disconnected,
+        connected_later,
+        connecting_killed,
+    )
 }
 
 if __name__ == "__main__":
