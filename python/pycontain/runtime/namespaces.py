@@ -24,6 +24,7 @@ _MODES: dict[str, dict[str, str]] = {
     "userns": {"": "auto", "auto": "auto", "private": "auto", "host": "host"},
     "network": {"": DEFAULT_NETWORK, "none": "none", "host": "host", "default": "bridge"},
 }
+_OF_CONTAINERS = ("network", "pid", "ipc")
 
 
 def mode(option: str, value: str) -> str:
@@ -31,13 +32,14 @@ def mode(option: str, value: str) -> str:
     modes = _MODES[option]
     if value in modes:
         return modes[value]
-    if option in {"network", "pid", "ipc"} and value.startswith("container:") and value != "container:":
+    if option in _OF_CONTAINERS and value.startswith("container:") and value != "container:":
         return value
     if value.startswith("ns:") and value != "ns:":
         raise Unsupported(f"`{option}={value}`: namespaces of the host cannot be joined by a path")
     if option == "network" and _is_name(value):
         return value
-    raise invalid(option, value, f"must be {' or '.join(name for name in modes if name)}")
+    names = [*filter(None, modes), *(["container:NAME"] if option in _OF_CONTAINERS else [])]
+    raise invalid(option, value, f"must be {', '.join(names[:-1])} or {names[-1]}")
 
 
 class Namespaces(Value):
