@@ -23,7 +23,7 @@ __all__ = [
 
 _TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
-# docker's key: the API's, which takes a list if it ends in an s, and `exited` as well
+# docker's key: the API's, which takes a list if it ends in an s; `exited` and `exposed` as well
 PRUNE = {"until": "until", "label": "labels", "label!": "without_labels"}
 CONTAINERS = {
     "id": "ids",
@@ -95,7 +95,7 @@ def parsed(texts: Iterable[str], keys: dict[str, str]) -> dict[str, Any]:
         name = keys.get(key)
         if name is None:
             raise InvalidOption(f"invalid filter `{key}`", hint=f"filters are {', '.join(keys)}")
-        if name.endswith("s") or name == "exited":
+        if name.endswith("s") or name in {"exited", "exposed"}:
             found.setdefault(name, []).append(value)
         elif name in {"all", "dangling", "is_task"}:
             if value.lower() not in _TRUTH:

@@ -95,12 +95,20 @@ fn means(profile: &Profile, arch: Arch, call: &Call) -> u32 {
     }
     let named = profile.syscalls.iter().flat_map(|entry| &entry.names).filter_map(|name| number(abi, name));
     let named: Vec<u32> = named.collect();
+    let has_sub_call = |entry: &Syscall| {
+        let permits = matches!(entry.action, Action::Allow | Action::Log);
+        (entry.args.is_empty() || !permits)
+            && MULTIPLEXED.iter().any(|(name, number, ..)| {
+                *number == call.number && entry.names.iter().any(|named| named == name)
+            })
+    };
+    let is_spoken_of =
+        named.contains(&call.number) || abi == Abi::X86 && profile.syscalls.iter().any(has_sub_call);
     let largest = named.iter().copied().filter(|number| abi != Abi::Arm || *number < 0xf_0000).max();
     match (profile.default_action, largest) {
-        // One of Arm's own is not beyond what the profile's author knew, if it names it.
-        (Action::Errno, Some(largest)) if call.number > largest && !named.contains(&call.number) => {
-            ERRNO + 38
-        }
+        // One of Arm's own is not beyond what the profile's author knew, if it names it; nor is `socketcall` or `ipc`,
+        // if it names a part of that.
+        (Action::Errno, Some(largest)) if call.number > largest && !is_spoken_of => ERRNO + 38,
         _ => default,
     }
 }
