@@ -400,6 +400,27 @@ deleted: sha256:…
 Total reclaimed space: …kB
 ```
 """,
+    "network connect": """\
+One that runs is in the network at once: it has another interface there, and its neighbours know each other
+by name from then on. One that does not comes into it by its next start. It stays so over restarts. One that
+was made with `--network none`, `host` or `container:` can be in no other; without `--network` there is
+nothing in the way.
+
+```console
+$ pycontain network create front > /dev/null
+$ pycontain create --name web host sleep 1000 > /dev/null
+$ pycontain network connect --alias www front web
+$ pycontain ps --all --format '{{.Names}}: {{.Networks}}'
+web: front
+$ pycontain network connect front web
+pycontain: endpoint with name web already exists in network front
+hint: `pycontain network disconnect front web` takes it out
+$ pycontain rm web
+web
+$ pycontain network rm front
+front
+```
+""",
     "network create": """\
 Prints the id. A name is one network's. Of a network the kernel knows nothing until its first container
 starts; then it gets a bridge of its own, after a restart of the machine as well. Only root can make networks.
@@ -425,6 +446,23 @@ $ pycontain network inspect --format '{{(index .IPAM.Config 0).Gateway}} {{.Labe
 $ pycontain network create --subnet 10.213.0.128/25 back
 pycontain: subnet 10.213.0.128/25 overlaps that of network `front`
 hint: leave `--subnet` out: a free one is taken
+$ pycontain network rm front
+front
+```
+""",
+    "network disconnect": """\
+One that runs loses its interface there, with all connections by it, and the ports that were published there.
+With `--force` it is no error that it is not in the network.
+
+```console
+$ pycontain network create front > /dev/null
+$ pycontain create --name web --network front host sleep 1000 > /dev/null
+$ pycontain network disconnect front web
+$ pycontain network disconnect front web
+pycontain: container web is not connected to network front
+hint: `pycontain inspect` shows its networks
+$ pycontain rm web
+web
 $ pycontain network rm front
 front
 ```

@@ -31,7 +31,7 @@ from pycontain.networks.networks import make
 from pycontain.networks.store import NetworkStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pycontain import Container
 
@@ -40,8 +40,10 @@ THERE = "10.77.0.2"
 HTTPD = ["httpd", "-f", "-p", "80", "-h", "/srv"]
 
 
-def on_a_host(scene: str, root: str, archive: str) -> subprocess.CompletedProcess[str]:
-    """Play a scene there, with the modules of the tests."""
+def on_a_host(
+    scene: str, root: str, archive: str, program: str = __file__
+) -> subprocess.CompletedProcess[str]:
+    """Play a scene of this program there, with the modules of the tests."""
     script = "mkdir -p /run/pycontain && mount -t tmpfs -o mode=700 own /run/pycontain && ip link set lo up"
     words = [
         "unshare",
@@ -55,7 +57,7 @@ def on_a_host(scene: str, root: str, archive: str) -> subprocess.CompletedProces
         "sh",
     ]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [*words, sys.executable, __file__, scene, root, archive]
+    command = [*words, sys.executable, program, scene, root, archive]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
@@ -563,11 +565,11 @@ SCENES: dict[str, Callable[[Scene], None]] = {
 }  # fmt: skip
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(arguments: Sequence[str], scenes: Mapping[str, Callable[[Scene], None]] = SCENES) -> None:
     name, root, archive = arguments
     scene = Scene(root, archive)
     try:
-        SCENES[name](scene)
+        scenes[name](scene)
     finally:
         scene.close()
     assert not Path(root, "ephemeral").exists() or not os.listdir(f"{root}/ephemeral")

@@ -129,6 +129,8 @@ class Monitor:
     def exec(self, config: bytes, streams: tuple[int, int, int], *, detached: bool = False) -> Process: ...
     def update(self, resources: bytes) -> None: ...  # JSON, as `linux.resources`; for later runs, too
     def set_restart(self, policy: bytes) -> None: ...  # JSON, as `restart` in `Launcher.start_detached`
+    # JSON: see `NetworkChange` in rust/plan/src/step.rs; for later runs, too. It has copies of `held` then
+    def change_networks(self, change: bytes, held: list[int]) -> None: ...
     def end(self) -> Waiting: ...  # of the present run, even if there is another after it
 
 @final

@@ -190,7 +190,9 @@ class ContainerOptions(TypedDict, total=False):
 
     # --- namespaces
     network: str
-    """`none` (default), `host`, `bridge`, or the name of a network of `engine.networks`."""
+    """`none` (default), `host`, `bridge`, the name of a network of `engine.networks`, or `container:NAME`:
+    that of another container, with its files for names.
+    """
     aliases: Iterable[str]
     """Further names of it in its network, beside its own and its id."""
     ip: str
@@ -218,14 +220,14 @@ class ContainerOptions(TypedDict, total=False):
     links: Mapping[str, str] | Iterable[str]
     """Names by which it alone knows other containers of its network: `{"db-1": "db"}` or `["db-1:db"]`."""
     pid: str
-    """`private` (default) or `host`."""
+    """`private` (default), `host`, or `container:NAME`."""
     ipc: str
-    """`private` (default), `shareable`, `host`, or `none` (private, without /dev/shm)."""
+    """`private` (default), `shareable`, `host`, `none` (private, without /dev/shm), or `container:NAME`."""
     uts: str
     """`private` (default) or `host`."""
     userns: str
     """`auto` (default: 65,536 ids of its own) or `host`, which `privileged`, `pid="host"` and
-    `network="host"` imply.
+    `network="host"` imply. Who joins a namespace of another container has the user namespace of that.
     """
     cgroupns: str
     """`private` (default) or `host`."""

@@ -256,6 +256,8 @@ class Networks:
     create = in_thread(SyncNetworks.create)
     get = in_thread(SyncNetworks.get)
     list = in_thread(SyncNetworks.list)
+    connect = in_thread(SyncNetworks.connect)
+    disconnect = in_thread(SyncNetworks.disconnect)
     remove = in_thread(SyncNetworks.remove)
     prune = in_thread(SyncNetworks.prune)
 

@@ -100,7 +100,9 @@ GROUPS = {
     "network": (
         "Manage networks",
         {
+            "connect": ("network_connect", "Let a container be in a network"),
             "create": ("network_create", "Make a network"),
+            "disconnect": ("network_disconnect", "Take a container out of a network"),
             "inspect": ("network_inspect", "Show all about networks"),
             "ls": ("network_ls", "List networks"),
             "prune": ("network_prune", "Remove networks that nothing uses"),

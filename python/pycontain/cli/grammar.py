@@ -96,7 +96,9 @@ COMMANDS: dict[tuple[str, ...], str] = {
     ("image", "save"): "save",
     ("image", "tag"): "tag",
     ("manifest", "inspect"): "manifest_inspect",
+    ("network", "connect"): "network_connect",
     ("network", "create"): "network_create",
+    ("network", "disconnect"): "network_disconnect",
     ("network", "inspect"): "network_inspect",
     ("network", "ls"): "network_ls",
     ("network", "list"): "network_ls",
@@ -607,6 +609,11 @@ GRAMMARS: dict[str, Grammar] = {
         {"--verbose": ("verbose", "flag"), "-v": ("verbose", "flag")},
         True,
     ),
+    "network_connect": (
+        (("network", "one"), ("container", "one")),
+        {"--alias": ("aliases", "list"), "--ip": ("ip", "text"), "--ip6": ("ip6", "text")},
+        True,
+    ),
     "network_create": (
         (("name", "one"),),
         {
@@ -624,6 +631,11 @@ GRAMMARS: dict[str, Grammar] = {
             "-o": ("options", "list"),
             "--subnet": ("subnet", "list"),
         },
+        True,
+    ),
+    "network_disconnect": (
+        (("network", "one"), ("container", "one")),
+        {"--force": ("force", "flag"), "-f": ("force", "flag")},
         True,
     ),
     "network_inspect": (

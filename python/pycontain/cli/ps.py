@@ -102,7 +102,7 @@ def _row(one: Summary, sizes: Callable[[Summary], str] | None = None, *, no_trun
         "LocalVolumes": str(sum(mount.type == "volume" for mount in one.mounts)),
         "Mounts": ",".join(mounts if no_trunc else map(_short, mounts)),
         "Names": one.name,
-        "Networks": one.network,
+        "Networks": ",".join(one.networks),
         "Ports": listed(one.state.networks, one.exposed),
         "RunningFor": running_for,
         "Size": "0B" if sizes is None else sizes(one),

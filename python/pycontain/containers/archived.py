@@ -207,6 +207,7 @@ class Archived:
                 hostname=granted.hostname,
                 mounts=tuple(recording.mounts(config)),
                 options=given | {"name": name},
+                connected=None,  # what it was connected with since is its machine's
             )
 
     def _config(self, granted: dict[str, Any]) -> bytes:

@@ -149,7 +149,7 @@ def _volumes(values: list[str]) -> Test:
 
 
 def _networks(values: list[str]) -> Test:
-    return lambda one: one.record.network in values
+    return lambda one: any(name in values for name in one.record.networks)
 
 
 def _healths(values: list[str]) -> Test:

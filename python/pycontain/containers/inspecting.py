@@ -16,7 +16,7 @@ from pycontain.runtime.ports import published
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from pycontain.runtime.kept import Kept
     from pycontain.runtime.records import Health, Joined, MountRecord, Record, State
@@ -105,7 +105,7 @@ def _network_settings(record: Record, state: State) -> dict[str, Any]:
         "SecondaryIPAddresses": None,
         "SecondaryIPv6Addresses": None,
         **{name: first[name] for name in _ADDRESS},
-        "Networks": joined or {record.network: first},
+        "Networks": joined or dict.fromkeys(record.networks, first),
     }
 
 
@@ -118,7 +118,7 @@ def _endpoint(record: Record, joined: Joined) -> dict[str, Any]:
     }
     if joined.names:
         document["DNSNames"] = list(joined.names)
-        document["Aliases"] = list(record.options.get("aliases") or ()) or None
+        document["Aliases"] = list(joined.aliases) or None
     for text in joined.addresses:
         address, _, length = text.partition("/")
         keys = (
@@ -271,7 +271,7 @@ def _host_config(record: Record, config: Mapping[str, Any]) -> dict[str, Any]:
         "Cgroup": "",
         "Links": _links(record),
         "OomScoreAdj": config["process"].get("oomScoreAdj", 0),
-        "PidMode": "" if "pid" in namespaces else "host",
+        "PidMode": _pid_mode(options, namespaces),
         "Privileged": bool(options.get("privileged")),
         "PublishAllPorts": bool(options.get("publish_all")),
         "ReadonlyRootfs": bool(config["root"].get("readonly")),
@@ -289,6 +289,11 @@ def _host_config(record: Record, config: Mapping[str, Any]) -> dict[str, Any]:
         **({"Annotations": annotations} if annotations else {}),
         **_resources(options, config),
     }
+
+
+def _pid_mode(options: Mapping[str, Any], namespaces: Collection[str]) -> str:
+    asked = str(options.get("pid") or "")
+    return asked if asked.startswith("container:") else "" if "pid" in namespaces else "host"
 
 
 def _resources(options: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:

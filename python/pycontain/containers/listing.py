@@ -31,13 +31,14 @@ class Summary(Value):
         labels: names to values.
         state: what it does: `status started finished exit_code …`.
         mounts: what of the host is mounted in it, its volumes, and files of images.
-        network: `none` or `host`.
+        network: as it was made with: `none`, `host`, `container:ID`, or a network's name.
+        networks: the names of those that it is in.
         exposed: its ports that serve: `80/tcp`.
     """
 
     __slots__ = (  # noqa: RUF023 - the constructor's order
         "id", "name", "image", "image_id", "args", "created", "labels", "state", "mounts", "network",
-        "exposed",
+        "networks", "exposed",
     )  # fmt: skip
     id: str
     name: str
@@ -49,6 +50,7 @@ class Summary(Value):
     state: State
     mounts: tuple[MountRecord, ...]
     network: str
+    networks: tuple[str, ...]
     exposed: tuple[str, ...]
 
     def __init__(
@@ -63,6 +65,7 @@ class Summary(Value):
         state: State,
         mounts: tuple[MountRecord, ...],
         network: str,
+        networks: tuple[str, ...] = (),
         exposed: tuple[str, ...] = (),
     ) -> None:
         self._set(
@@ -76,6 +79,7 @@ class Summary(Value):
             state=state,
             mounts=mounts,
             network=network,
+            networks=networks,
             exposed=exposed,
         )
 
@@ -97,6 +101,7 @@ def summary(one: Kept) -> Summary:
         one.state,
         record.mounts,
         record.network,
+        record.networks,
         record.exposed,
     )
 

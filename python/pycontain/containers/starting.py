@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from pycontain.errors import ContainerNotFound, StartError
+from pycontain.errors import Conflict, ContainerNotFound, NotFound, StartError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def for_block(container: Container) -> Iterator[None]:
 def _removed_if_not_started(container: Container, options: ContainerOptions) -> Iterator[None]:
     try:
         yield
-    except StartError:
+    except (Conflict, NotFound, StartError):
         if options.get("remove"):
             with contextlib.suppress(ContainerNotFound):  # its monitor removes it, if it got one
                 container.remove(force=True)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from pycontain.images.filters import PruneFilters
+    from pycontain.networks.handle import Identified
     from pycontain.networks.listing import NetworkFilters
     from pycontain.networks.store import NetworkStore
     from pycontain.paths import Paths
@@ -123,6 +124,22 @@ class Networks:
             StillInUse: a container that runs is in it.
         """
         self.get(name).remove()
+
+    def connect(
+        self,
+        name: str,
+        container: str | Identified,
+        *,
+        aliases: Iterable[str] = (),
+        ip: str | None = None,
+        ip6: str | None = None,
+    ) -> None:
+        """Let a container be in the network of this name: see `Network.connect`."""
+        self.get(name).connect(container, aliases=aliases, ip=ip, ip6=ip6)
+
+    def disconnect(self, name: str, container: str | Identified, *, force: bool = False) -> None:
+        """Let a container not be in the network of this name any more: see `Network.disconnect`."""
+        self.get(name).disconnect(container, force=force)
 
     def prune(self, **filters: Unpack[PruneFilters]) -> tuple[str, ...]:
         """Remove the networks that no container which runs is in.

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
+    from collections.abc import Iterable, Mapping
+    from typing import Any, Protocol
 
     from pycontain.networks.definition import Definition, Subnet
     from pycontain.paths import Paths
+
+    class Identified(Protocol):
+        """A handle: of a container, here or in asyncio."""
+
+        @property
+        def id(self) -> str:
+            """64 hexadecimal digits."""
+
 
 __all__ = ["Network"]
 
@@ -69,6 +77,53 @@ class Network:
 
         return inspect(self._definition, NetworkStore(self._paths).leases(self._definition))
 
+    def connect(
+        self,
+        container: str | Identified,
+        *,
+        aliases: Iterable[str] = (),
+        ip: str | None = None,
+        ip6: str | None = None,
+    ) -> None:
+        """Let a container be in it: at once, if it runs, and whenever it runs from then on.
+
+        >>> engine.networks.get("front").connect(web, aliases=["www"])
+
+        Args:
+            container: a container, or its name, id, or the beginning of an id.
+            aliases: further names of it in this network.
+            ip: its IPv4 address; None: the next that is free.
+            ip6: its IPv6 address.
+
+        Raises:
+            AddressInUse: another container has the address.
+            Conflict: it is in there; or it is in the host's network, another container's, or in `none` by its
+                own wish.
+            ContainerNotFound: there is none.
+            InvalidOption: a name is none, or an address.
+            NetworkNotFound: the network is gone.
+            StartError: it could not be connected.
+        """
+        from pycontain.networks.connecting import connect
+
+        connect(self._paths, self._definition, _id(container), aliases=aliases, ip=ip, ip6=ip6)
+
+    def disconnect(self, container: str | Identified, *, force: bool = False) -> None:
+        """Let a container not be in it any more.
+
+        Args:
+            container: a container, or its name, id, or the beginning of an id.
+            force: it is no error that it is not in there.
+
+        Raises:
+            Conflict: it is not in there.
+            ContainerNotFound: there is none.
+            StartError: it could not be disconnected.
+        """
+        from pycontain.networks.connecting import disconnect
+
+        disconnect(self._paths, self._definition, _id(container), force=force)
+
     def remove(self) -> None:
         """Remove it.
 
@@ -90,3 +145,7 @@ class Network:
 
     def __repr__(self) -> str:
         return f"<Network {self.name}>"
+
+
+def _id(container: str | Identified) -> str:
+    return container if isinstance(container, str) else container.id

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 __all__ = ["tell"]
 
 
-def tell(paths: Paths, action: str, definition: Definition | None = None) -> None:
+def tell(paths: Paths, action: str, definition: Definition | None = None, **more: str) -> None:
     """Something happened to a network; of none, to several."""
     if definition is None:
         write(paths, Event("network", action, "", {"reclaimed": "0"}, time.time_ns()))
         return
-    attributes = {"name": definition.name, "type": definition.driver}
+    attributes = {"name": definition.name, "type": definition.driver, **more}
     write(paths, Event("network", action, definition.id, attributes, time.time_ns()))

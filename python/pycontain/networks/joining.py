@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pycontain.networks.leases import Lease
     from pycontain.paths import Paths
 
-__all__ = ["join"]
+__all__ = ["attach", "attachment", "definition_of", "join"]
 
 _GIVEN = "io.pycontain.networks"
 _PORT_PREFIX = "pcv"
@@ -64,41 +64,81 @@ def join(paths: Paths, config: bytes, holder: Mapping[str, str], others: Iterabl
 def _attachments(
     store: NetworkStore, wanted: Mapping[str, Any], holder: Mapping[str, str], joined: Joined
 ) -> list[dict[str, Any]]:
-    found = []
+    found: list[dict[str, Any]] = []
     for number, asked in enumerate(wanted["networks"]):
-        definition = _definition(store, asked["name"])
-        leases = _leases(store, definition, asked, joined)
-        if definition.name != DEFAULT:
-            store.get(definition.name)  # whoever removes it looks for leases after that
+        definition = definition_of(store, asked["name"])
+        leads = not definition.internal and not any(one["attachment"]["gateways"] for one in found)
         ports = [] if number else [PublishedPort(*port) for port in wanted["ports"]]
-        port = _PORT_PREFIX + os.urandom(6).hex()
-        published = [one for asked_port in ports for one in _publish(asked_port, leases, joined)]
-        mac = asked.get("mac") or _mac(leases)
-        names = (
-            []
-            if definition.name == DEFAULT
-            else [holder["name"], holder["id"][:12], *asked.get("aliases", ())]
+        found.append(
+            attach(
+                store,
+                definition,
+                asked,
+                holder,
+                joined,
+                hostnames=wanted["names"],
+                number=number,
+                leads=leads,
+                ports=ports,
+            )
         )
-        described = {
-            **holder,
-            "port": port,
-            "network": definition.name,
-            "network_id": definition.id,
-            "mac": mac,
-            "addresses": _with_lengths(leases, definition),
-            "gateways": [str(subnet.gateway) for subnet in definition.subnets],
-            "published": published,
-            "hostnames": wanted["names"],
-        }
-        for lease in leases:
-            lease.describe(described, [name.lower() for name in names if name])
-        joined.networks.append({**described, "names": names})
-        attachment = _attachment(definition, leases, number, mac, port, published)
-        found.append({"name": definition.name, "names": names, "attachment": attachment})
     return found
 
 
-def _definition(store: NetworkStore, name: str) -> Definition:
+def attach(
+    store: NetworkStore,
+    definition: Definition,
+    asked: Mapping[str, Any],
+    holder: Mapping[str, str],
+    joined: Joined,
+    *,
+    hostnames: str,
+    number: int,
+    leads: bool,
+    ports: Iterable[PublishedPort] = (),
+) -> dict[str, Any]:
+    """Take what a container gets of one network.
+
+    Args:
+        store: where networks are.
+        definition: the network.
+        asked: its part of the annotation.
+        holder: the container's `id` and `name`.
+        joined: holds it.
+        hostnames: the container's own, as /etc/hosts has them.
+        number: of its interface.
+        leads: its default routes are by this one.
+        ports: those that are published there.
+    """
+    leases = _leases(store, definition, asked, joined)
+    if definition.name != DEFAULT:
+        store.get(definition.name)  # whoever removes it looks for leases after that
+    port = _PORT_PREFIX + os.urandom(6).hex()
+    published = [one for asked_port in ports for one in _publish(asked_port, leases, joined)]
+    mac = asked.get("mac") or _mac(leases)
+    aliases = list(asked.get("aliases", ()))
+    names = [] if definition.name == DEFAULT else [holder["name"], holder["id"][:12], *aliases]
+    described = {
+        **holder,
+        "port": port,
+        "interface": f"eth{number}",
+        "network": definition.name,
+        "network_id": definition.id,
+        "mac": mac,
+        "addresses": _with_lengths(leases, definition),
+        "gateways": [str(subnet.gateway) for subnet in definition.subnets],
+        "published": published,
+        "hostnames": hostnames,
+    }
+    for lease in leases:
+        lease.describe(described, [name.lower() for name in names if name])
+    told = {**described, "names": names, "aliases": aliases}
+    joined.networks.append(told)
+    return attachment(definition, told, leads=leads)
+
+
+def definition_of(store: NetworkStore, name: str) -> Definition:
+    """The network that the annotation names."""
     return default_network(store) if name == DEFAULT else store.get(name)
 
 
@@ -196,17 +236,10 @@ def _mac(leases: Sequence[Lease]) -> str:
     return ":".join(f"{byte:02x}" for byte in (0x02, 0x42, *tail))
 
 
-def _attachment(
-    definition: Definition,
-    leases: Sequence[Lease],
-    number: int,
-    mac: str,
-    port: str,
-    published: list[dict[str, Any]],
-) -> dict[str, Any]:
-    gateways = [] if definition.internal or number else [str(subnet.gateway) for subnet in definition.subnets]
+def attachment(definition: Definition, told: Mapping[str, Any], *, leads: bool) -> dict[str, Any]:
+    """What the runtime takes, out of what is told of a container in a network."""
     reach = "internal" if definition.internal else "masqueraded" if definition.masquerades else "routed"
-    return {
+    made = {
         "network": {
             "bridge": definition.bridge,
             "alias": f"pycontain network {definition.name}",
@@ -215,14 +248,15 @@ def _attachment(
             "reach": reach,
             "isolated": definition.isolates,
         },
-        "owner": f"{definition.bridge}/{leases[0].address}/{port}",
-        "port": port,
-        "interface": f"eth{number}",
-        "mac": [int(part, 16) for part in mac.split(":")],
+        "owner": f"{definition.bridge}/{told['addresses'][0].partition('/')[0]}/{told['port']}",
+        "port": told["port"],
+        "interface": told["interface"],
+        "mac": [int(part, 16) for part in told["mac"].split(":")],
         "addresses": [
             [address, int(length)]
-            for address, _, length in (text.partition("/") for text in _with_lengths(leases, definition))
+            for address, _, length in (text.partition("/") for text in told["addresses"])
         ],
-        "gateways": gateways,
-        "published": published,
+        "gateways": list(told["gateways"]) if leads else [],
+        "published": list(told["published"]),
     }
+    return {"name": definition.name, "names": list(told["names"]), "attachment": made}

@@ -30,6 +30,8 @@ def files(
     lookup: Lookup | None = None,
 ) -> dict[str, str]:
     """Path to text, without those that a mount of the user's own covers."""
+    if network.startswith("container:"):
+        return {}  # they are that container's
     result = {"/etc/hostname": f"{hostname}\n"}
     if network == "host":
         result["/etc/hosts"] = host.read_if_there("/etc/hosts") or _LOOPBACK

@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from pycontain.runtime.donors import Donor
     from pycontain.types import Mount
 
 
@@ -93,6 +94,10 @@ class Host:
     def mounts_of(self, container: str, access: str) -> Iterable[Mount]:
         """The binds and volumes of a container; `access`: `ro`, `rw`, or as they are there."""
         raise Unsupported(f"container `{container}`, {access}: there are no containers here")
+
+    def donor(self, container: str) -> Donor:
+        """A container whose namespaces another is to be in."""
+        raise Unsupported(f"the namespaces of container `{container}`, which is not here, cannot be joined")
 
     def devices(self, option: str, path: str) -> list[Device]:
         """The device at `path`; of a directory, every one below it."""

@@ -10,6 +10,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from pycontain.runtime.donors import Donor
+    from pycontain.runtime.host import Host
+
 # no bridge yet, so a container that does not say otherwise has a loopback device and nothing else
 DEFAULT_NETWORK = "none"
 
@@ -21,6 +24,7 @@ _MODES: dict[str, dict[str, str]] = {
     "userns": {"": "auto", "auto": "auto", "private": "auto", "host": "host"},
     "network": {"": DEFAULT_NETWORK, "none": "none", "host": "host", "default": "bridge"},
 }
+_OF_CONTAINERS = ("network", "pid", "ipc")
 
 
 def mode(option: str, value: str) -> str:
@@ -28,48 +32,70 @@ def mode(option: str, value: str) -> str:
     modes = _MODES[option]
     if value in modes:
         return modes[value]
-    if value.startswith(("container:", "ns:")) and value.partition(":")[2]:
-        raise Unsupported(f"`{option}={value}`: namespaces cannot be shared between containers yet")
+    if option in _OF_CONTAINERS and value.startswith("container:") and value != "container:":
+        return value
+    if value.startswith("ns:") and value != "ns:":
+        raise Unsupported(f"`{option}={value}`: namespaces of the host cannot be joined by a path")
     if option == "network" and _is_name(value):
         return value
-    raise invalid(option, value, f"must be {' or '.join(name for name in modes if name)}")
+    names = [*filter(None, modes), *(["container:NAME"] if option in _OF_CONTAINERS else [])]
+    raise invalid(option, value, f"must be {', '.join(names[:-1])} or {names[-1]}")
 
 
 class Namespaces(Value):
     """Which namespaces a container shares with the host.
 
     Attributes:
-        network: `none`, `host`, or the network's name.
-        pid, uts, cgroup: `private` or `host`.
-        ipc: `private`, `host`, or `none`: private, without /dev/shm.
-        user: `auto`: a range of ids of its own; or `host`.
+        network: `none`, `host`, `container:ID`, or the network's name.
+        pid: `private`, `host` or `container:ID`.
+        uts, cgroup: `private` or `host`.
+        ipc: `private`, `host`, `container:ID`, or `none`: private, without /dev/shm.
+        user: `auto`: a range of ids of its own; `host`; or that of another container, by its monitor.
+        donors: the containers that `network`, `pid` and `ipc` name.
     """
 
-    __slots__ = ("network", "pid", "ipc", "uts", "cgroup", "user")  # noqa: RUF023
+    __slots__ = ("network", "pid", "ipc", "uts", "cgroup", "user", "donors")  # noqa: RUF023
     network: str
     pid: str
     ipc: str
     uts: str
     cgroup: str
     user: str
+    donors: Mapping[str, Donor]
 
-    def __init__(self, network: str, pid: str, ipc: str, uts: str, cgroup: str, user: str) -> None:
-        self._set(network=network, pid=pid, ipc=ipc, uts=uts, cgroup=cgroup, user=user)
+    def __init__(
+        self,
+        network: str,
+        pid: str,
+        ipc: str,
+        uts: str,
+        cgroup: str,
+        user: str,
+        donors: Mapping[str, Donor] | None = None,
+    ) -> None:
+        self._set(network=network, pid=pid, ipc=ipc, uts=uts, cgroup=cgroup, user=user, donors=donors or {})
 
     def own(self) -> list[dict[str, str]]:
-        """`linux.namespaces`: those that are made for the container."""
+        """`linux.namespaces`: those that are made for the container, and those that it joins."""
         kinds = ["pid", "network", "ipc", "uts", "mount", "cgroup", "user", "time"]
         shared = {kind for kind in ("pid", "ipc", "uts", "cgroup", "user") if getattr(self, kind) == "host"}
         if self.network == "host":
             shared.add("network")
-        return [{"type": kind} for kind in kinds if kind not in shared]
+        joined = {kind: donor.monitor for kind, donor in self.donors.items()}
+        if self.user not in {"auto", "host"}:
+            joined["user"] = self.user
+        return [
+            {"type": kind, "path": joined[kind]} if kind in joined else {"type": kind}
+            for kind in kinds
+            if kind not in shared
+        ]
 
 
 _ALL_ITS_OWN = Namespaces(DEFAULT_NETWORK, "private", "private", "private", "private", "auto")
 
 
-def namespaces(options: Mapping[str, object]) -> Namespaces:
-    """The namespaces of a container.
+def namespaces(options: Mapping[str, object], host: Host | None = None) -> Namespaces:
+    """The namespaces of a container; `host` knows those of others.
 
     A process in a user namespace of its own has no power over the host's processes and network: it could
     neither mount /proc and /sys for them nor use them as `--pid=host`, `--network=host` and `--privileged`
@@ -81,6 +107,15 @@ def namespaces(options: Mapping[str, object]) -> Namespaces:
     reasons = [f"{name}=host" for name in ("pid", "network") if modes[name] == "host"]
     if options.get("privileged"):
         reasons.append("privileged")
+    donors: dict[str, Donor] = {}
+    if any(modes[name].startswith("container:") for name in ("network", "pid", "ipc")):
+        from pycontain.runtime import donors as others
+        from pycontain.runtime.host import Host
+
+        named = {name: container for name in modes if (container := others.of_option(modes[name]))}
+        donors = {name: (host or Host()).donor(container) for name, container in named.items()}
+        asked = str(options.get("userns") or "")
+        modes["userns"] = others.user_namespace(donors, asked, host=next(iter(reasons), None))
     if reasons and modes["userns"] == "auto":
         if options.get("userns"):
             raise exclude(f"userns={options['userns']}", reasons[0], "it needs the host's user namespace")
@@ -90,7 +125,13 @@ def namespaces(options: Mapping[str, object]) -> Namespaces:
             if options.get(name):
                 raise exclude(name, "uts=host", "the name would be the host's")
     return Namespaces(
-        modes["network"], modes["pid"], modes["ipc"], modes["uts"], modes["cgroupns"], modes["userns"]
+        modes["network"],
+        modes["pid"],
+        modes["ipc"],
+        modes["uts"],
+        modes["cgroupns"],
+        modes["userns"],
+        donors,
     )
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pycontain.runtime.lookup import Lookup
 
-__all__ = ["asked", "refuse"]
+__all__ = ["asked", "endpoint", "refuse"]
 
 _MAC = re.compile(r"[0-9a-f]{2}([:-][0-9a-f]{2}){5}\Z")
 _ALIAS = re.compile(r"[a-zA-Z0-9_]([a-zA-Z0-9_.-]{0,61}[a-zA-Z0-9_])?\Z")
@@ -40,21 +40,27 @@ def asked(
         image_ports: those that its image exposes.
         lookup: how it finds others by name.
     """
-    first: dict[str, object] = {"name": network}
-    for key, version in (("ip", 4), ("ip6", 6)):
-        if options.get(key):
-            first[key] = _address(key, options[key], version)
-    if options.get("mac_address"):
-        first["mac"] = _mac(options["mac_address"])
-    if options.get("aliases"):
-        if network == "bridge":
-            raise InvalidOption("`aliases` are for networks that you made", hint="`pycontain network create`")
-        first["aliases"] = [_alias(alias) for alias in options["aliases"]]
+    first = endpoint(network, options)
     ports = [port._fields() for port in _ports(options, image_ports)]
     document: dict[str, object] = {"networks": [first], "ports": ports, "names": names}
     if lookup is not None:
         document["lookup"] = lookup._fields()
     return encode(document)
+
+
+def endpoint(network: str, options: Mapping[str, Any]) -> dict[str, object]:
+    """What is asked for in one network: `ip`, `ip6`, `mac_address` and `aliases` among these options."""
+    found: dict[str, object] = {"name": network}
+    for key, version in (("ip", 4), ("ip6", 6)):
+        if options.get(key):
+            found[key] = _address(key, options[key], version)
+    if options.get("mac_address"):
+        found["mac"] = _mac(options["mac_address"])
+    if options.get("aliases"):
+        if network == "bridge":
+            raise InvalidOption("`aliases` are for networks that you made", hint="`pycontain network create`")
+        found["aliases"] = [_alias(alias) for alias in options["aliases"]]
+    return found
 
 
 def _ports(options: Mapping[str, Any], image_ports: Iterable[str]) -> list[PublishedPort]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pycontain.images import Images
     from pycontain.options import ContainerOptions
     from pycontain.paths import Paths
+    from pycontain.runtime.donors import Donor
     from pycontain.runtime.joined import Joined
     from pycontain.runtime.kept import Kept
     from pycontain.runtime.records import Record
@@ -76,9 +77,12 @@ class Preparer:
         start = self._start_image(image, options)
         if keep:  # read twice: for the configuration, and for the record
             options = _without_iterators(options)
+        joins = any(str(options.get(name, "")).startswith("container:") for name in ("network", "pid", "ipc"))
+        if joins:
+            options = _with_ids(self._paths, options)
         id = os.urandom(32).hex()
         path = f"{self._paths.containers if keep else self._paths.ephemeral}/{id}"
-        scratch = self._paths.ephemeral if not keep and not options.get("name") else None
+        scratch = self._paths.ephemeral if not keep and not joins and not options.get("name") else None
         prepared = self._templates.config(
             args,
             options,
@@ -158,6 +162,20 @@ class _Here(Host):
             raise Unsupported(f"a mount of image `{name}`", hint="`--volume /usr:/usr:ro` mounts the host's")
         return found.id, found.root.lower[:-1]  # without the mount points
 
+    def donor(self, container: str) -> Donor:
+        import json
+
+        from pycontain.runtime import donors, kept
+
+        found = kept.find(self._paths, container)
+        monitor = f"{found.path}/monitor.sock"
+        spaces = {space["type"]: space for space in json.loads(found.own_config)["linux"]["namespaces"]}
+        user = spaces["user"].get("path", monitor) if "user" in spaces else ""
+        ipc = found.record.options.get("ipc")
+        shares = ipc in {"shareable", "host"} or donors.of_option(ipc) is not None
+        record = found.record
+        return donors.Donor(found.id, record.name, monitor, record.hostname, user, shares_ipc=shares)
+
     def mounts_of(self, container: str, access: str) -> Iterator[Mount]:
         from pycontain.runtime import kept
 
@@ -169,6 +187,17 @@ class _Here(Host):
             elif mount.type == "volume":
                 options += ["anonymous"] * mount.anonymous + ["nocopy"]
                 yield Mount("volume", mount.name, mount.target, options)
+
+
+def _with_ids(paths: Paths, options: ContainerOptions) -> ContainerOptions:
+    """In place of the names of containers whose namespaces are joined."""
+    from pycontain.runtime import donors, kept
+
+    options = options.copy()
+    for name in donors.OPTIONS:
+        if (container := donors.of_option(options.get(name))) is not None:
+            options[name] = donors.PREFIX + kept.find(paths, container).id  # type: ignore[literal-required]
+    return options
 
 
 def _without_iterators(options: ContainerOptions) -> ContainerOptions:

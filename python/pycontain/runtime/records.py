@@ -69,7 +69,8 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     `image` is as it was given, `image_id` empty without one; `entrypoint` and `command` make the command
     together; `exposed` are ports that serve: `80/tcp`; `stop_timeout` is None where a stop waits for ever;
     with `stdin_once` its standard input ends with that of the first who is attached; `health` is as in
-    `lifecycle.health`, and `shell` runs it; `options` are those that were given.
+    `lifecycle.health`, and `shell` runs it; `options` are those that were given; `connected` are its
+    networks, if they have changed since.
     """
 
     id: str
@@ -89,6 +90,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     health: dict[str, Any] | None = None
     shell: tuple[str, ...] = ()
     options: dict[str, Any] = {}
+    connected: tuple[str, ...] | None = None
 
     @property
     def args(self) -> tuple[str, ...]:
@@ -97,8 +99,15 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def network(self) -> str:
-        """`none` or `host`."""
+        """As it was made with: `none`, `host`, `container:ID`, or the name of a network."""
         return str(self.options.get("network") or "none")
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The names of those that it is in, or comes into by its next start."""
+        if self.connected is not None:
+            return self.connected
+        return () if self.network.startswith("container:") else (self.network,)
 
 
 class HealthResult(msgspec.Struct, frozen=True):
@@ -128,14 +137,20 @@ class Published(msgspec.Struct, frozen=True):
 
 
 class Joined(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a container got of a network: addresses with the lengths of their prefixes."""
+    """What a container got of a network: addresses with the lengths of their prefixes.
+
+    `port` is its port of the bridge, `interface` what leads there inside.
+    """
 
     network: str
     network_id: str
     mac: str
     addresses: tuple[str, ...]
     gateways: tuple[str, ...] = ()
+    port: str = ""
+    interface: str = ""
     names: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
     published: tuple[Published, ...] = ()
 
 

@@ -13,7 +13,7 @@ from pycontain.types import Mount, Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
     from pycontain.runtime.command import ImageConfig
@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 
 _SHM_SIZE = 64 << 20
 _HIDDEN = ("nosuid", "noexec", "nodev")
+# by the namespace that is joined: what comes with it
+_SHARED = (
+    ("network", "/etc/hostname", ()),
+    ("network", "/etc/hosts", ()),
+    ("network", "/etc/resolv.conf", ()),
+    ("ipc", "/dev/shm", ("directory",)),  # noqa: S108 - a mount
+)
 
 
 class Layout(Value):
@@ -96,13 +103,14 @@ def layout(
     writable = bool(options.get("privileged")), security.writable_cgroups
     shm = size("shm_size", options.get("shm_size", 0)) or _SHM_SIZE
     nowhere = frozenset[str]()  # what the host has mounted nowhere
-    if spaces.ipc == "host" and not host.exists("/dev/mqueue"):
+    ipc = "joined" if "ipc" in spaces.donors else spaces.ipc
+    if ipc == "host" and not host.exists("/dev/mqueue"):
         nowhere = frozenset(("/dev/mqueue",))
     if not asked and shm == _SHM_SIZE:
-        key = f"mounts {writable} {spaces.ipc} {len(nowhere)}"
-        standard = once(key, lambda: _standard(spaces.ipc, *writable, shm, nowhere))[1:-1]
+        key = f"mounts {writable} {ipc} {len(nowhere)}"
+        standard = once(key, lambda: _standard(ipc, *writable, shm, nowhere))[1:-1]
     else:
-        standard = encode(_standard(spaces.ipc, *writable, shm, covered | nowhere))[1:-1]
+        standard = encode(_standard(ipc, *writable, shm, covered | nowhere))[1:-1]
 
     missing: list[str] = []
     own: list[dict[str, object]] = []
@@ -123,7 +131,7 @@ def layout(
         else:
             made = _mount(mount.target, mount.type, _source(mount, host, missing), mount.options)
         own.append(made)
-    parts = [encode(base)[1:-1], standard, encode(own)[1:-1]]
+    parts = [encode(base)[1:-1], standard, encode([*_joined(spaces, covered), *own])[1:-1]]
     return Layout(path, ",".join(filter(None, parts)), volumes, images, directories, missing, covered)
 
 
@@ -242,6 +250,15 @@ def _overlay(
 
 def _mount(destination: str, type: str, source: str, options: Sequence[str]) -> dict[str, object]:
     return {"destination": destination, "type": type, "source": source, "options": options}
+
+
+def _joined(spaces: Namespaces, covered: frozenset[str]) -> Iterator[dict[str, object]]:
+    """What it has in common with those whose namespaces it joins."""
+    for kind, target, words in _SHARED:
+        donor = spaces.donors.get(kind)
+        top = "/dev" if target.startswith("/dev/") else target
+        if donor is not None and not {target, top} & covered:
+            yield _mount(target, "joined", target, (f"of={donor.monitor}", *words))
 
 
 def _standard(

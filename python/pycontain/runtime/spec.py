@@ -176,7 +176,7 @@ def config(
     host = host or Host()
     options = _checked(options)
     name = namespaces.container_name(options["name"]) if "name" in options else None
-    spaces = namespaces.namespaces(options)
+    spaces = namespaces.namespaces(options, host)
     security = confinement.security(options.get("security_opt", ()))
     hostname = _hostname(options, spaces, id, host)
     arguments = command.arguments(args, options, image)
@@ -202,7 +202,11 @@ def config(
 
         if asked := secrets.asked(options, layout.covered, host):
             annotations["secrets"] = encode(asked)
-    if spaces.network in {"none", "host"}:
+    if "network" in spaces.donors:
+        from pycontain.runtime import donors
+
+        donors.refuse(options)
+    elif spaces.network in {"none", "host"}:
         if options.keys() & _OF_NETWORKS:
             from pycontain.runtime import networking
 
@@ -279,6 +283,8 @@ def _hostname(options: Mapping[str, Any], spaces: Namespaces, id: str, host: Hos
         namespaces.host_name("domainname", options["domainname"])
     if options.get("hostname"):
         return namespaces.host_name("hostname", options["hostname"])
+    if "network" in spaces.donors:
+        return spaces.donors["network"].hostname
     # with the host's network, its addresses and its name belong together
     return host.hostname if "host" in {spaces.uts, spaces.network} else id[:12]
 
@@ -397,8 +403,10 @@ def _linux(options: Mapping[str, Any], spaces: Namespaces, security: confinement
         defaults = once("device rules", lambda: devices.DEFAULT_RULES)
         encoded = f'{encoded[:-1]}{"," if resources else ""}"devices":{defaults}}}'
     own = spaces.own()
+    kinds = " ".join(space["type"] for space in own)
+    spaced = encode(own) if spaces.donors else once(kinds, lambda: own)
     parts = [
-        f'"namespaces":{once(" ".join(space["type"] for space in own), lambda: own)}',
+        f'"namespaces":{spaced}',
         f'"resources":{encoded}',
     ]
     if nodes:
@@ -416,11 +424,13 @@ def _linux(options: Mapping[str, Any], spaces: Namespaces, security: confinement
 
 
 def _sysctls(options: Mapping[str, Any], spaces: Namespaces) -> dict[str, str]:
-    host_network = spaces.network == "host"
+    host_network = spaces.network == "host" or "network" in spaces.donors
     result = {} if host_network else dict(_DEFAULT_SYSCTLS)
     if "sysctls" in options:
         result |= confinement.sysctls(
-            options["sysctls"], host_network=host_network, host_ipc=spaces.ipc == "host"
+            options["sysctls"],
+            host_network=host_network,
+            host_ipc=spaces.ipc == "host" or "ipc" in spaces.donors,
         )
     return result
 

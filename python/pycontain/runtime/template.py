@@ -33,6 +33,7 @@ _SETTLED = frozenset(
     ).split()
 )
 _OF_THE_HOST = ("ipc", "network", "uts")
+_OF_CONTAINERS = ("ipc", "network", "pid")
 _MOST = 256
 
 
@@ -110,6 +111,8 @@ def _short(id: str) -> str:
 
 def _is_settled(options: Mapping[str, Any]) -> bool:
     if not _SETTLED.issuperset(options) or any(options.get(name) == "host" for name in _OF_THE_HOST):
+        return False
+    if any(str(options.get(name)).startswith("container:") for name in _OF_CONTAINERS):
         return False
     variables = options.get("env", ())
     if hasattr(variables, "items"):

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::stat::Mode;
-use pycontain_plan::step::Act;
+use pycontain_plan::step::{Act, NetworkChange};
 use pycontain_plan::{Filters, HostFacts, Spec};
 use pycontain_runtime::protocol::{Detached, Event, Exited, Instruction, Request, Timeout};
 use pycontain_runtime::restart::Policy;
@@ -214,6 +214,22 @@ impl Monitor {
         let resources = serde_json::from_slice(resources).map_err(pycontain_plan::Error::Json)?;
         let writes = pycontain_plan::limits(&resources, self.facts(interrupted)?)?;
         self.order(&Instruction::Update(writes), &[], interrupted)
+    }
+
+    /// Changes which networks the container is in: a [`NetworkChange`], JSON. What is to be held for as long as it is in the
+    /// one that it joins is the monitor's from then on.
+    pub fn change_networks(
+        &self,
+        change: &[u8],
+        held: &[BorrowedFd<'_>],
+        interrupted: Interrupted<'_>,
+    ) -> Result<(), Error> {
+        let change: NetworkChange = serde_json::from_slice(change).map_err(pycontain_plan::Error::Json)?;
+        let bytes = postcard::to_stdvec(&change).map_err(|_| Error::NoMonitor)?;
+        let change = memfd::message(c"networks", &bytes).during("make a memfd")?;
+        let mut fds = vec![change.as_fd()];
+        fds.extend(held);
+        self.order(&Instruction::Network, &fds, interrupted)
     }
 
     pub fn set_restart(&self, policy: Policy, interrupted: Interrupted<'_>) -> Result<(), Error> {

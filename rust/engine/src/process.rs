@@ -180,7 +180,12 @@ impl Known {
             // Of several the first is the cause of the others.
             Event::Failed(failure) => self.failure = self.failure.take().or(Some(failure)),
             Event::Exited(exited) => self.exited = Some(exited),
-            Event::Facts(_) | Event::Idmap(_) | Event::Unpacked(_) | Event::Packed(_) | Event::Done(_) => {}
+            Event::Facts(_)
+            | Event::Idmap(_)
+            | Event::Unpacked(_)
+            | Event::Packed(_)
+            | Event::Done(_)
+            | Event::Shared => {}
         }
         Ok(())
     }

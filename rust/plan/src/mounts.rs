@@ -192,7 +192,7 @@ impl<'a> Tree<'a> {
         match &self.shape.ids {
             Ids::Mapped { gids, .. } => gids.iter().map(|map| map.size).sum::<u32>() == 1,
             Ids::Host => self.facts.privilege == Privilege::SingleId,
-            Ids::Range => false,
+            Ids::Range | Ids::Joined => false,
         }
     }
 
@@ -282,6 +282,12 @@ impl<'a> Tree<'a> {
                 self.mount_now(&mount.destination, act);
             }
             "volume" => self.volume(mount, options)?,
+            "joined" => {
+                let of = PathBuf::from(value(&options, "of").unwrap_or_default());
+                let slot = self.outside(Act::CloneShared { of, path: PathBuf::from(&mount.source) });
+                let directory = options.data.iter().any(|(key, _)| key == "directory");
+                self.mount_now(&mount.destination, Act::Attach { slot, target, directory });
+            }
             _ if is_bind || mount.kind == "bind" => {
                 let slot = self.mount_from_host(mount)?;
                 let directory =
@@ -321,7 +327,7 @@ impl<'a> Tree<'a> {
     /// A sysfs shows the devices of the network namespace that it is mounted in, a proc the processes of its pid
     /// namespace: the owner of that namespace must be the one who mounts.
     fn owns(&self, namespace: Namespace) -> bool {
-        self.shape.new.contains(&namespace) || self.shape.ids == Ids::Host && self.is_root()
+        self.shape.owns(namespace) || self.shape.ids == Ids::Host && self.is_root()
     }
 
     fn is_root(&self) -> bool {

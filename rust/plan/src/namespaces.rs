@@ -1,5 +1,7 @@
 //! Which namespaces, ids and cgroup a container gets: its shape.
 
+use std::path::PathBuf;
+
 use crate::facts::{HostFacts, Privilege};
 use crate::spec::{IdMapping, Linux};
 use crate::step::{Cgroup, Ids, Namespace, Shape};
@@ -40,7 +42,11 @@ pub(crate) fn shape(spec: &Spec, facts: &HostFacts, notes: &mut Vec<String>) -> 
     }
     new.sort();
     new.dedup();
-    let ids = ids(&spec.linux, facts, &mut new, notes);
+    let ids = if joined.iter().any(|(kind, _)| *kind == Namespace::User) {
+        joined_ids(facts, &mut joined)?
+    } else {
+        ids(&spec.linux, facts, &mut new, notes)
+    };
     let cgroup = cgroup(&spec.linux, facts);
     Ok(Shape {
         new,
@@ -52,6 +58,21 @@ pub(crate) fn shape(spec: &Spec, facts: &HostFacts, notes: &mut Vec<String>) -> 
         ahead: Vec::new(),
         scratch: None,
     })
+}
+
+/// Each launcher of an ordinary user has a user namespace, and no power over those in another's.
+fn joined_ids(facts: &HostFacts, joined: &mut Vec<(Namespace, PathBuf)>) -> Result<Ids, Error> {
+    if facts.privilege != Privilege::Root {
+        return Err(Error::Unsupported {
+            what: "only root's containers can share namespaces".to_owned(),
+            hint: "one container can run several programs".to_owned(),
+        });
+    }
+    if !facts.user_namespaces {
+        joined.retain(|(kind, _)| *kind != Namespace::User);
+        return Ok(Ids::Host);
+    }
+    Ok(Ids::Joined)
 }
 
 fn ids(linux: &Linux, facts: &HostFacts, new: &mut Vec<Namespace>, notes: &mut Vec<String>) -> Ids {

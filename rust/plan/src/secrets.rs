@@ -63,7 +63,7 @@ fn check_owner(tree: &Tree<'_>, file: &Given) -> Result<(), Error> {
     let below = |count| file.uid < count && file.gid < count;
     let owned = match (&tree.shape.ids, tree.facts.privilege) {
         (Ids::Mapped { uids, gids }, _) => mapped(uids, file.uid) && mapped(gids, file.gid),
-        (Ids::Range, _) => below(RANGE),
+        (Ids::Range | Ids::Joined, _) => below(RANGE),
         (Ids::Host, Privilege::Root) => true,
         (Ids::Host, Privilege::Mapped { count }) => below(count),
         (Ids::Host, Privilege::SingleId) => below(1),

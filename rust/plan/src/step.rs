@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use pycontain_cgroup::Write;
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,44 @@ impl Plan {
         })
     }
 
+    /// For the runs after such a change.
+    pub fn change_networks(&mut self, change: &NetworkChange) {
+        self.steps.retain(|step| match &step.act {
+            Act::Connect(attachment) => Some(&attachment.port) != change.leaves.as_ref(),
+            Act::Resolve(_) => change.resolver.is_none(),
+            _ => true,
+        });
+        for step in &mut self.steps {
+            match &mut step.act {
+                Act::Connect(attachment) => {
+                    if let Some((port, gateways)) = &change.routes
+                        && *port == attachment.port
+                    {
+                        attachment.gateways.clone_from(gateways);
+                    }
+                }
+                Act::Files { files, .. } => {
+                    files.iter_mut().for_each(|(path, content)| *content = change.edit(path, content));
+                }
+                _ => {}
+            }
+        }
+        let is_before = |step: &&Step| matches!(step.act, Act::Limits(_) | Act::Connect(_));
+        let place = self.steps.iter().take_while(is_before).count();
+        let connect = change.joins.iter().cloned().map(Act::Connect);
+        let acts = connect.chain(change.resolver.iter().cloned().map(Act::Resolve));
+        let steps: Vec<_> = acts.map(|act| Step { by: Process::Outside, act }).collect();
+        self.steps.splice(place..place, steps);
+    }
+
+    /// Whether there is a file at this path that was made for the container.
+    pub fn makes_file(&self, path: &Path) -> bool {
+        self.steps.iter().any(|step| match &step.act {
+            Act::Files { files, .. } => files.iter().any(|(made, _)| made == path),
+            _ => false,
+        })
+    }
+
     pub fn is_connected(&self) -> bool {
         self.attachments().next().is_some()
     }
@@ -64,10 +102,14 @@ impl Plan {
     }
 }
 
+/// The socket in the directory of a container that stays.
+pub const MONITOR: &str = "monitor.sock";
+
 /// What a container is made of before anything of it is known but this: the launcher keeps a spare of the last one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shape {
     pub new: Vec<Namespace>,
+    /// A path ending in [`MONITOR`] is where a container's monitor listens: those of that container, as they are then.
     pub joined: Vec<(Namespace, PathBuf)>,
     pub ids: Ids,
     pub cgroup: Cgroup,
@@ -87,6 +129,17 @@ impl Shape {
     pub fn serves(&self, other: &Shape) -> bool {
         let scratch = other.scratch.clone().or_else(|| self.scratch.clone());
         *self == Shape { scratch, ..other.clone() }
+    }
+
+    /// Whether it may be made before it is asked for: what is joined may be another one by then.
+    pub fn can_wait(&self) -> bool {
+        self.joined.is_empty()
+    }
+
+    /// Whether a namespace of this kind is the container's own, or that of another container whose ids it has.
+    pub fn owns(&self, kind: Namespace) -> bool {
+        let is_joined = |kind| self.joined.iter().any(|(joined, _)| *joined == kind);
+        self.new.contains(&kind) || is_joined(kind) && is_joined(Namespace::User)
     }
 }
 
@@ -126,6 +179,8 @@ pub enum Ids {
     Host,
     /// 65,536 ids that no other container has; the launcher picks them.
     Range,
+    /// Those of the user namespace that it joins.
+    Joined,
     /// These.
     Mapped { uids: Vec<IdMapping>, gids: Vec<IdMapping> },
 }
@@ -178,6 +233,11 @@ pub enum Act {
         path: PathBuf,
         idmap: bool,
         attributes: u64,
+    },
+    /// What is at `path` in the container whose monitor listens there.
+    CloneShared {
+        of: PathBuf,
+        path: PathBuf,
     },
     /// A file system of a device of the host.
     Disk {
@@ -337,9 +397,47 @@ pub struct Attachment {
     pub published: Vec<Published>,
 }
 
+/// How the networks of a container change while it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NetworkChange {
+    pub joins: Option<Attachment>,
+    /// The port of the one that it leaves.
+    pub leaves: Option<String>,
+    /// The port of the one that its default routes lead to from then on, and by which gateways.
+    pub routes: Option<(String, Vec<IpAddr>)>,
+    /// Its name server, if it has one then.
+    pub resolver: Option<Resolver>,
+    /// Lines of /etc/hosts that go, and that come.
+    pub hosts: (Vec<String>, Vec<String>),
+    /// What /etc/resolv.conf is to be, if it is as it was made.
+    pub resolv_conf: Option<(String, String)>,
+    /// What its state says of its networks from then on, JSON.
+    pub told: String,
+}
+
+pub const HOSTS: &str = "/etc/hosts";
+pub const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+impl NetworkChange {
+    /// What becomes of one of its files.
+    pub fn edit(&self, path: &Path, content: &str) -> String {
+        if path == Path::new(HOSTS) {
+            let (gone, come) = &self.hosts;
+            let kept = content.lines().filter(|line| !gone.iter().any(|one| one == line));
+            let lines = kept.chain(come.iter().map(String::as_str));
+            return lines.flat_map(|line| [line, "\n"]).collect();
+        }
+        match &self.resolv_conf {
+            Some((before, after)) if path == Path::new(RESOLV_CONF) && content == before => after.clone(),
+            _ => content.to_owned(),
+        }
+    }
+}
+
 /// Who knows names for a container: its neighbours in these networks, each by name and bridge, and these resolvers, or else
 /// the host's. Links are names that it alone has for neighbours, each with the name that the neighbour has.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Resolver {
     pub networks: Vec<(String, String)>,

@@ -34,6 +34,7 @@ impl fmt::Display for Shape {
         match &self.ids {
             Ids::Host => write!(f, "; the host's ids")?,
             Ids::Range => write!(f, "; 65536 ids of its own")?,
+            Ids::Joined => write!(f, "; the ids of that user namespace")?,
             Ids::Mapped { uids, gids } => {
                 for (name, maps) in [("uids", uids), ("gids", gids)] {
                     for map in maps {
@@ -112,6 +113,9 @@ impl fmt::Display for Act {
         match self {
             Self::Limits(writes) => limits(f, writes),
             Self::Overlay(overlay) => write!(f, "{overlay}"),
+            Self::CloneShared { of, path } => {
+                write!(f, "take what is at {} in the container of {}", path.display(), of.display())
+            }
             Self::Clone { source, recursive, idmap, attributes, .. } => write!(
                 f,
                 "take the mount at {}{}{}{}",

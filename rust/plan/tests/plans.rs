@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use pycontain_cgroup::{Hierarchy, Layout, Version};
-use pycontain_plan::step::{Act, Ids, Plan};
+use pycontain_plan::step::{
+    Act, Attachment, HOSTS, Ids, Network, NetworkChange, Plan, RESOLV_CONF, Reach, Resolver, Step,
+};
 use pycontain_plan::{Error, HostFacts, Privilege, Request, Source, Sources, Spec, plan, sources};
 
 const CONFIG: &str = include_str!("data/config.json");
@@ -317,4 +319,91 @@ proptest::proptest! {
             proptest::prop_assert!(!error.to_string().contains('\n'));
         }
     }
+}
+
+#[test]
+fn who_joins_a_container_has_its_ids_and_mounts_for_itself() {
+    let joins = |privilege, user_namespaces| {
+        let mut spec = spec();
+        for namespace in &mut spec.linux.namespaces {
+            if ["user", "network", "pid"].contains(&namespace.kind.as_str()) {
+                namespace.path = Some(PathBuf::from("/containers/other/monitor.sock"));
+            }
+        }
+        planned(&spec, &HostFacts { user_namespaces, ..facts(privilege, version_2()) }, true)
+    };
+    let plan = joins(Privilege::Root, true).expect("root may");
+    assert_eq!(plan.shape.ids, Ids::Joined);
+    assert!(!plan.shape.can_wait());
+    let of_kernel =
+        |act: &Act| matches!(act, Act::Filesystem { kind, .. } if kind == "proc" || kind == "sysfs");
+    assert_eq!(plan.shape.ahead.iter().filter(|act| of_kernel(act)).count(), 2);
+    // Where there is no other user namespace, there is none to join.
+    assert_eq!(joins(Privilege::Root, false).expect("root may").shape.ids, Ids::Host);
+    assert!(matches!(joins(Privilege::SingleId, true), Err(Error::Unsupported { .. })));
+}
+
+#[test]
+fn a_plan_follows_the_networks_of_its_container() {
+    let attachment = |name: &str| Attachment {
+        network: Network {
+            bridge: format!("pc-{name}"),
+            alias: String::new(),
+            addresses: Vec::new(),
+            mtu: None,
+            reach: Reach::Routed,
+            isolated: false,
+        },
+        owner: String::new(),
+        port: name.to_owned(),
+        interface: "eth0".to_owned(),
+        mac: [2, 0, 0, 0, 0, 1],
+        addresses: Vec::new(),
+        gateways: Vec::new(),
+        published: Vec::new(),
+    };
+    let ports = |plan: &Plan| plan.attachments().map(|one| one.port.clone()).collect::<Vec<_>>();
+    let mut plan = planned(&spec(), &facts(Privilege::Root, version_2()), true).expect("it is a plan");
+    let steps = plan.steps.clone();
+    let resolver =
+        Resolver { networks: vec![("one".to_owned(), "pc-one".to_owned())], ..Resolver::default() };
+    let joins = |name| NetworkChange {
+        joins: Some(attachment(name)),
+        resolver: Some(resolver.clone()),
+        ..NetworkChange::default()
+    };
+    plan.change_networks(&joins("one"));
+    plan.change_networks(&joins("two"));
+    assert_eq!(ports(&plan), ["one", "two"]);
+    let gateway = "10.0.0.1".parse().expect("it is an address");
+    plan.change_networks(&NetworkChange {
+        leaves: Some("one".to_owned()),
+        routes: Some(("two".to_owned(), vec![gateway])),
+        ..NetworkChange::default()
+    });
+    assert_eq!(ports(&plan), ["two"]);
+    assert_eq!(plan.attachments().next().map(|one| one.gateways.as_slice()), Some([gateway].as_slice()));
+    let is_new = |step: &&Step| matches!(step.act, Act::Connect(_) | Act::Resolve(_));
+    // Limits first, then networks, one name server, and the rest as it was.
+    let (new, others): (Vec<_>, Vec<_>) = plan.steps.iter().partition(is_new);
+    assert!(matches!(new.as_slice(), [Step { act: Act::Connect(_), .. }, Step { act: Act::Resolve(_), .. }]));
+    assert_eq!(others.into_iter().cloned().collect::<Vec<_>>(), steps);
+}
+
+#[test]
+fn files_are_edited_where_they_are_as_they_were() {
+    let lines = |lines: &[&str]| lines.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let change = NetworkChange {
+        hosts: (lines(&["10.0.0.2\tweb"]), lines(&["10.1.0.2\tweb"])),
+        resolv_conf: Some(("before\n".to_owned(), "after\n".to_owned())),
+        ..NetworkChange::default()
+    };
+    let edit = |path: &str, content| change.edit(path.as_ref(), content);
+    assert_eq!(
+        edit(HOSTS, "::1\tlocalhost\n10.0.0.2\tweb\n1.1.1.1\town"),
+        "::1\tlocalhost\n1.1.1.1\town\n10.1.0.2\tweb\n"
+    );
+    assert_eq!(edit(RESOLV_CONF, "before\n"), "after\n");
+    assert_eq!(edit(RESOLV_CONF, "own\n"), "own\n");
+    assert_eq!(edit("/etc/hostname", "before\n"), "before\n");
 }

@@ -128,6 +128,15 @@ impl Monitor {
         enter(python, |interrupted| self.inner.update(resources, interrupted))
     }
 
+    /// `held`: fds that the monitor has copies of while the container is in the network that it joins.
+    fn change_networks(&self, python: Python<'_>, change: &[u8], held: Vec<i32>) -> PyResult<()> {
+        let held = held.into_iter().map(duplicate).collect::<PyResult<Vec<_>>>()?;
+        enter(python, |interrupted| {
+            let fds: Vec<_> = held.iter().map(AsFd::as_fd).collect();
+            self.inner.change_networks(change, &fds, interrupted)
+        })
+    }
+
     /// `policy` as in the document that a container is started with.
     fn set_restart(&self, python: Python<'_>, policy: &[u8]) -> PyResult<()> {
         let policy: Policy =

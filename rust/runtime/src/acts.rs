@@ -16,7 +16,7 @@ use pycontain_sys::{mount, process, socket};
 
 use crate::channel::{self, Report};
 use crate::failure::{During, failure, of_part};
-use crate::names::{self, Task};
+use crate::names::{self, Kinship, Task};
 use crate::network;
 use crate::outside::{self, Inside, Order};
 use crate::scratch::{self, Inode, Scratch};
@@ -63,6 +63,7 @@ impl<'a> Maker<'a> {
             Act::Clone { source, recursive, idmap, attributes, propagation } => {
                 self.clone(source, *recursive, *idmap, *attributes, *propagation)
             }
+            Act::CloneShared { of, path } => self.inside.joined.clone_mount(of, path),
             Act::Connect(attachment) => return network::connect(attachment, &self.inside.network()?),
             Act::Resolve(resolver) => return self.resolve(resolver),
             Act::ClonePart { source, path, idmap, attributes } => {
@@ -95,8 +96,9 @@ impl<'a> Maker<'a> {
             init: self.inside.pid,
             user: self.inside.root,
         };
-        let (server, pidfd) = names::fork(resolver, task)?;
-        channel::send(self.control, &Report::Names { pid: server.as_raw() }, &[pidfd.as_fd()])
+        let (server, pidfd, (datagrams, listener)) = names::fork(resolver, task, Kinship::Sibling)?;
+        let fds = [pidfd.as_fd(), datagrams.as_fd(), listener.as_fd()];
+        channel::send(self.control, &Report::Names { pid: server.as_raw() }, &fds)
             .during(|| "report to the launcher".to_owned())
     }
 

@@ -20,9 +20,15 @@ pub(crate) enum Report {
     Cloned {
         pid: i32,
     },
+    /// With the pidfd of a process that is to clone init elsewhere, and ends when it has.
+    Door {
+        pid: i32,
+    },
+    /// With the locks on the ids of the user namespace that it joins.
+    Ids,
     /// With the mount namespace of init.
     Mounts,
-    /// With the pidfd of its name server.
+    /// With the pidfd of its name server, and the sockets that this serves.
     Names {
         pid: i32,
     },

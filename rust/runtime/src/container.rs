@@ -15,6 +15,7 @@ use pycontain_sys::process;
 
 use crate::channel::{self, Message, Report};
 use crate::failure::{never_ran, too_many_open};
+use crate::names::NameServer;
 use crate::network;
 use crate::scratch::{Pool, Scratch};
 use crate::sweeper;
@@ -40,8 +41,13 @@ pub(crate) struct Container {
     pub scratch: Option<Scratch>,
     /// Until the end: it tells others what is in use.
     pub held: Vec<OwnedFd>,
-    /// Its name server.
-    pub names: Option<OwnedFd>,
+    /// Its first process came, or is to come, from there.
+    door: Option<OwnedFd>,
+    /// Locks on ids that are another container's, too.
+    pub ids: Vec<OwnedFd>,
+    /// Others have been given its namespaces, which may outlive it.
+    pub shared: bool,
+    pub names: Option<NameServer>,
     /// The plan, where that has attachments.
     pub connected: Option<OwnedFd>,
     /// What `outside` said, when it failed before anybody asked for this container.
@@ -77,6 +83,9 @@ impl Container {
             ephemeral: None,
             scratch,
             held: Vec::new(),
+            door: None,
+            ids: Vec::new(),
+            shared: false,
             names: None,
             connected: None,
             failure: None,
@@ -103,34 +112,50 @@ impl Container {
     }
 
     /// What `outside` says next; nothing when it has closed its end. Of a process whose pidfd is lost, as this process has
-    /// too many fds, nothing else could be known: it is ended, and with it the container.
+    /// too many fds, nothing else could be known: it is ended, and with it the container. So is one whose ids are not kept.
     pub(crate) fn hear(&mut self, wait: bool) -> nix::Result<Option<(Report, Vec<OwnedFd>)>> {
-        let Some(Message { content: report, fds, lost_fds }) =
+        let Some(Message { content: report, mut fds, lost_fds }) =
             channel::receive_any(self.control.as_fd(), wait)?
         else {
             return Ok(None);
         };
-        let (Report::Cloned { pid } | Report::Names { pid }, true) = (&report, lost_fds) else {
-            return Ok(Some((report, fds)));
-        };
-        // A child of ours that nobody has waited for: no other process can have its pid.
-        let child = Pid::from_raw(*pid);
-        let _ = kill(child, Signal::SIGKILL);
-        let _ = waitpid(child, None);
-        if let Report::Cloned { pid } = report {
-            self.init_pid = pid;
+        let can_do_without = matches!(report, Report::Mounts | Report::Root { .. } | Report::Failed(_));
+        if lost_fds && !can_do_without {
+            if let Report::Cloned { pid } | Report::Names { pid } | Report::Door { pid } = report {
+                // A child of ours that nobody has waited for: no other process can have its pid.
+                let child = Pid::from_raw(pid);
+                let _ = kill(child, Signal::SIGKILL);
+                let _ = waitpid(child, None);
+            }
+            if let Report::Cloned { pid } = report {
+                self.init_pid = pid;
+            }
+            self.kill();
+            return Ok(Some((Report::Failed(too_many_open("watch the container's processes")), Vec::new())));
         }
-        self.kill();
-        Ok(Some((Report::Failed(too_many_open("watch a process of the container")), Vec::new())))
+        match report {
+            Report::Door { .. } => self.door = fds.pop(),
+            Report::Ids => self.ids = fds,
+            report => return Ok(Some((report, fds))),
+        }
+        self.hear(wait)
     }
 
     /// Its first process is there.
     pub(crate) fn comes_to_life(&mut self, pid: i32, init: Option<OwnedFd>) {
         self.init_pid = pid;
         self.init = init;
+        self.close_door();
         self.announce();
         if self.doomed.get() {
             self.kill();
+        }
+    }
+
+    fn close_door(&mut self) {
+        if let Some(door) = self.door.take() {
+            let _ = process::send_signal(door.as_fd(), Signal::SIGKILL as i32);
+            let _ = process::reap(door.as_fd());
         }
     }
 
@@ -160,12 +185,11 @@ impl Container {
     /// then this is not the end yet.
     pub(crate) fn clean_up(&mut self, scratches: &mut Pool) {
         let mut left = Vec::new();
-        if let Some(pidfd) = self.names.take() {
-            let _ = process::send_signal(pidfd.as_fd(), Signal::SIGKILL as i32);
-            let _ = process::reap(pidfd.as_fd());
-        }
+        self.close_door();
+        self.ids.clear();
+        self.names.take().into_iter().for_each(NameServer::end);
         if let Some(plan) = self.connected.take() {
-            network::disconnect(&plan);
+            network::disconnect(&plan, self.shared);
         }
         if let Some(group) = self.group.take() {
             let usage = group.totals();

@@ -26,9 +26,9 @@ use crate::{channel, execute, files, tree};
 pub(crate) const NEVER_RAN: i32 = 125;
 
 /// `others` are ends of `outside` alone.
-pub(crate) fn run(order: &Order<'_>, channel: OwnedFd, others: [&OwnedFd; 2]) -> ! {
+pub(crate) fn run(order: &Order<'_>, channel: OwnedFd, others: &[&OwnedFd]) -> ! {
     for fd in others {
-        let _ = nix::unistd::close(std::os::fd::AsRawFd::as_raw_fd(fd));
+        let _ = nix::unistd::close(std::os::fd::AsRawFd::as_raw_fd(*fd));
     }
     let mut buffer = [0; 16];
     let Ok((1.., mounts)) = socket::receive(channel.as_fd(), &mut buffer, true) else { process::exit(1) };

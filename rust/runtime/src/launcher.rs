@@ -20,6 +20,7 @@ use crate::container::Container;
 use crate::failure::{During, failure, too_many_open};
 use crate::init::NEVER_RAN;
 use crate::layers::Removals;
+use crate::names::NameServer;
 use crate::outside::{self, Order};
 use crate::ranges::Ranges;
 use crate::scratch::{Pool, Root, Scratch};
@@ -214,6 +215,7 @@ impl Launcher {
         let handle = fds.remove(0);
         match request {
             Request::Hello { .. } => {}
+            Request::Prepare { shape } if !shape.can_wait() => {}
             Request::Prepare { shape } => {
                 self.due = Some((Instant::now(), shape, None));
                 self.make_spare();
@@ -285,7 +287,8 @@ impl Launcher {
             container.kill();
         }
         container.announce();
-        self.due = self.spares.then(|| (Instant::now() + SPARE_DELAY, start.shape, start.root));
+        let ready = self.spares && start.shape.can_wait();
+        self.due = ready.then(|| (Instant::now() + SPARE_DELAY, start.shape, start.root));
     }
 
     fn until_due(&self) -> EpollTimeout {
@@ -313,7 +316,7 @@ impl Launcher {
         let range = match (&shape.ids, kept) {
             (Ids::Range, None) => Some(self.ranges.take().during(|| "find a free range of ids".to_owned())?),
             (Ids::Range, kept) => kept,
-            (Ids::Host | Ids::Mapped { .. }, kept) => {
+            (Ids::Host | Ids::Joined | Ids::Mapped { .. }, kept) => {
                 kept.into_iter().for_each(|range| self.ranges.give_back(range));
                 None
             }
@@ -418,8 +421,8 @@ impl Launcher {
             }
             // One that is started already decided without it.
             Ok(Some((Report::Mounts, mut fds))) if container.handle.is_none() => container.mounts = fds.pop(),
-            Ok(Some((Report::Mounts, _))) => {}
-            Ok(Some((Report::Names { .. }, mut fds))) => container.names = fds.pop(),
+            Ok(Some((Report::Mounts | Report::Door { .. } | Report::Ids, _))) => {}
+            Ok(Some((Report::Names { .. }, fds))) => container.names = NameServer::new(fds),
             Ok(Some((Report::Root { overlay, layers }, mut fds))) => {
                 self.removals.watch(&overlay);
                 if let (Some(scratch), Some(mount)) = (&mut container.scratch, fds.pop()) {

@@ -39,6 +39,7 @@ mod reaper;
 mod rootless;
 mod scratch;
 mod secrets;
+mod sharing;
 mod sweeper;
 mod sync;
 mod tokens;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use pycontain_cgroup::Parent;
+use pycontain_plan::step::MONITOR;
 use pycontain_runtime::protocol::{Detached, Ends, Event, Exited, Failure};
 use pycontain_runtime::restart::{End, Restarts};
 use pycontain_sys::{memory, process, socket};
@@ -26,6 +27,7 @@ mod exec;
 pub(crate) mod happenings;
 mod health;
 mod log;
+mod networks;
 mod offspring;
 mod place;
 mod remains;
@@ -42,8 +44,6 @@ use place::Place;
 use run::Run;
 use state::{State, Status};
 use streams::{Part, Streams};
-
-const SOCKET: &str = "monitor.sock";
 
 /// Memory is given back when nothing has come for this long.
 const IDLE: Duration = Duration::from_millis(20);
@@ -173,8 +173,8 @@ fn begin(
 
 fn listen(directory: &OwnedFd) -> Result<OwnedFd, Failure> {
     // Of a monitor that was killed.
-    let _ = unlinkat(directory, SOCKET, UnlinkatFlags::NoRemoveDir);
-    socket::listen(directory.as_fd(), SOCKET).during(|| format!("listen at `{SOCKET}`"))
+    let _ = unlinkat(directory, MONITOR, UnlinkatFlags::NoRemoveDir);
+    socket::listen(directory.as_fd(), MONITOR).during(|| format!("listen at `{MONITOR}`"))
 }
 
 struct Monitor<'a> {
@@ -474,7 +474,7 @@ impl Monitor<'_> {
 
     /// Who hears that the container has ended finds all of it gone, and its directory unlocked.
     fn end(mut self) {
-        let _ = unlinkat(&self.directory, SOCKET, UnlinkatFlags::NoRemoveDir);
+        let _ = unlinkat(&self.directory, MONITOR, UnlinkatFlags::NoRemoveDir);
         // Who still wants something hears at once that there is nobody: one of them may hold the lock on all names.
         drop(self.listener);
         self.clients.retain(|client| client.waits.is_some());

@@ -48,14 +48,60 @@ pub(crate) struct Task<'a> {
     pub user: u32,
 }
 
-/// A new name server, a sibling of the calling process, and its pidfd.
-pub(crate) fn fork(resolver: &Resolver, task: Task<'_>) -> Result<(Pid, OwnedFd), Failure> {
+/// What the keeper has of a name server. With the sockets, another can go on where this one ends.
+pub(crate) struct NameServer {
+    pidfd: OwnedFd,
+    pub sockets: Sockets,
+}
+
+impl NameServer {
+    /// As it was reported.
+    pub(crate) fn new(fds: Vec<OwnedFd>) -> Option<Self> {
+        let [pidfd, datagrams, listener] = <[OwnedFd; 3]>::try_from(fds).ok()?;
+        Some(Self { pidfd, sockets: (datagrams.into(), listener.into()) })
+    }
+
+    pub(crate) fn end(self) {
+        let _ = process::send_signal(self.pidfd.as_fd(), Signal::SIGKILL as i32);
+        let _ = process::reap(self.pidfd.as_fd());
+    }
+
+    /// In the keeper: a server for other networks in place of this one, or the first. No question is lost in between.
+    pub(crate) fn replace(
+        old: &mut Option<Self>,
+        resolver: &Resolver,
+        task: Task<'_>,
+    ) -> Result<(), Failure> {
+        let (_, pidfd, sockets) = fork(resolver, task, Kinship::Child)?;
+        old.replace(Self { pidfd, sockets }).into_iter().for_each(Self::end);
+        Ok(())
+    }
+}
+
+/// Whose child a new name server is.
+#[derive(Clone, Copy)]
+pub(crate) enum Kinship {
+    /// The calling process's.
+    Child,
+    /// As that is itself.
+    Sibling,
+}
+
+/// A new name server, its pidfd, and its sockets.
+pub(crate) fn fork(
+    resolver: &Resolver,
+    task: Task<'_>,
+    kinship: Kinship,
+) -> Result<(Pid, OwnedFd, Sockets), Failure> {
     let init = process::open_pidfd(task.init).during(|| "open the first process inside".to_owned())?;
     let networks = open_networks(resolver, task.run_directory)?;
-    let parent = u64::from(nix::libc::CLONE_PARENT.cast_unsigned());
-    let side = process::clone3(parent, None).during(|| "fork".to_owned())?;
+    let flags = match kinship {
+        Kinship::Child => 0,
+        Kinship::Sibling => u64::from(nix::libc::CLONE_PARENT.cast_unsigned()),
+    };
+    let side = process::clone3(flags, None).during(|| "fork".to_owned())?;
     let Side::Parent { child, pidfd } = side else { run(resolver, task, networks, &init) };
-    Ok((child, pidfd))
+    Ok((child, pidfd, task.sockets))
 }
 
 fn open_networks(resolver: &Resolver, run_directory: &Path) -> Result<Vec<Network>, Failure> {

@@ -48,8 +48,12 @@ pub(crate) fn connect(attachment: &Attachment, inside: &OwnedFd) -> Result<(), F
 }
 
 /// As well as it can be done: what stays is nobody's, and found by its owner.
-pub(crate) fn disconnect(plan: &OwnedFd) {
+pub(crate) fn disconnect(plan: &OwnedFd, shared: bool) {
     let Ok(plan) = channel::read_memfd::<Plan>(plan) else { return };
+    // Else they would go on in there under addresses that are somebody else's by then.
+    if shared && let Ok(mut host) = Namespace::current() {
+        plan.attachments().for_each(|one| drop(host.remove_link(&one.port)));
+    }
     let elements: Vec<_> = plan.attachments().filter_map(|one| elements(one).ok()).flatten().collect();
     if !elements.is_empty()
         && let Ok(mut rules) = Rules::open()
@@ -65,14 +69,54 @@ pub(crate) fn disconnect(plan: &OwnedFd) {
     }
 }
 
+/// Takes a container that runs out of a network.
+pub(crate) fn leave(attachment: &Attachment) -> Result<(), Failure> {
+    let left = elements(attachment).and_then(|elements| {
+        Namespace::current()?.remove_link(&attachment.port)?;
+        Rules::open()?.remove(&elements)
+    });
+    if let (false, Ok(mut connections)) = (attachment.published.is_empty(), Connections::open()) {
+        attachment.addresses.iter().for_each(|(address, _)| drop(connections.forget(*address)));
+    }
+    left.map_err(|error| {
+        failure(
+            format!("disconnect from the network at `{}`: {error}", attachment.network.bridge),
+            Reason::Step,
+        )
+    })
+}
+
+/// Lets the default routes be by this network.
+pub(crate) fn route(attachment: &Attachment, inside: &OwnedFd) -> Result<(), Failure> {
+    let addresses = prefixes(&attachment.addresses);
+    let interface = Interface {
+        name: &attachment.interface,
+        addresses: &addresses,
+        gateways: &attachment.gateways,
+        routes: &[],
+    };
+    let routed = Namespace::of(inside.as_fd()).and_then(|mut inside| inside.configure(&[interface]));
+    routed.map_err(|error| failure(format!("set the default route: {error}"), Reason::Step))
+}
+
 /// Takes back what those left who ended without doing it.
 pub(crate) fn sweep(run_directory: &Path) {
     let networks = run_directory.join(NETWORKS);
     if networks.exists()
         && let Ok(mut rules) = Rules::open()
     {
-        let _ = rules.sweep(|owner| is_gone(&networks, owner).unwrap_or(false));
+        let is_gone = |owner: &str| is_gone(&networks, owner).unwrap_or(false);
+        let _ = rules.sweep(is_gone);
+        sweep_links(is_gone);
     }
+}
+
+/// Of those whose network namespace goes on, as others share it.
+fn sweep_links(is_gone: impl Fn(&str) -> bool) {
+    let Ok(mut host) = Namespace::current() else { return };
+    let links = host.links().unwrap_or_default();
+    let dead = links.iter().filter(|link| link.name.starts_with(net::PORT_PREFIX) && is_gone(&link.alias));
+    dead.for_each(|link| drop(host.remove_link(&link.name)));
 }
 
 /// Whether the owner of an element had its address, and has it no more. None: of what is not written here nothing is known; it

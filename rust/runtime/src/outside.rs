@@ -27,7 +27,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use nix::libc;
-use nix::sched::{CloneFlags, setns};
+use nix::sched::CloneFlags;
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, fchmod};
 use nix::sys::statfs::{FsType, fstatfs};
@@ -44,7 +44,8 @@ use crate::acts::Maker;
 use crate::channel::{self, Report};
 use crate::failure::{During, failure};
 use crate::scratch::Scratch;
-use crate::{devices, init, ranges, tree};
+use crate::sharing::{Cloned, Joined};
+use crate::{devices, init, ranges, sharing, tree};
 
 /// What the launcher, or a monitor, gives to a new `outside`.
 pub(crate) struct Order<'a> {
@@ -69,6 +70,7 @@ pub(crate) struct Inside {
     /// The launcher's id of the container's root.
     pub root: u32,
     pub pid: Pid,
+    pub joined: Joined,
 }
 
 /// A new `outside`: the other end of its control, and its pidfd.
@@ -107,10 +109,7 @@ fn isolate(order: &Order<'_>, control: &OwnedFd) -> Result<(), Failure> {
 }
 
 fn prepare(order: &Order<'_>, control: &OwnedFd, ours: &OwnedFd, theirs: OwnedFd) -> Result<Inside, Failure> {
-    for (kind, path) in &order.shape.joined {
-        let joined = tree::open_file(path).and_then(|fd| setns(fd, clone_flag(*kind)));
-        joined.during(|| format!("join the namespace {}", path.display()))?;
-    }
+    let joined = Joined::of(order.shape)?;
     if let (Some(group), false) = (order.group, order.born_in_cgroup) {
         group
             .attach(Pid::from_raw(0))
@@ -124,15 +123,12 @@ fn prepare(order: &Order<'_>, control: &OwnedFd, ours: &OwnedFd, theirs: OwnedFd
             flags |= u64::try_from(clone_flag(*kind).bits()).unwrap_or(0);
         }
     }
-    let unified = order.group.filter(|_| order.born_in_cgroup).and_then(Group::unified_fd);
-    let side = process::clone3(flags, unified).during(|| "clone the first process inside".to_owned())?;
-    let Side::Parent { child, pidfd } = side else { init::run(order, theirs, [control, ours]) };
-    drop(theirs);
+    let (child, pidfd) = clone_init(order, &joined, flags, control, ours, theirs)?;
     // At once: whatever happens from here on, its parent has to wait for it.
     channel::send(control.as_fd(), &Report::Cloned { pid: child.as_raw() }, &[pidfd.as_fd()])
         .during(|| "report to the launcher".to_owned())?;
     write_maps(order, child)?;
-    let inside = Inside::open(order, child)?;
+    let inside = Inside::open(order, child, joined)?;
     channel::send(control.as_fd(), &Report::Mounts, &[inside.mount_namespace.as_fd()])
         .during(|| "report to the launcher".to_owned())?;
     let devices = make_devices(order.shape, inside.root)?;
@@ -146,6 +142,55 @@ fn prepare(order: &Order<'_>, control: &OwnedFd, ours: &OwnedFd, theirs: OwnedFd
     }
     apply_limits(order, &order.shape.limits)?;
     Ok(inside)
+}
+
+/// The first process, as a child of the keeper; in the namespaces that it joins, it is cloned by a door.
+fn clone_init(
+    order: &Order<'_>,
+    joined: &Joined,
+    flags: u64,
+    control: &OwnedFd,
+    ours: &OwnedFd,
+    theirs: OwnedFd,
+) -> Result<(Pid, OwnedFd), Failure> {
+    let unified = order.group.filter(|_| order.born_in_cgroup).and_then(Group::unified_fd);
+    let clone =
+        |flags, cgroup| process::clone3(flags, cgroup).during(|| "clone the first process inside".to_owned());
+    if joined.is_empty() {
+        return match clone(flags, unified)? {
+            Side::Parent { child, pidfd } => Ok((child, pidfd)),
+            Side::Child => init::run(order, theirs, &[control, ours]),
+        };
+    }
+    if !joined.locks.is_empty() {
+        let locks: Vec<_> = joined.locks.iter().map(AsFd::as_fd).collect();
+        channel::send(control.as_fd(), &Report::Ids, &locks)
+            .during(|| "report to the launcher".to_owned())?;
+    }
+    let (word, answer) = socket::pair().during(|| "make a socket pair".to_owned())?;
+    // Born in the cgroup: from outside of it, nobody in another cgroup namespace may clone into it (`nsdelegate`).
+    let parent = u64::from(libc::CLONE_PARENT.cast_unsigned());
+    let Side::Parent { child: door, pidfd } = clone(parent, unified)? else {
+        // Nobody there may look into it, nor into init, which begins as its copy.
+        let hidden = process::set_dumpable(false).during(|| "hide the process".to_owned());
+        let entered = hidden.and_then(|()| joined.enter());
+        let told = match entered.and_then(|()| clone(flags, None)) {
+            Ok(Side::Child) => {
+                let mut others = vec![control, ours, &word, &answer];
+                others.extend(joined.fds());
+                init::run(order, theirs, &others)
+            }
+            Ok(Side::Parent { child, pidfd }) => {
+                channel::send(answer.as_fd(), &Cloned::Ok(child.as_raw()), &[pidfd.as_fd()])
+            }
+            Err(failure) => channel::send(answer.as_fd(), &Cloned::Err(failure), &[]),
+        };
+        process::exit(i32::from(told.is_err()));
+    };
+    drop((theirs, answer));
+    channel::send(control.as_fd(), &Report::Door { pid: door.as_raw() }, &[pidfd.as_fd()])
+        .during(|| "report to the launcher".to_owned())?;
+    sharing::hear(&word)
 }
 
 pub(crate) fn apply_limits(order: &Order<'_>, limits: &[Write]) -> Result<(), Failure> {
@@ -211,7 +256,7 @@ fn act(maker: &mut Maker<'_>, plan: &Plan) -> Result<(), Failure> {
 }
 
 impl Inside {
-    fn open(order: &Order<'_>, pid: Pid) -> Result<Self, Failure> {
+    fn open(order: &Order<'_>, pid: Pid, joined: Joined) -> Result<Self, Failure> {
         let open = |kind: &str| {
             let path = format!("/proc/{pid}/ns/{kind}");
             tree::open_file(Path::new(&path)).during(|| format!("open {path}"))
@@ -219,12 +264,13 @@ impl Inside {
         let (user_namespace, root) = match &order.shape.ids {
             Ids::Host => (None, 0),
             Ids::Range => (Some(open("user")?), ranges::first_id(order.range.unwrap_or(0))),
+            Ids::Joined => (Some(open("user")?), first_of_map(pid)?),
             Ids::Mapped { uids, .. } => {
                 let root = uids.iter().find(|map| map.container == 0).map_or(0, |map| map.host);
                 (Some(open("user")?), root)
             }
         };
-        Ok(Self { user_namespace, mount_namespace: open("mnt")?, root, pid })
+        Ok(Self { user_namespace, mount_namespace: open("mnt")?, root, pid, joined })
     }
 
     pub(crate) fn network(&self) -> Result<OwnedFd, Failure> {
@@ -233,9 +279,17 @@ impl Inside {
     }
 }
 
+/// The launcher's id of who is root in the user namespace of this process.
+pub(crate) fn first_of_map(pid: Pid) -> Result<u32, Failure> {
+    let path = format!("/proc/{pid}/uid_map");
+    let map = fs::read_to_string(&path).during(|| format!("read {path}"))?;
+    let first = map.split_whitespace().nth(1).and_then(|word| word.parse().ok());
+    first.ok_or_else(|| failure(format!("read {path}: nobody is root there"), Reason::Step))
+}
+
 fn write_maps(order: &Order<'_>, pid: Pid) -> Result<(), Failure> {
     let (uids, gids) = match &order.shape.ids {
-        Ids::Host => return Ok(()),
+        Ids::Host | Ids::Joined => return Ok(()),
         Ids::Range => {
             let map = format!("0 {} {}\n", ranges::first_id(order.range.unwrap_or(0)), ranges::SIZE);
             (map.clone(), map)

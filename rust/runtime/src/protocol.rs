@@ -221,6 +221,10 @@ pub enum Instruction {
     /// meanwhile has to wait.
     Hold,
     Restart(Policy),
+    /// Answered by [`Event::Shared`].
+    Share,
+    /// fds: memfd of a [`pycontain_plan::step::NetworkChange`], and what is held while it is in the network that it joins.
+    Network,
     /// Limits, for this run and those after it.
     Update(Vec<Write>),
     /// Answered by [`Event::Facts`]: what planning a process inside takes.
@@ -257,6 +261,8 @@ pub enum Event {
     Unpacked(Unpacked),
     Packed(Packed),
     Done(Option<Failure>),
+    /// With the namespaces of the container: user, network, pid, ipc, mount; and the locks on its ids.
+    Shared,
 }
 
 /// An archive that has been unpacked; digests are `sha256:<hex>`, sizes bytes.

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -55,6 +56,11 @@ impl Ranges {
             // Unlocking fails only for a bad fd or range.
             let _ = self.lock(number, libc::F_UNLCK);
         }
+    }
+
+    /// Whoever has a copy of this holds all locks of this one, too.
+    pub(crate) fn lock_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 
     fn lock(&self, number: u32, kind: i32) -> nix::Result<bool> {

@@ -77,7 +77,7 @@ impl Launcher {
     pub(super) fn on_detached(&mut self, number: Number) {
         let Some((shape, control)) = self.detaching.remove(&number) else { return };
         let _ = self.epoll.delete(&control);
-        if self.spares && self.monitor.is_none() && !self.ending {
+        if self.spares && shape.can_wait() && self.monitor.is_none() && !self.ending {
             // A start that finds none makes its own, and tells what is wrong.
             self.monitor = self.fork_monitor(&shape).ok().map(|control| (shape, control));
         }

@@ -16,6 +16,7 @@ use super::state::Status;
 use super::{Monitor, Run, stop};
 use crate::channel;
 use crate::failure::{During, failure};
+use crate::sharing;
 
 pub(super) struct Client {
     pub socket: OwnedFd,
@@ -62,6 +63,21 @@ impl Monitor<'_> {
                 let facts = Box::new(self.place.facts().clone());
                 channel::tell(&client.socket, &Event::Facts(facts), &[]);
                 Ok(None)
+            }
+            Ok(Some((Instruction::Share, _))) => {
+                let shared = self.share();
+                let client = &mut self.clients[number];
+                match &shared {
+                    Ok(fds) => {
+                        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+                        channel::tell(&client.socket, &Event::Shared, &fds);
+                    }
+                    Err(failure) => {
+                        channel::tell(&client.socket, &Event::Done(Some(failure.clone())), &[]);
+                    }
+                }
+                client.gone = true;
+                return;
             }
             Ok(Some((Instruction::Leave, _))) => return self.lose(number),
             Ok(Some((Instruction::Hold, _))) => {
@@ -113,8 +129,13 @@ impl Monitor<'_> {
             Instruction::Wait => return Ok(Some(Waits::ForRun)),
             Instruction::Restart(policy) => self.detached.restart = policy,
             Instruction::Update(ref writes) => self.update(writes)?,
+            Instruction::Network => self.change_networks(fds)?,
             // Answered in other ways.
-            Instruction::Facts | Instruction::Leave | Instruction::Hold | Instruction::Exec { .. } => {}
+            Instruction::Facts
+            | Instruction::Leave
+            | Instruction::Hold
+            | Instruction::Share
+            | Instruction::Exec { .. } => {}
         }
         Ok(None)
     }
@@ -124,11 +145,29 @@ impl Monitor<'_> {
         applied.map_err(|error| failure(format!("set limits: {error}"), Reason::Step))?;
         let mut plan: Plan = channel::read_memfd(&self.plan)?;
         plan.limit(writes.to_vec());
-        let bytes = postcard::to_stdvec(&plan).map_err(|_| Errno::EBADMSG);
+        self.keep_plan(&plan)
+    }
+
+    /// For the runs after this one.
+    pub(super) fn keep_plan(&mut self, plan: &Plan) -> Result<(), Failure> {
+        let bytes = postcard::to_stdvec(plan).map_err(|_| Errno::EBADMSG);
         self.plan = bytes
             .and_then(|bytes| memfd::message(c"plan", &bytes))
-            .during(|| "keep the limits for the next run".to_owned())?;
+            .during(|| "keep the plan for the next run".to_owned())?;
         Ok(())
+    }
+
+    /// Its namespaces, for another container to be in, and the locks on its ids.
+    fn share(&mut self) -> Result<Vec<OwnedFd>, Failure> {
+        let run = self.run.as_mut().filter(|run| run.executed);
+        let run = run.ok_or_else(|| state("the container is not running"))?;
+        let mut given = sharing::open(run.pid())?;
+        let locks = run.container.ids.iter().map(AsFd::as_fd).chain(self.place.lock());
+        for lock in locks {
+            given.push(lock.try_clone_to_owned().during(|| "copy a lock".to_owned())?);
+        }
+        run.container.shared = true;
+        Ok(given)
     }
 
     /// What becomes of it is told on a copy of the connection.
@@ -214,7 +253,7 @@ impl Monitor<'_> {
         door.start(handle, detached, fds)
     }
 
-    fn running(&self) -> Result<&Run, Failure> {
+    pub(super) fn running(&self) -> Result<&Run, Failure> {
         self.run.as_ref().ok_or_else(|| state("the container is not running"))
     }
 
@@ -298,6 +337,6 @@ fn has_room() -> bool {
     std::fs::read_dir("/proc/self/fd").is_ok_and(|fds| fds.count() + KEPT < limit)
 }
 
-fn state(step: &str) -> Failure {
+pub(super) fn state(step: &str) -> Failure {
     failure(step, Reason::State)
 }

@@ -1,5 +1,6 @@
 //! Runs in: a monitor. What it has for all runs of its container, and how a run begins: as in the launcher, by a fork.
 
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -27,7 +28,7 @@ pub(super) struct Place<'a> {
     shape: Shape,
     token: Token,
     /// Its lock is of the monitor's own open file, not of the launcher's.
-    _ranges: Ranges,
+    ranges: Ranges,
     range: Option<u32>,
     /// Of the first run's cgroup.
     parent: Option<Parent>,
@@ -40,10 +41,10 @@ impl<'a> Place<'a> {
         let mut ranges = Ranges::open(ground.run_directory).during(|| in_run("ranges of ids"))?;
         let range = match shape.ids {
             Ids::Range => Some(ranges.take().during(|| "find a free range of ids".to_owned())?),
-            Ids::Host | Ids::Mapped { .. } => None,
+            Ids::Host | Ids::Joined | Ids::Mapped { .. } => None,
         };
         let token = Token::take(ground.run_directory).during(|| in_run("a token"))?;
-        Ok(Self { ground, shape, token, _ranges: ranges, range, parent, runs: 0 })
+        Ok(Self { ground, shape, token, ranges, range, parent, runs: 0 })
     }
 
     /// A new container without a plan.
@@ -89,6 +90,15 @@ impl<'a> Place<'a> {
                 }
             }
         }
+    }
+
+    /// What holds the lock on the ids of its containers, if they have any of their own.
+    pub(super) fn lock(&self) -> Option<BorrowedFd<'_>> {
+        self.range.map(|_| self.ranges.lock_fd())
+    }
+
+    pub(super) fn run_directory(&self) -> &'a Path {
+        self.ground.run_directory
     }
 
     pub(super) fn facts(&self) -> &HostFacts {

@@ -17,6 +17,7 @@ use super::{Interests, Source};
 use crate::channel::{self, Report};
 use crate::container::Container;
 use crate::failure::During;
+use crate::names::NameServer;
 use crate::scratch::Pool;
 
 pub(super) struct Run {
@@ -87,8 +88,8 @@ impl Run {
                     self.container.comes_to_life(pid, fds.pop());
                 }
                 Ok(Some((Report::Failed(failure), _))) => self.fail(failure),
-                Ok(Some((Report::Names { .. }, mut fds))) => self.container.names = fds.pop(),
-                Ok(Some((Report::Root { .. } | Report::Mounts, _))) => {}
+                Ok(Some((Report::Names { .. }, fds))) => self.container.names = NameServer::new(fds),
+                Ok(Some((Report::Root { .. } | Report::Mounts | Report::Door { .. } | Report::Ids, _))) => {}
                 Err(nix::errno::Errno::EAGAIN) => return,
                 // Its end is seen by its pidfd, too.
                 Ok(None) | Err(_) => self.reports = false,

@@ -44,7 +44,7 @@ pub(super) struct State {
     memory_peak: Option<u64>,
     pub health: Option<super::health::Report>,
     /// What it got of its networks, while it runs.
-    networks: Option<serde_json::Value>,
+    pub networks: Option<serde_json::Value>,
 }
 
 impl State {
