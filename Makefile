@@ -84,6 +84,7 @@ bench: build
 	$(BIN)/python benches/start.py --quick
 	$(BIN)/python benches/lifecycle.py --quick
 	$(BIN)/python benches/density.py --quick
+	$(BIN)/python benches/network.py --quick
 	$(BIN)/python benches/unpack.py --quick
 	$(BIN)/python benches/pull.py --quick
 	$(BIN)/python benches/store.py --quick

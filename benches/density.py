@@ -72,7 +72,7 @@ class Round:
 
     def _start(self, _: int) -> tuple[pycontain.Container, float, float]:
         began = time.perf_counter()
-        container = self._engine.start(IMAGE, SLEEP)
+        container = self._engine.start(IMAGE, SLEEP, network="none")
         return container, began, time.perf_counter()
 
     def rate(self, first: int, last: int) -> float:
@@ -155,7 +155,7 @@ def measure(count: int, threads: int, rounds: int, bench: Bench) -> None:
             import_image(root, bench.place.archive)
             bench.environment["PYCONTAIN_ROOT"] = root
             with pycontain.Engine(root) as engine:
-                engine.start(IMAGE, SLEEP).remove(force=True)
+                engine.start(IMAGE, SLEEP, network="none").remove(force=True)
                 one = Round(engine, count, threads)
                 try:
                     measure_round(bench, one, count, found, last=number == rounds)

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 CGROUP_PARENT = "pycontain-bench"
 CGROUPS = "/sys/fs/cgroup"
 PODMAN_IMAGE = f"localhost/{IMAGE}"
-DOCKER_RUN = f"run --network none --memory {MEMORY} --pids-limit {PIDS}".split()
+LIMITS = f"--memory {MEMORY} --pids-limit {PIDS}".split()
+DOCKER_RUN = ["run", "--network", "none", *LIMITS]
 PODMAN_RUN = [*DOCKER_RUN, f"--cgroup-parent=/{CGROUP_PARENT}"]
+PODMAN_RUN_BRIDGED = ["run", "--publish", "80", *LIMITS, f"--cgroup-parent=/{CGROUP_PARENT}"]
 
 # Arguments: a scratch directory, the command. A machine of pure v2 has nothing to hide.
 VIEW = """
@@ -124,10 +126,11 @@ def bubblewrap(place: Place) -> Subject:
     return Subject([*SPAWN, *sandbox, *COMMAND])
 
 
-def podman(place: Place, runtime: str) -> Subject:
-    """`podman run --rm --network=none` as root, its storage in the scratch directory."""
+def podman(place: Place, runtime: str, *, bridge: bool = False) -> Subject:
+    """`podman run --rm` as root, its storage in the scratch directory."""
     client, environment = podman_client(place, runtime)
-    return Subject(place.view([*SPAWN, *client, *PODMAN_RUN, "--rm", PODMAN_IMAGE, *COMMAND]), environment)
+    run = PODMAN_RUN_BRIDGED if bridge else PODMAN_RUN
+    return Subject(place.view([*SPAWN, *client, *run, "--rm", PODMAN_IMAGE, *COMMAND]), environment)
 
 
 def podman_client(place: Place, runtime: str) -> tuple[list[str], dict[str, str]]:
@@ -159,9 +162,14 @@ def podman_client(place: Place, runtime: str) -> tuple[list[str], dict[str, str]
 
 
 class Dockerd:
-    """A local dockerd in mount and network namespaces of its own, its data in the scratch directory."""
+    """A local dockerd in mount and network namespaces of its own, its data in the scratch directory.
 
-    def __init__(self, place: Place) -> None:
+    Args:
+        place: what it runs, and where it keeps what.
+        bridge: it has its default bridge.
+    """
+
+    def __init__(self, place: Place, *, bridge: bool = False) -> None:
         for program in ("dockerd", "docker", "setpriv"):
             need(program)
         self._base = f"{place.scratch}/docker"
@@ -180,7 +188,7 @@ class Dockerd:
             f"{self._base}/data",
         ]
         command += ["--exec-root", f"{self._base}/exec", "--pidfile", f"{self._base}/pid"]
-        command += ["--bridge=none", "--cgroup-parent", f"/{CGROUP_PARENT}"]
+        command += ["--cgroup-parent", f"/{CGROUP_PARENT}", *([] if bridge else ["--bridge=none"])]
         with open(self._log_path, "wb") as log:
             self._process = subprocess.Popen(
                 place.view(command, network=True), stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -192,11 +200,11 @@ class Dockerd:
             self.close()
             raise
 
-    def python(self, act: str = "run") -> Subject:
+    def python(self, act: str = "run", *options: str) -> Subject:
         """A warm docker-py that does an act of warm.py's."""
         if importlib.util.find_spec("docker") is None:
             raise Unavailable("the Python package `docker` is not installed")
-        return Subject([*WARM, "docker", self.socket, "--act", act])
+        return Subject([*WARM, "docker", self.socket, "--act", act, *options])
 
     def client(self) -> Subject:
         """`docker run --rm --network none`."""

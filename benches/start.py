@@ -125,11 +125,11 @@ def measure_programs(bench: Bench, report: Report, others: dict[Rival, Subject],
     if not os.path.exists(PROGRAM):
         report.miss("pycontain run", f"no `{PROGRAM}`")
         return
-    ours = bench.program(PROGRAM, *"run --rm host true".split())
+    ours = bench.program(PROGRAM, *"run --rm --network none host true".split())
     # of the same environment, whose site-packages ours reads as well
     bare = bench.program(sys.executable, "-c", "pass")
     contestants = [
-        Contestant("pycontain run --rm host true", ours.once),
+        Contestant("pycontain run --rm --network none host true", ours.once),
         Contestant("python3 -c pass", bare.once),
     ]
     for rival, subject in others.items():

@@ -1,6 +1,7 @@
 """A warm Python process that does one act with a container at every line `go`, and answers the milliseconds.
 
-usage: warm.py pycontain|docker PLACE [--act ACT] [--hold MEGABYTES] [--starts COUNT --threads COUNT]
+usage: warm.py pycontain|docker PLACE [--act ACT] [--bridge] [--hold MEGABYTES]
+               [--starts COUNT --threads COUNT]
 
 PLACE is the root of pycontain's engine, or the socket of docker's. The acts:
 
@@ -10,9 +11,10 @@ PLACE is the root of pycontain's engine, or the socket of docker's. The acts:
     life      start, stop and removal of one in the background, which handles no signal
     kill      start and forced removal of one
 
-Of the last two the answer has the parts as well. With `--hold`, so much memory is allocated and touched
-first. With `--starts`, every `go` does so many acts, from so many threads at once, and the answer is the time
-of them all.
+Of the last two the answer has the parts as well. With `--bridge`, containers are on the default bridge and
+have port 80 published on a free port; else they have no network. With `--hold`, so much memory is
+allocated and touched first. With `--starts`, every `go` does so many acts, from so many threads at once,
+and the answer is the time of them all.
 """
 
 from __future__ import annotations
@@ -35,11 +37,15 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def pycontain_act(root: str, act: str) -> Iterator[Act]:
+def pycontain_act(root: str, act: str, *, bridge: bool) -> Iterator[Act]:
     import pycontain
 
+    options: dict[str, Any] = {"network": "none", "memory": MEMORY, "pids_limit": PIDS}
+    if bridge:
+        options |= {"network": "bridge", "ports": {80: 0}}
+
     def start() -> pycontain.Container:
-        return engine.start(IMAGE, SLEEP, network="none", memory=MEMORY, pids_limit=PIDS)
+        return engine.start(IMAGE, SLEEP, **options)
 
     def execute() -> None:
         with container.exec(COMMAND) as process:
@@ -47,7 +53,7 @@ def pycontain_act(root: str, act: str) -> Iterator[Act]:
 
     with pycontain.Engine(root) as engine:
         if act == "run":
-            yield lambda: engine.run(IMAGE, COMMAND, network="none", memory=MEMORY, pids_limit=PIDS)
+            yield lambda: engine.run(IMAGE, COMMAND, **options)
         elif act.startswith("exec"):
             container = start()
             try:
@@ -59,9 +65,11 @@ def pycontain_act(root: str, act: str) -> Iterator[Act]:
 
 
 @contextlib.contextmanager
-def docker_act(socket: str, act: str) -> Iterator[Act]:
+def docker_act(socket: str, act: str, *, bridge: bool) -> Iterator[Act]:
     client = importlib.import_module("docker").DockerClient(base_url=f"unix://{socket}")
-    options = {"network_mode": "none", "mem_limit": MEMORY, "pids_limit": PIDS}
+    options: dict[str, Any] = {"network_mode": "none", "mem_limit": MEMORY, "pids_limit": PIDS}
+    if bridge:
+        options |= {"network_mode": "bridge", "ports": {"80/tcp": None}}
 
     def start() -> Any:
         return client.containers.run(IMAGE, SLEEP, detach=True, **options)
@@ -96,6 +104,7 @@ def main() -> int:
     parser.add_argument("engine", choices=["pycontain", "docker"])
     parser.add_argument("place")
     parser.add_argument("--act", choices=["run", "exec", "exec-run", "life", "kill"], default="run")
+    parser.add_argument("--bridge", action="store_true")
     parser.add_argument("--hold", type=int, default=0)
     parser.add_argument("--starts", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
@@ -104,7 +113,10 @@ def main() -> int:
     held = bytearray(given.hold << 20)
     held[::4096] = b"\1" * len(held[::4096])
     acts = pycontain_act if given.engine == "pycontain" else docker_act
-    with acts(given.place, given.act) as act, ThreadPoolExecutor(given.threads) as threads:
+    with (
+        acts(given.place, given.act, bridge=given.bridge) as act,
+        ThreadPoolExecutor(given.threads) as threads,
+    ):
         for _ in sys.stdin:
             began, parts = time.perf_counter(), None
             if given.starts == 1:

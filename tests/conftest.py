@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from registries import Registry
     from shops import Shop
 
+# tests of networks make hosts of their own for that: nothing of this machine's is changed
+os.environ["PYCONTAIN_NETWORK"] = "none"
+
 CGROUP2 = Path("/sys/fs/cgroup/cgroup.controllers")
 
 

@@ -76,6 +76,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "PATH": path,
         "PYTHONPATH": modules,
+        "PYCONTAIN_NETWORK": "none",  # nothing of this machine's network is changed
         "PYCONTAIN_ROOT": str(tmp_path / "root"),
     }
 

@@ -304,8 +304,11 @@ class Engine:
             InvalidOption: an option's value is not one it takes.
         """
         from pycontain.runtime.command import NoImage
+        from pycontain.runtime.host import Host
+        from pycontain.runtime.namespaces import with_network
         from pycontain.runtime.spec import config
 
+        options = with_network(options, Host())
         root = RootFilesystem(("/",))
         container = config(
             ("true",), options, NoImage(), root, id="0" * 64, directory="/", scratch=self._paths.ephemeral

@@ -190,7 +190,7 @@ class ContainerOptions(TypedDict, total=False):
 
     # --- namespaces
     network: str
-    """`none` (default), `host`, `bridge`, the name of a network of `engine.networks`, or `container:NAME`:
+    """`bridge` (default; an ordinary user's is `none`), `host`, the name of a network, or `container:NAME`:
     that of another container, with its files for names.
     """
     aliases: Iterable[str]

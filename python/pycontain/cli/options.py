@@ -99,7 +99,7 @@ FLAGS = tuple(
         ("devices", "--device", "list", "DEVICE[:TARGET][:rwm]", "Let it use a device of the host"),
         ("device_cgroup_rules", "--device-cgroup-rule", "list", "RULE", "Allow devices: 'c 42:* rmw'"),
         ("sysctls", "--sysctl", "list", "NAME=VALUE", "Set a kernel parameter of its namespaces"),
-        ("network", "--network --net", "text", "NAME", "none, host, bridge, a network, or container:NAME"),
+        ("network", "--network --net", "text", "NAME", "bridge, none, host, a network, or container:NAME"),
         ("aliases", "--network-alias", "list", "NAME", "A further name of it in its network"),
         ("ip", "--ip", "text", "ADDRESS", "Its IPv4 address"),
         ("ip6", "--ip6", "text", "ADDRESS", "Its IPv6 address"),

@@ -97,8 +97,7 @@ def disconnect(paths: Paths, definition: Definition, name: str, *, force: bool =
         with kept.there(container), staging.locked(paths.names):
             now = kept.find(paths, container.id)
             if definition.name == now.record.network == "none" and now.record.connected is None:
-                options = {key: value for key, value in now.record.options.items() if key != "network"}
-                records.write_record(now.path, records.changed(now.record, options=options, connected=()))
+                records.write_record(now.path, records.changed(now.record, connected=()))
                 return
             _refuse_mode(now, definition)
             change = _Change(paths, now)
@@ -127,12 +126,12 @@ def _refuse_mode(container: Kept, definition: Definition) -> None:
         )
     if "host" in {mode, definition.name}:
         raise Conflict("container cannot be disconnected from host network or connected to host network")
-    explicit = container.record.options.get("network") == "none"
-    if (explicit and container.record.connected is None) or definition.name == "none":
+    has_none = mode == "none" and container.record.connected is None
+    if has_none or definition.name == "none":
         raise Conflict(
             "container cannot be connected to multiple networks "
             "with one of the networks in private (none) mode",
-            hint=f"`pycontain network disconnect none {container.record.name}` first" if explicit else None,
+            hint=f"`pycontain network disconnect none {container.record.name}` first" if has_none else None,
         )
 
 

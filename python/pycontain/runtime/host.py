@@ -51,6 +51,11 @@ class Host:
         return os.uname().nodename
 
     @property
+    def network(self) -> str:
+        """That of containers which name none: `$PYCONTAIN_NETWORK`, else the bridge if it is root's."""
+        return self.environ.get("PYCONTAIN_NETWORK") or ("bridge" if os.geteuid() == 0 else "none")
+
+    @property
     def processors(self) -> int:
         """How many processors there are."""
         return os.cpu_count() or 1

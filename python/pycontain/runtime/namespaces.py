@@ -10,11 +10,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from pycontain.options import ContainerOptions
     from pycontain.runtime.donors import Donor
     from pycontain.runtime.host import Host
-
-# no bridge yet, so a container that does not say otherwise has a loopback device and nothing else
-DEFAULT_NETWORK = "none"
 
 _MODES: dict[str, dict[str, str]] = {
     "pid": {"": "private", "private": "private", "host": "host"},
@@ -22,7 +20,7 @@ _MODES: dict[str, dict[str, str]] = {
     "uts": {"": "private", "private": "private", "host": "host"},
     "cgroupns": {"": "private", "private": "private", "host": "host"},
     "userns": {"": "auto", "auto": "auto", "private": "auto", "host": "host"},
-    "network": {"": DEFAULT_NETWORK, "none": "none", "host": "host", "default": "bridge"},
+    "network": {"": "none", "none": "none", "host": "host", "default": "bridge"},
 }
 _OF_CONTAINERS = ("network", "pid", "ipc")
 
@@ -91,7 +89,7 @@ class Namespaces(Value):
         ]
 
 
-_ALL_ITS_OWN = Namespaces(DEFAULT_NETWORK, "private", "private", "private", "private", "auto")
+_ALL_ITS_OWN = Namespaces("none", "private", "private", "private", "private", "auto")
 
 
 def namespaces(options: Mapping[str, object], host: Host | None = None) -> Namespaces:
@@ -133,6 +131,15 @@ def namespaces(options: Mapping[str, object], host: Host | None = None) -> Names
         modes["userns"],
         donors,
     )
+
+
+def with_network(options: ContainerOptions, host: Host) -> ContainerOptions:
+    """The options with a network in them: that of containers which name none, where they do not."""
+    if options.get("network") not in {None, "", "default"}:
+        return options
+    options = options.copy()
+    options["network"] = host.network
+    return options
 
 
 _ALPHANUMERIC = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")

@@ -9,6 +9,7 @@ from pycontain.images import StartImage
 from pycontain.runtime import directory as directories
 from pycontain.runtime import names
 from pycontain.runtime.host import Host
+from pycontain.runtime.namespaces import with_network
 from pycontain.runtime.template import Templates
 from pycontain.types import Mount, RootFilesystem
 
@@ -77,6 +78,7 @@ class Preparer:
         start = self._start_image(image, options)
         if keep:  # read twice: for the configuration, and for the record
             options = _without_iterators(options)
+        options = with_network(options, self._host)
         joins = any(str(options.get(name, "")).startswith("container:") for name in ("network", "pid", "ipc"))
         if joins:
             options = _with_ids(self._paths, options)
