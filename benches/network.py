@@ -26,12 +26,13 @@ from contest import Bench, Rival, held, import_image, parser
 from harness import Contestant, Report, SampleError, say
 from rivals import Dockerd, Unavailable
 from setting import isolate
-from subject import Subject
 from unpack import FreshFileSystem
 from workload import IMAGE, MEMORY, PIDS, SLEEP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from subject import Subject
 
 STARTS, THREADS = 64, 8
 TENTH, FEW = 10, 20
@@ -89,15 +90,18 @@ def measure_starts(bench: Bench, *, rounds: int) -> None:
         Contestant("pycontain, bridge", bench.ours("--bridge").once),
         Contestant("pycontain, none", bench.ours().once),
     ]
-    others = []
+    others: list[Contestant] = []
     with contextlib.ExitStack() as resources:
         podman = functools.partial(rivals.podman, place, "crun", bridge=True)
-        for rival in (
+        bridged = [
             Rival("podman run, bridge", podman, every=20, rest=0.4),
             Rival("docker-py, bridge", lambda: bridged_docker(bench, resources), every=20, rest=0.3),
-        ):
-            if (subject := bench.attempt(rival.name, rival.start)) is not None:
-                others.append(Contestant(rival.name, subject.once, rival.every, rival.rest))
+        ]
+        others += [
+            Contestant(rival.name, subject.once, rival.every, rival.rest)
+            for rival in bridged
+            if (subject := bench.attempt(rival.name, rival.start)) is not None
+        ]
         bench.report.measure("One start, 10 ms after another", [*ours, *others], rounds=rounds)
 
 

@@ -214,7 +214,7 @@ def refusals(scene: Scene) -> None:
         done = cli("network", *words.split())
         assert (done.returncode, told in done.stderr.decode()) == (1, True), (words, done)
         assert len(done.stderr.splitlines()) <= 2, done
-    assert networks_of(scene.engine.containers.get("plain")) == ["none"]  # nothing of what failed stays
+    assert networks_of(scene.engine.containers.get("plain")) == ["bridge"]  # nothing of what failed stays
     assert cli("network", "disconnect", "-f", "bridge", "web").returncode == 0
     assert cli("network", "disconnect", "none", "apart").returncode == 0
     assert cli("network", "connect", "front", "apart").returncode == 0
@@ -314,11 +314,12 @@ def names_of(container: Container) -> set[int]:
 
 
 def connected_later(scene: Scene) -> None:
-    """Of those that were made without a network, or do not run."""
+    """Of those that have no network, or do not run."""
     make(scene.store, "front")
     near = scene.engine.start("busybox", FOREVER, network="front", name="near")
-    plain = scene.engine.start("busybox", FOREVER, name="plain")
-    default = scene.engine.start("busybox", FOREVER, name="default", network="bridge")
+    plain = scene.engine.start("busybox", FOREVER, name="plain", network="none")
+    scene.engine.networks.disconnect("none", plain)
+    default = scene.engine.start("busybox", FOREVER, name="default")
     made = scene.engine.create("busybox", FOREVER, name="made")
     for container in (plain, default, made):
         scene.engine.networks.connect("front", container, aliases=["some"])

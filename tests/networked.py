@@ -57,6 +57,7 @@ def on_a_host(
         "sh",
     ]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    del environment["PYCONTAIN_NETWORK"]  # what is the default elsewhere is no danger here
     command = [*words, sys.executable, program, scene, root, archive]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
@@ -153,6 +154,29 @@ def wait_for(condition: Callable[[], object]) -> None:
 
 def rules() -> str:
     return run("nft", "list", "ruleset") if shutil.which("nft") else ""
+
+
+def by_default(scene: Scene) -> None:
+    """Who says nothing of a network is on the bridge, and stays there."""
+    serve = "mkdir /srv; echo hello >/srv/index.html; exec httpd -f -p 80 -h /srv"
+    done = scene.cli("run", "-d", "--name", "web", "-p", "8080:80", "busybox", "sh", "-c", serve)
+    assert done.returncode == 0, done
+    wait_for(lambda: http("127.0.0.1:8080") == "hello")
+    web = scene.engine.containers.get("web")
+    assert web.inspect()["HostConfig"]["NetworkMode"] == "bridge"
+    assert scene.fetched(address_of(web), scene.engine.start("busybox", ["sleep", "1000"])) == "hello"
+    look = ["busybox", "ls", "/sys/class/net"]
+    assert scene.cli("run", "--rm", *look).stdout.split() == [b"eth0", b"lo"]
+    assert scene.engine.run(look[0], look[1:], text=True).stdout.split() == ["eth0", "lo"]
+
+    none = {"PYCONTAIN_NETWORK": "none"}
+    assert scene.cli("run", "--rm", *look, env=none).stdout.split() == [b"lo"]
+    assert scene.cli("restart", "web", env=none).returncode == 0
+    wait_for(lambda: http("127.0.0.1:8080") == "hello")
+    assert scene.cli("create", "--name", "alone", *look, env=none).returncode == 0
+    assert scene.cli("start", "--attach", "alone").stdout.split() == [b"lo"]
+    done = scene.cli("run", "--rm", *look, env={"PYCONTAIN_NETWORK": "no/name"})
+    assert (done.returncode, b"no/name" in done.stderr) == (125, True), done
 
 
 def published(scene: Scene) -> None:
@@ -560,7 +584,8 @@ def answer(place: str) -> str:
 SCENES: dict[str, Callable[[Scene], None]] = {
     scene.__name__: scene
     for scene in (
-        published, datagrams, apart, named, outward, addresses, killed, resolved, hosts, links, exposed
+        by_default, published, datagrams, apart, named, outward, addresses, killed, resolved, hosts, links,
+        exposed,
     )
 }  # fmt: skip
 
