@@ -20,8 +20,8 @@ unexport PYTHONPATH PYTHONHOME
 
 RUST := $(shell find rust -name '*.rs' -o -name 'Cargo.toml' -o -path 'rust/*/data/*' 2>/dev/null) Cargo.toml Cargo.lock
 # Debian packages that tests use; without them those tests are skipped and say so.
-APT := apache2-utils busybox-static crun docker-registry docker.io e2fsprogs iproute2 iptables mmdebstrap nftables openssl podman skopeo uidmap \
-    umoci xz-utils zstd
+APT := apache2-utils busybox-static crun docker-registry docker.io e2fsprogs iperf3 iproute2 iptables mmdebstrap nftables openssl podman skopeo \
+    uidmap umoci xz-utils zstd
 
 run: build
 	@$(BIN)/python tests/first_run.py

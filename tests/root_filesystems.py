@@ -81,17 +81,18 @@ def with_file(layer: bytes, name: str, data: bytes) -> bytes:
     return target.getvalue()
 
 
-def debian_tar() -> Path:
-    """A minimal Debian 12, made once and kept."""
+def debian_tar(*packages: str) -> Path:
+    """A minimal Debian 12 with these packages, made once and kept."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pycontain-tests"
-    kept = cache / "debian-bookworm-minbase.tar"
+    kept = cache / f"{'-'.join(('debian-bookworm-minbase', *packages))}.tar"
     if kept.exists():
         return kept
     if shutil.which("mmdebstrap") is None:
         pytest.skip("no mmdebstrap on this machine")
     cache.mkdir(parents=True, exist_ok=True)
     making = cache / f"making-{os.getpid()}.tar"
-    command = ["mmdebstrap", "--quiet", "--variant=minbase", "bookworm", str(making)]
+    command = ["mmdebstrap", "--quiet", "--variant=minbase", *(f"--include={name}" for name in packages)]
+    command += ["bookworm", str(making)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
         if done.returncode:
