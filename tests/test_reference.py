@@ -81,6 +81,20 @@ def test_what_is_no_reference_is_refused_with_the_reason(text: str, reason: str)
     assert reason in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("host.example:5/Team/App:V1", "did you mean `host.example:5/team/app:V1`?"),
+        ("Alpine", "did you mean `alpine`?"),
+        ("Bad:tag:x", None),
+    ],
+)
+def test_a_name_in_lower_case_is_suggested_where_that_is_one(text: str, hint: str | None) -> None:
+    with pytest.raises(InvalidOption) as refused:
+        parse(text)
+    assert refused.value.hint == hint
+
+
 def test_digest_wins_over_tag_and_latest_stands_for_neither() -> None:
     assert parse("x").key == "docker.io/library/x:latest"
     assert parse("x:t").key == "docker.io/library/x:t"

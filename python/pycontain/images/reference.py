@@ -127,9 +127,11 @@ def _parse(text: str) -> Reference:
     domain, rest = _split_domain(text)
     name = rest.partition(":")[0]
     if name.lower() != name:
+        tail = rest[len(name) :]
+        is_all = _grammar().fullmatch(f"{domain}/{name.lower()}{tail}")
         raise InvalidOption(
             f"invalid reference format: repository name ({name}) must be lowercase",
-            hint=f"did you mean `{text.lower()}`?",
+            hint=f"did you mean `{text[: len(text) - len(tail)].lower()}{tail}`?" if is_all else None,
         )
     match = _grammar().fullmatch(f"{domain}/{rest}")
     if match is None:
