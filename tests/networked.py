@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import leftovers
 from containers import Cli, installed, seconds
+from isolated import Family
 from pycontain import Engine
 from pycontain.errors import AddressInUse, ContainerNotFound, NetworkNotFound, PortInUse
 from pycontain.networks.networks import make
@@ -373,6 +374,59 @@ def killed(scene: Scene) -> None:
     assert not list(scene.store.leases(scene.store.get("front")).held())
 
 
+def rebooted(scene: Scene) -> None:
+    """What is in memory is gone: processes, devices, rules and addresses. Networks are not."""
+    make(scene.store, "front")
+    scene.web("made", network="front", name="made", ports={80: 8080}, restart="always")
+    scene.web("default", name="default", ports={80: 8081}, restart="always")
+    Family().kill()
+    for link in json.loads(run("ip", "-j", "link")):
+        if link["ifname"].startswith("pc"):
+            run("ip", "link", "delete", link["ifname"])
+    run("nft", "flush", "ruleset")
+    for name in os.listdir("/run/pycontain"):
+        path = Path("/run/pycontain", name)
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    scene.engine.close()
+    scene.engine = Engine(scene.root)
+    assert [network.name for network in scene.engine.networks.list()] == ["bridge", "front", "host", "none"]
+    done = scene.cli("system", "start")
+    assert sorted(done.stdout.split()) == [b"default", b"made"], done
+    wait_for(lambda: http("127.0.0.1:8080") == "made")
+    wait_for(lambda: http("127.0.0.1:8081") == "default")
+    beside = scene.engine.start("busybox", ["sleep", "1000"], network="front")
+    assert looked_up(beside, "made") == {address_of(scene.engine.containers.get("made"), "front")}
+
+
+# every question has a number of its own; answers are counted by it
+QUESTIONS = """
+import socket, struct, sys
+asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+asking.connect(("127.0.0.11", 53))
+asking.settimeout(5)
+count, window, answered, asked = int(sys.argv[1]), 64, set(), 0
+name = b"".join(bytes([len(label)]) + label for label in sys.argv[2].encode().split(b".")) + b"\\0"
+while len(answered) < count:
+    while asked < count and asked - len(answered) < window:
+        asking.send(struct.pack(">HHHHHH", asked, 256, 1, 0, 0, 0) + name + struct.pack(">HH", 1, 1))
+        asked += 1
+    answer = asking.recv(4096)
+    number, flags, _, answers, *_ = struct.unpack(">HHHHHH", answer[:12])
+    assert flags & 15 == 0 and answers == 1, answer
+    answered.add(number)
+print(len(answered))
+"""
+
+
+def queried(scene: Scene) -> None:
+    """Thousands of questions at once have as many answers."""
+    make(scene.store, "front")
+    asker = scene.engine.start("busybox", ["sleep", "1000"], network="front", name="asker")
+    scene.engine.start("busybox", ["sleep", "1000"], network="front", name="asked")
+    inside = ["nsenter", "--net", "-t", str(asker.inspect()["State"]["Pid"])]
+    assert run(*inside, sys.executable, "-c", QUESTIONS, "20000", "asked") == "20000\n"
+
+
 def ports_of_bridges() -> list[str]:
     links = json.loads(run("ip", "-j", "link"))
     return [link["ifname"] for link in links if link["ifname"].startswith("pcv")]
@@ -585,7 +639,7 @@ SCENES: dict[str, Callable[[Scene], None]] = {
     scene.__name__: scene
     for scene in (
         by_default, published, datagrams, apart, named, outward, addresses, killed, resolved, hosts, links,
-        exposed,
+        exposed, rebooted, queried,
     )
 }  # fmt: skip
 
