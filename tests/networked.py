@@ -380,9 +380,8 @@ def rebooted(scene: Scene) -> None:
     scene.web("made", network="front", name="made", ports={80: 8080}, restart="always")
     scene.web("default", name="default", ports={80: 8081}, restart="always")
     Family().kill()
-    for link in json.loads(run("ip", "-j", "link")):
-        if link["ifname"].startswith("pc"):
-            run("ip", "link", "delete", link["ifname"])
+    for link in json.loads(run("ip", "-j", "link", "show", "type", "bridge")):
+        run("ip", "link", "delete", link["ifname"])
     run("nft", "flush", "ruleset")
     for name in os.listdir("/run/pycontain"):
         path = Path("/run/pycontain", name)
