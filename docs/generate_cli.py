@@ -177,7 +177,8 @@ Total reclaimed space: 0B
     "container fork": """\
 The new container has the options of the other, an id and a name of its own, and prints its id. It is started
 if the other runs. Neither sees what the other writes from then on. What a stopped container has written is
-not copied but shared; one that runs stands still while it is copied. Volumes without a name are copied.
+not copied but shared; one that runs stands still while it is copied. Volumes without a name are copied;
+those with one are the same for both.
 
 ```console
 $ pycontain run --name first host sh -c 'echo text > /root/file'

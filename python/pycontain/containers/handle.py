@@ -468,7 +468,8 @@ class Container:
 
         Nothing is copied of one that is stopped: what it wrote becomes a layer of both. One that runs stands
         still while what it wrote is copied; files share their blocks, where the file system can do that.
-        Volumes without a name are copied. The new one has the same options, but an id and a name of its own.
+        Volumes without a name are copied; those with one, and binds, are the same for both. The new one has
+        the same options, but an id and a name of its own.
 
         Args:
             name: of the new one.
