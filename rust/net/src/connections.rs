@@ -6,10 +6,10 @@
 use std::net::IpAddr;
 
 use nix::errno::Errno;
-use nix::sys::socket::SockProtocol;
 
 use crate::address::octets;
 use crate::error::Result;
+use crate::nft::table::Rules;
 use crate::route::family_of;
 use crate::socket::Socket;
 
@@ -27,14 +27,15 @@ const SOURCE6: u16 = 3;
 /// Only the source counts, of all that makes a connection.
 const BY_SOURCE: u32 = 1;
 
-/// The connections of the namespace that the calling thread is in now.
-pub struct Connections {
-    socket: Socket,
+/// The connections of a network namespace.
+pub struct Connections<'a> {
+    socket: &'a mut Socket,
 }
 
-impl Connections {
-    pub fn open() -> Result<Connections> {
-        Ok(Connections { socket: Socket::open(SockProtocol::NetlinkNetFilter)? })
+impl<'a> Connections<'a> {
+    /// Those of the namespace whose rules these are.
+    pub fn by(rules: &'a mut Rules) -> Self {
+        Self { socket: &mut rules.socket }
     }
 
     /// Forgets the connections that lead to this address, and those that come from it. The kernel looks at all that it tracks, so

@@ -61,6 +61,17 @@ impl Socket {
         Ok(Socket { fd, buffer: vec![0; BUFFER], next: 1 })
     }
 
+    /// One that another process has used: what it left unread is not for this one.
+    pub fn taken_over(fd: OwnedFd) -> Socket {
+        let mut socket = Socket { fd, buffer: vec![0; BUFFER], next: 1 };
+        while let Ok(Some(_)) = socket.receive() {}
+        socket
+    }
+
+    pub fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+
     pub fn batch(&self) -> Batch {
         Batch::new(self.next)
     }

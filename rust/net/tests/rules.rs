@@ -7,7 +7,7 @@ mod scene;
 use std::thread;
 use std::time::Duration;
 
-use pycontain_net::{Connections, Element, Error, Mac, Namespace, Protocol, Reach};
+use pycontain_net::{Connections, Element, Error, Mac, Namespace, Protocol, Reach, Rules};
 use scene::{Container, Network, Scene, address, is_root, prefix};
 
 /// A network with a server and a client.
@@ -220,9 +220,9 @@ fn connections_to_what_is_gone_are_forgotten() {
     publish(&next);
     // Still the old one's connection, and nobody is there who may speak.
     assert!(ask().is_err());
-    scene.host.run(|| Connections::open().unwrap().forget(server.addresses[0]).unwrap());
+    scene.host.run(|| Connections::by(&mut Rules::open().unwrap()).forget(server.addresses[0]).unwrap());
     assert_eq!(ask().unwrap(), "172.17.0.9");
-    scene.host.run(|| Connections::open().unwrap().forget(address("fd00::99")).unwrap());
+    scene.host.run(|| Connections::by(&mut Rules::open().unwrap()).forget(address("fd00::99")).unwrap());
 }
 
 #[test]

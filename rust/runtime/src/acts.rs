@@ -17,7 +17,7 @@ use pycontain_sys::{mount, process, socket};
 use crate::channel::{self, Report};
 use crate::failure::{During, failure, of_part};
 use crate::names::{self, Kinship, Task};
-use crate::network;
+use crate::network::{self, Lent};
 use crate::outside::{self, Inside, Order};
 use crate::scratch::{self, Inode, Scratch};
 use crate::{secrets, tree};
@@ -35,6 +35,7 @@ pub(crate) struct Maker<'a> {
     used: Vec<OwnedFd>,
     /// The root made before it was asked for.
     guess: Option<Made>,
+    rules: Lent,
 }
 
 /// An overlay, and the identity of the layers that it is made of, whatever is at their paths by now. As long as it
@@ -51,7 +52,21 @@ impl<'a> Maker<'a> {
         channel: BorrowedFd<'a>,
         control: BorrowedFd<'a>,
     ) -> Self {
-        Self { inside, order, channel, control, made: Vec::new(), used: Vec::new(), guess: None }
+        Self {
+            inside,
+            order,
+            channel,
+            control,
+            made: Vec::new(),
+            used: Vec::new(),
+            guess: None,
+            rules: Lent::default(),
+        }
+    }
+
+    /// By which it is to change rules.
+    pub(crate) fn lend(&mut self, socket: Option<OwnedFd>) {
+        self.rules = Lent::out_of(socket);
     }
 
     pub(crate) fn act(&mut self, act: &Act) -> Result<(), Failure> {
@@ -64,7 +79,9 @@ impl<'a> Maker<'a> {
                 self.clone(source, *recursive, *idmap, *attributes, *propagation)
             }
             Act::CloneShared { of, path } => self.inside.joined.clone_mount(of, path),
-            Act::Connect(attachment) => return network::connect(attachment, &self.inside.network()?),
+            Act::Connect(attachment) => {
+                return network::connect(attachment, &self.inside.network()?, &mut self.rules);
+            }
             Act::Resolve(resolver) => return self.resolve(resolver),
             Act::ClonePart { source, path, idmap, attributes } => {
                 let part = self.clone_part(source, path, *idmap, *attributes);

@@ -16,7 +16,7 @@ use pycontain_sys::process;
 use crate::channel::{self, Message, Report};
 use crate::failure::{never_ran, too_many_open};
 use crate::names::NameServer;
-use crate::network;
+use crate::network::{self, Lent};
 use crate::scratch::{Pool, Scratch};
 use crate::sweeper;
 use crate::volumes;
@@ -50,6 +50,7 @@ pub(crate) struct Container {
     pub names: Option<NameServer>,
     /// The plan, where that has attachments.
     pub connected: Option<OwnedFd>,
+    pub rules: Lent,
     /// What `outside` said, when it failed before anybody asked for this container.
     pub failure: Option<Failure>,
     pub status: i32,
@@ -88,6 +89,7 @@ impl Container {
             shared: false,
             names: None,
             connected: None,
+            rules: Lent::default(),
             failure: None,
             status: 125,
             sweeper: None,
@@ -189,7 +191,7 @@ impl Container {
         self.ids.clear();
         self.names.take().into_iter().for_each(NameServer::end);
         if let Some(plan) = self.connected.take() {
-            network::disconnect(&plan, self.shared);
+            network::disconnect(&plan, self.shared, &mut self.rules);
         }
         if let Some(group) = self.group.take() {
             let usage = group.totals();

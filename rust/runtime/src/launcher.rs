@@ -13,7 +13,6 @@ use pycontain_plan::HostFacts;
 use pycontain_plan::step::{Cgroup, Ids, Overlay, Shape};
 use pycontain_runtime::protocol::{Command, Event, Failure, Reason, Request, Start};
 use pycontain_sys::process;
-use pycontain_sys::socket;
 
 use crate::channel::{self, Message, Report};
 use crate::container::Container;
@@ -21,6 +20,7 @@ use crate::failure::{During, failure, too_many_open};
 use crate::init::NEVER_RAN;
 use crate::layers::Removals;
 use crate::names::NameServer;
+use crate::network::Lent;
 use crate::outside::{self, Order};
 use crate::ranges::Ranges;
 use crate::scratch::{Pool, Root, Scratch};
@@ -91,6 +91,8 @@ struct Launcher {
     monitor: Option<(Shape, OwnedFd)>,
     parents: BTreeMap<String, Parent>,
     scratches: Pool,
+    /// Sockets that nobody uses now.
+    rules: Vec<OwnedFd>,
     removals: Removals,
     /// Each start is followed by a spare for the next.
     spares: bool,
@@ -150,6 +152,7 @@ impl Launcher {
             monitor: None,
             parents: BTreeMap::new(),
             scratches: Pool::default(),
+            rules: Vec::new(),
             removals: Removals::new().during(|| "make an inotify".to_owned())?,
             spares,
             spare: None,
@@ -273,9 +276,11 @@ impl Launcher {
         fds.insert(1, handle);
         let watched = fds.get(1).map(|handle| self.watch(handle, Source::Handle, number));
         let Some(container) = self.containers.get_mut(&number) else { return };
+        if start.connected {
+            container.rules = Lent::out_of(self.rules.pop());
+        }
         let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-        // An `outside` that has failed already is seen by its pidfd.
-        let _ = socket::send(container.control.as_fd(), b"s", &borrowed);
+        outside::hand_over(&container.control, &borrowed, container.rules.socket());
         if start.shares_mounts || !alone {
             container.mounts = None;
         }
@@ -493,6 +498,7 @@ impl Launcher {
     fn finish(&mut self, number: Number) {
         let Some(container) = self.containers.get_mut(&number) else { return };
         container.clean_up(&mut self.scratches);
+        self.rules.extend(container.rules.take());
         match &self.containers[&number].sweeper {
             Some(sweeper) => drop(self.watch(sweeper, Source::Sweeper, number)),
             None => self.forget(number),

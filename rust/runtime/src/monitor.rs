@@ -20,6 +20,7 @@ use pycontain_sys::{memory, process, socket};
 use crate::channel;
 use crate::container::Container;
 use crate::failure::{During, never_ran};
+use crate::network::Lent;
 use crate::outside::{close_others, leave_launcher};
 
 mod clients;
@@ -155,6 +156,7 @@ fn begin(
         deferred: Vec::new(),
         door: None,
         run: None,
+        rules: Lent::default(),
         streams,
         state: State::default(),
         starter: Some(starter),
@@ -196,6 +198,8 @@ struct Monitor<'a> {
     deferred: Vec<Deferred>,
     door: Option<Door>,
     run: Option<Run>,
+    /// The run's, while there is one.
+    rules: Lent,
     streams: Streams,
     log: Option<log::Writer>,
     state: State,
@@ -350,7 +354,10 @@ impl Monitor<'_> {
 
     fn start(&mut self, made: Result<Container, Failure>) {
         let begun = made.and_then(|mut container| {
-            container.connected = self.plan.try_clone().ok().filter(|_| self.detached.connected);
+            if self.detached.connected {
+                container.connected = self.plan.try_clone().ok();
+                container.rules = Lent::out_of(self.rules.take());
+            }
             let theirs = self.streams.open()?;
             Run::begin(container, &self.plan, &theirs)
         });
@@ -426,6 +433,7 @@ impl Monitor<'_> {
         self.door.take().into_iter().for_each(Door::close);
         let Run { mut container, failure: why, executed, begun, .. } = run;
         container.clean_up(&mut crate::scratch::Pool::default());
+        self.rules = container.rules;
         self.streams.drain(self.log.as_mut().map(|log| (log, &self.directory)));
         if let Some(log) = &mut self.log {
             log.finish(&self.directory);

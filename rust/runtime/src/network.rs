@@ -30,17 +30,48 @@ use crate::failure::{During, failure};
 /// Where addresses are kept, below the run directory.
 pub(crate) const NETWORKS: &str = "networks";
 
+/// The socket by which rules are changed, of a keeper, who lends it to the `outside` of each start: so nobody waits for the
+/// end of one, see [`Rules`].
+#[derive(Default)]
+pub(crate) struct Lent(Option<OwnedFd>);
+
+impl Lent {
+    /// One that the keeper has, or a new one; none where there is none to be had.
+    pub(crate) fn out_of(kept: Option<OwnedFd>) -> Self {
+        Self(kept.or_else(|| Rules::open().ok().map(Rules::into_socket)))
+    }
+
+    pub(crate) fn socket(&self) -> Option<&OwnedFd> {
+        self.0.as_ref()
+    }
+
+    /// Nobody else uses it by now.
+    pub(crate) fn take(&mut self) -> Option<OwnedFd> {
+        self.0.take()
+    }
+
+    fn rules(&mut self) -> net::Result<Rules> {
+        self.0.take().map_or_else(Rules::open, |socket| Ok(Rules::taken_over(socket)))
+    }
+
+    fn give_back(&mut self, rules: Rules) {
+        self.0 = Some(rules.into_socket());
+    }
+}
+
 /// From the host's network namespace, which the calling process leaves for a moment.
-pub(crate) fn connect(attachment: &Attachment, inside: &OwnedFd) -> Result<(), Failure> {
-    let connected = Place::new(inside).and_then(|mut place| {
-        place.connect(attachment).or_else(|error| {
+pub(crate) fn connect(attachment: &Attachment, inside: &OwnedFd, lent: &mut Lent) -> Result<(), Failure> {
+    let connected = Place::new(inside, lent).and_then(|mut place| {
+        let connected = place.connect(attachment).or_else(|error| {
             // The first in its network since the machine was booted, or since somebody flushed all rules.
             if !matches!(error.errno(), Some(Errno::ENODEV | Errno::ENOENT)) {
                 return Err(error);
             }
             place.make(&attachment.network)?;
             place.connect(attachment)
-        })
+        });
+        lent.give_back(place.rules);
+        connected
     });
     connected.map_err(|error| {
         failure(format!("connect with the network at `{}`: {error}", attachment.network.bridge), Reason::Step)
@@ -48,37 +79,41 @@ pub(crate) fn connect(attachment: &Attachment, inside: &OwnedFd) -> Result<(), F
 }
 
 /// As well as it can be done: what stays is nobody's, and found by its owner.
-pub(crate) fn disconnect(plan: &OwnedFd, shared: bool) {
+pub(crate) fn disconnect(plan: &OwnedFd, shared: bool, lent: &mut Lent) {
     let Ok(plan) = channel::read_memfd::<Plan>(plan) else { return };
     // Else they would go on in there under addresses that are somebody else's by then.
     if shared && let Ok(mut host) = Namespace::current() {
         plan.attachments().for_each(|one| drop(host.remove_link(&one.port)));
     }
     let elements: Vec<_> = plan.attachments().filter_map(|one| elements(one).ok()).flatten().collect();
-    if !elements.is_empty()
-        && let Ok(mut rules) = Rules::open()
-    {
-        let _ = rules.remove(&elements);
+    if elements.is_empty() {
+        return;
     }
-    // What came in by a published port would go on to whoever gets the address next.
-    let published = plan.attachments().filter(|one| !one.published.is_empty());
-    if let Ok(mut connections) = Connections::open() {
-        published.flat_map(|one| &one.addresses).for_each(|(address, _)| {
-            let _ = connections.forget(*address);
-        });
+    let Ok(mut rules) = lent.rules() else { return };
+    let _ = rules.remove(&elements);
+    plan.attachments().for_each(|one| forget_connections(&mut rules, one));
+    lent.give_back(rules);
+}
+
+/// What came in by a published port would go on to whoever gets the address next.
+fn forget_connections(rules: &mut Rules, left: &Attachment) {
+    if !left.published.is_empty() {
+        let mut connections = Connections::by(rules);
+        left.addresses.iter().for_each(|(address, _)| drop(connections.forget(*address)));
     }
 }
 
 /// Takes a container that runs out of a network.
-pub(crate) fn leave(attachment: &Attachment) -> Result<(), Failure> {
-    let left = elements(attachment).and_then(|elements| {
+pub(crate) fn leave(attachment: &Attachment, lent: &mut Lent) -> Result<(), Failure> {
+    let outcome = elements(attachment).and_then(|elements| {
         Namespace::current()?.remove_link(&attachment.port)?;
-        Rules::open()?.remove(&elements)
+        let mut rules = lent.rules()?;
+        let removed = rules.remove(&elements);
+        forget_connections(&mut rules, attachment);
+        lent.give_back(rules);
+        removed
     });
-    if let (false, Ok(mut connections)) = (attachment.published.is_empty(), Connections::open()) {
-        attachment.addresses.iter().for_each(|(address, _)| drop(connections.forget(*address)));
-    }
-    left.map_err(|error| {
+    outcome.map_err(|error| {
         failure(
             format!("disconnect from the network at `{}`: {error}", attachment.network.bridge),
             Reason::Step,
@@ -168,9 +203,9 @@ struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    fn new(namespace: &'a OwnedFd) -> net::Result<Self> {
+    fn new(namespace: &'a OwnedFd, lent: &mut Lent) -> net::Result<Self> {
         let (host, inside) = (Namespace::current()?, Namespace::of(namespace.as_fd())?);
-        Ok(Self { host, rules: Rules::open()?, inside, namespace })
+        Ok(Self { host, rules: lent.rules()?, inside, namespace })
     }
 
     fn connect(&mut self, attachment: &Attachment) -> net::Result<()> {

@@ -23,7 +23,7 @@
 
 use std::ffi::CStr;
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::libc;
@@ -46,6 +46,9 @@ use crate::failure::{During, failure};
 use crate::scratch::Scratch;
 use crate::sharing::{Cloned, Joined};
 use crate::{devices, init, ranges, sharing, tree};
+
+/// The word that comes with a socket for rules as the last fd.
+const WITH_RULES: &[u8] = b"r";
 
 /// What the launcher, or a monitor, gives to a new `outside`.
 pub(crate) struct Order<'a> {
@@ -220,13 +223,24 @@ fn clone_hierarchies(order: &Order<'_>) -> Option<Vec<OwnedFd>> {
     clones.ok().filter(|clones| clones.len() == hierarchies.len())
 }
 
+/// Gives `outside` what is to be started: the plan, the handle and the streams; and the socket for rules, if it shall need that.
+pub(crate) fn hand_over(control: &OwnedFd, fds: &[BorrowedFd<'_>], rules: Option<&OwnedFd>) {
+    let mut fds = fds.to_vec();
+    fds.extend(rules.map(AsFd::as_fd));
+    // One that has failed already is seen by its pidfd.
+    let _ = socket::send(control.as_fd(), if rules.is_some() { WITH_RULES } else { b"s" }, &fds);
+}
+
 /// Waits for the plan, passes it on, and does this process's part of it.
 fn start(order: &Order<'_>, inside: Inside, control: &OwnedFd, channel: &OwnedFd) -> i32 {
     let mut maker = Maker::new(inside, order, channel.as_fd(), control.as_fd());
     maker.guess_root();
     let mut buffer = [0; 16];
     // The launcher ended, or has no use for this spare any more: init sees our end and ends too.
-    let Ok((1.., fds)) = socket::receive(control.as_fd(), &mut buffer, true) else { return 0 };
+    let Ok((1.., mut fds)) = socket::receive(control.as_fd(), &mut buffer, true) else { return 0 };
+    if buffer[0] == WITH_RULES[0] {
+        maker.lend(fds.pop());
+    }
     let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
     if socket::send(channel.as_fd(), b"p", &borrowed).is_err() {
         return 1;

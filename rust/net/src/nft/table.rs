@@ -3,6 +3,8 @@
 //! Runs in: any process of the host's network namespace as root. Nothing is locked: the kernel does a transaction as a whole, and
 //! where one depends on what was read before, it names the generation that was read.
 
+use std::os::fd::OwnedFd;
+
 use nix::errno::Errno;
 use nix::sys::socket::SockProtocol;
 
@@ -21,6 +23,9 @@ pub(crate) const ATTEMPTS: usize = 200;
 const REMOVED_AT_ONCE: usize = 256;
 
 /// The rules of this network namespace that are ours.
+///
+/// Who closes the last fd of such a socket waits until the kernel has forgotten what anybody removed a moment ago, some 10 ms, and
+/// all others who change rules wait, too (`nft_rcv_nl_event` since Linux 5.12). Who works with rules over and over keeps the socket.
 pub struct Rules {
     pub(crate) socket: Socket,
     /// What [`ensure`](Rules::ensure) wants to find, once it has been called.
@@ -42,6 +47,16 @@ impl Rules {
     /// Those of the namespace that the calling thread is in now.
     pub fn open() -> Result<Rules> {
         Ok(Rules { socket: Socket::open(SockProtocol::NetlinkNetFilter)?, version: None })
+    }
+
+    /// By a socket that another process has used, and does not use any more.
+    pub fn taken_over(socket: OwnedFd) -> Rules {
+        Rules { socket: Socket::taken_over(socket), version: None }
+    }
+
+    /// The socket, for whoever is next.
+    pub fn into_socket(self) -> OwnedFd {
+        self.socket.into_fd()
     }
 
     /// Makes the tables, unless they are there.
@@ -116,6 +131,13 @@ impl Rules {
     pub fn renew(&mut self, owner: &str, elements: &[Element]) -> Result<()> {
         if elements.is_empty() {
             return Ok(());
+        }
+        // Nearly always they are new, and then nothing is removed that the kernel has to forget.
+        let mut transaction = Transaction::new(&self.socket, None);
+        elements.iter().for_each(|element| element.add(&mut transaction, owner, Presence::Refused));
+        match self.socket.run(transaction.finish()) {
+            Err(failure) if failure.errno() == Some(Errno::EEXIST) => {}
+            done => return done,
         }
         // Before Linux 6.12 adding what is there leaves its lifetime as it is, and removing what is not there fails.
         let mut transaction = Transaction::new(&self.socket, None);

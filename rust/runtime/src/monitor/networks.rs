@@ -25,7 +25,7 @@ use super::Monitor;
 use super::clients::state;
 use crate::failure::During;
 use crate::names::{self, NameServer, Task};
-use crate::network::{self, NETWORKS};
+use crate::network::{self, Lent, NETWORKS};
 use crate::{channel, outside, tree};
 
 impl Monitor<'_> {
@@ -40,11 +40,11 @@ impl Monitor<'_> {
         let inside = tree::open_file(Path::new(&format!("/proc/{pid}/ns/net")))
             .map_err(|_| state("the container is not running"))?;
         if let Some(joined) = &change.joins {
-            network::connect(joined, &inside)?;
+            network::connect(joined, &inside, self.lent())?;
         }
         let done = self.change_connected(&change, &plan, pid, &inside);
         if let (Err(_), Some(joined)) = (&done, &change.joins) {
-            let _ = network::leave(joined);
+            let _ = network::leave(joined, self.lent());
         }
         done?;
         self.held.extend(fds);
@@ -62,6 +62,10 @@ impl Monitor<'_> {
         Ok(())
     }
 
+    fn lent(&mut self) -> &mut Lent {
+        self.run.as_mut().map_or(&mut self.rules, |run| &mut run.container.rules)
+    }
+
     fn change_connected(
         &mut self,
         change: &NetworkChange,
@@ -73,7 +77,7 @@ impl Monitor<'_> {
             self.resolve(resolver, pid, inside)?;
         }
         if let Some(left) = plan.attachments().find(|one| Some(&one.port) == change.leaves.as_ref()) {
-            network::leave(left)?;
+            network::leave(left, self.lent())?;
         }
         if let Some((port, gateways)) = &change.routes
             && let Some(routed) = plan.attachments().find(|one| one.port == *port)

@@ -18,6 +18,7 @@ use crate::channel::{self, Report};
 use crate::container::Container;
 use crate::failure::During;
 use crate::names::NameServer;
+use crate::outside;
 use crate::scratch::Pool;
 
 pub(super) struct Run {
@@ -46,8 +47,7 @@ impl Run {
         };
         let mut fds = vec![plan.as_fd(), theirs.as_fd()];
         fds.extend(streams.iter().map(AsFd::as_fd));
-        // An `outside` that has failed already is seen by its pidfd.
-        let _ = socket::send(container.control.as_fd(), b"s", &fds);
+        outside::hand_over(&container.control, &fds, container.rules.socket());
         Ok(Self {
             container,
             word: Some(word),
