@@ -28,6 +28,8 @@ pub(super) struct Run {
     reports: bool,
     pub failure: Option<Failure>,
     pub executed: bool,
+    /// Init is over. The name server begins as a copy of `outside`: for a moment it may have the word, too.
+    ended: bool,
     pub begun: Instant,
 }
 
@@ -54,6 +56,7 @@ impl Run {
             reports: true,
             failure: None,
             executed: false,
+            ended: false,
             begun: Instant::now(),
         })
     }
@@ -101,7 +104,7 @@ impl Run {
     pub(super) fn take_words(&mut self) -> Option<OwnedFd> {
         let mut terminal = None;
         while let Some(word) = &self.word {
-            match channel::receive::<Event>(word.as_fd(), false) {
+            match channel::receive::<Event>(word.as_fd(), self.ended) {
                 Ok(Some((Event::Terminal, mut fds))) => terminal = fds.pop(),
                 Ok(Some((Event::Failed(failure), _))) => self.fail(failure),
                 Ok(Some(_)) => {}
@@ -149,6 +152,7 @@ impl Run {
             let _ = process::send_signal(outside.as_fd(), Signal::SIGKILL as i32);
             let _ = process::reap(outside.as_fd());
         }
+        self.ended = true;
         let init = self.container.init.as_ref();
         init.map_or(125, |pidfd| process::reap(pidfd.as_fd()).unwrap_or(125))
     }
