@@ -63,13 +63,16 @@ impl Rules {
     pub fn ensure(&mut self) -> Result<Found> {
         let expected = self.version.get_or_insert_with(version).clone();
         for _ in 0..ATTEMPTS {
+            // Read before all else: what is not there then cannot come without changing it.
+            let generation = generation(&mut self.socket)?;
             let inet = self.version_of(Family::Inet)?;
             let bridge = self.version_of(Family::Bridge)?;
             if inet.as_ref() == Some(&expected) && bridge.as_ref() == Some(&expected) {
                 return Ok(Found::Ours);
             }
             let found = if inet.is_some() && bridge.is_some() { Found::Other } else { Found::Nothing };
-            match self.replace(&expected) {
+            let there = [(Family::Inet, inet.is_some()), (Family::Bridge, bridge.is_some())];
+            match self.replace(&expected, generation, there) {
                 Err(failure) if is_contention(&failure) => {}
                 done => return done.map(|()| found),
             }
@@ -77,14 +80,11 @@ impl Rules {
         Err(Error::Contended { action: "make our tables" })
     }
 
-    fn replace(&mut self, version: &str) -> Result<()> {
-        let generation = generation(&mut self.socket)?;
-        // Read after the generation: what is not there now cannot come without changing it.
-        let there = [Family::Inet, Family::Bridge].map(|family| (family, self.version_of(family)));
+    fn replace(&mut self, version: &str, generation: u32, there: [(Family, bool); 2]) -> Result<()> {
         let kept = self.list()?;
         let mut transaction = Transaction::new(&self.socket, Some(generation));
-        for (family, version) in there {
-            if version?.is_some() {
+        for (family, is_there) in there {
+            if is_there {
                 ruleset::delete(&mut transaction, family);
             }
         }
