@@ -404,15 +404,14 @@ Total reclaimed space: …kB
     "network connect": """\
 One that runs is in the network at once: it has another interface there, and its neighbours know each other
 by name from then on. One that does not comes into it by its next start. It stays so over restarts. One that
-was made with `--network none`, `host` or `container:` can be in no other; without `--network` there is
-nothing in the way.
+was made with `--network none`, `host` or `container:` can be in no other.
 
 ```console
 $ pycontain network create front > /dev/null
-$ pycontain create --name web host sleep 1000 > /dev/null
+$ pycontain create --name web --network bridge host sleep 1000 > /dev/null
 $ pycontain network connect --alias www front web
 $ pycontain ps --all --format '{{.Names}}: {{.Networks}}'
-web: front
+web: bridge,front
 $ pycontain network connect front web
 pycontain: endpoint with name web already exists in network front
 hint: `pycontain network disconnect front web` takes it out

@@ -135,7 +135,7 @@ def namespaces(options: Mapping[str, object], host: Host | None = None) -> Names
 
 def with_network(options: ContainerOptions, host: Host) -> ContainerOptions:
     """The options with a network in them: that of containers which name none, where they do not."""
-    if options.get("network") not in {None, "", "default"}:
+    if options.get("network") not in (None, "", "default"):
         return options
     options = options.copy()
     options["network"] = host.network
