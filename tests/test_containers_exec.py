@@ -121,8 +121,9 @@ _OFFSPRING = {
 
 @pytest.mark.parametrize("command", _OFFSPRING.values(), ids=_OFFSPRING)
 def test_timeout_kills_what_the_command_started(box: Container, command: str) -> None:
-    with pytest.raises(TimeoutExpired):
-        box.run(["sh", "-c", command], timeout=1)
+    for _ in range(5):  # what is killed first differs
+        with pytest.raises(TimeoutExpired):
+            box.run(["sh", "-c", command], timeout=0.3)
     assert sleeping(box) == []
 
 

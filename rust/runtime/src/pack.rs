@@ -72,8 +72,9 @@ pub(crate) fn compare(question: &OwnedFd, answer: OwnedFd, handle: &OwnedFd) {
 }
 
 /// Copies one directory to another, and tells the engine.
-pub(crate) fn duplicate(from: &OwnedFd, to: &OwnedFd, handle: &OwnedFd) {
+pub(crate) fn duplicate(from: OwnedFd, to: OwnedFd, handle: &OwnedFd) {
     let failure = pycontain_layer::duplicate(from.as_fd(), to.as_fd()).err().map(|error| failure(&error));
+    drop((from, to)); // whoever is told may unmount the file system
     channel::tell(handle, &Event::Done(failure), &[]);
 }
 

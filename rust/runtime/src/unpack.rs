@@ -38,8 +38,8 @@ pub(crate) fn run(options: Options, fds: Fds, handle: &OwnedFd) {
         }),
         Err(error) => Event::Done(Some(failure(&error))),
     };
+    drop((fds.directory, fds.held)); // whoever is told may unmount the file system
     channel::tell(handle, &event, &[]);
-    drop(fds.held);
 }
 
 /// `layer`: `.wh.` entries are whiteouts; what is none goes among the host's files, where nobody may use what a container

@@ -73,7 +73,7 @@ impl Launcher {
     pub(super) fn duplicate(&mut self, handle: OwnedFd, fds: Vec<OwnedFd>) {
         let Ok([from, to]) = <[OwnedFd; 2]>::try_from(fds) else { return };
         let begun = sweeper::beside(|| {
-            pack::duplicate(&from, &to, &handle);
+            pack::duplicate(from, to, &handle);
             Ok(())
         });
         self.begin(begun, "copy the files", handle, Without::Kill);

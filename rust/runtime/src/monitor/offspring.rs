@@ -3,7 +3,7 @@
 //! A control group for each `exec` would know exactly, and costs 5 to 15 ms to enter where it is of version 1. So those count
 //! that are of the process's session, which no other process can join, or descend from it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs;
 use std::os::fd::AsFd;
 
@@ -13,41 +13,48 @@ use pycontain_sys::process;
 
 use super::run::Run;
 
-/// A process that has been killed forks no more: only what was forked before is found by the next look.
+/// A process that has been stopped forks no more: only what was forked before is found by the next look.
 const LOOKS: u32 = 100;
 
 /// What `/proc/PID/stat` tells.
-#[derive(Clone, Copy, PartialEq, Eq)]
 struct Relation {
     parent: i32,
     session: i32,
+    /// Since the machine's start, in ticks: what tells a process from a later one that has its pid.
+    started: u64,
 }
 
 /// Kills a process that leads a session, and all that it started, also when it has ended itself.
+///
+/// All are stopped before one is killed: the children of one that has ended are the first process's, and no look would know
+/// whose they were.
 pub(super) fn kill(run: &Run, leader: i32) {
-    let mut killed = HashSet::new();
+    let mut stopped = HashMap::new();
     for _ in 0..LOOKS {
         let relations = relations(run);
-        let found: Vec<_> =
-            relations.keys().copied().filter(|pid| belongs(&relations, *pid, leader)).collect();
-        let before = killed.len();
-        for pid in found {
-            if killed.insert(pid) {
-                kill_if_it_is_still(pid, relations[&pid]);
+        let before = stopped.len();
+        for (&pid, relation) in &relations {
+            if !stopped.contains_key(&pid)
+                && belongs(&relations, pid, leader)
+                && signal_if_it_is_still(pid, relation.started, Signal::SIGSTOP)
+            {
+                stopped.insert(pid, relation.started);
             }
         }
-        if killed.len() == before {
-            return;
+        if stopped.len() == before {
+            break;
         }
+    }
+    for (pid, started) in stopped {
+        signal_if_it_is_still(pid, started, Signal::SIGKILL);
     }
 }
 
 /// A pid may have become another process's since it was looked at.
-fn kill_if_it_is_still(pid: i32, was: Relation) {
-    let Ok(pidfd) = process::open_pidfd(Pid::from_raw(pid)) else { return };
-    if relation(pid) == Some(was) {
-        let _ = process::send_signal(pidfd.as_fd(), Signal::SIGKILL as i32);
-    }
+fn signal_if_it_is_still(pid: i32, started: u64, signal: Signal) -> bool {
+    let Ok(pidfd) = process::open_pidfd(Pid::from_raw(pid)) else { return false };
+    relation(pid).is_some_and(|relation| relation.started == started)
+        && process::send_signal(pidfd.as_fd(), signal as i32).is_ok()
 }
 
 fn belongs(relations: &HashMap<i32, Relation>, pid: i32, leader: i32) -> bool {
@@ -68,8 +75,8 @@ fn relation(pid: i32) -> Option<Relation> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, fields) = stat.rsplit_once(") ")?; // the name may have spaces and parentheses
     let mut fields = fields.split(' ').skip(1);
-    let mut next = || fields.next()?.parse().ok();
-    let parent = next()?;
-    let _group: i32 = next()?;
-    Some(Relation { parent, session: next()? })
+    let parent = fields.next()?.parse().ok()?;
+    let session = fields.nth(1)?.parse().ok()?;
+    let started = fields.nth(15)?.parse().ok()?; // the 22nd field of proc_pid_stat(5)
+    Some(Relation { parent, session, started })
 }
