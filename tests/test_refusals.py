@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import containers
 import pycontain
 import pytest
-from pycontain.errors import ContainerNotFound, InvalidOption
+from pycontain.errors import ContainerNotFound, InvalidOption, StartError
 from pycontain.runtime import sizes
 
 if TYPE_CHECKING:
@@ -71,6 +71,27 @@ def test_options_of_a_wrong_kind_are_named(engine: Engine, busybox: str, option:
         engine.run(busybox, "true", **{option: value})  # type: ignore[call-overload]
     with pytest.raises(InvalidOption, match=f"`{option}`"):
         engine.create(busybox, "true", **{option: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("option", "value", "hint"),
+    [
+        ("user", 70000, "`--userns host` all"),
+        ("tmpfs", ["/t:size=x"], "such as `size=64m`"),
+        ("volumes", ["/tmp:/proc/none"], "only what is there"),
+        ("volumes", ["/tmp:/bin/true"], "a file goes on a file"),
+        ("volumes", ["/bin/true:/bin"], "a file goes on a file"),
+        ("workdir", "/none", "has to be in the image"),
+    ],
+)
+def test_starts_that_the_kernel_refuses_say_what_to_do(
+    engine: Engine, busybox: str, option: str, value: object, hint: str
+) -> None:
+    with pytest.raises(StartError) as refused:
+        engine.run(busybox, "true", **{option: value})  # type: ignore[call-overload]
+    assert refused.value.hint is not None
+    assert hint in refused.value.hint
 
 
 @pytest.mark.parametrize("option", ["user", "health_cmd", "cgroup_parent", "labels", "env", "cidfile"])

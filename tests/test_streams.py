@@ -88,6 +88,19 @@ def test_reader_that_goes_away_ends_the_writer(cli: Cli, busybox: str, nothing_l
         assert process.wait(seconds(20)) in {0, 141}
 
 
+@pytest.mark.parametrize("words", ["run --rm", "run --rm -a stdout", "run --rm --name wrote", "exec"])
+def test_output_that_is_not_taken_is_told_and_fails(
+    cli: Cli, engine: Engine, busybox: str, words: str, nothing_left: Watch
+) -> None:
+    box = engine.start(busybox, ["sleep", "1000"])
+    command = [str(cli.program), *words.split(), box.id if words == "exec" else busybox, "echo", "lost"]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=cli.environment, check=False)
+    box.remove(force=True)
+    said = b"pycontain: cannot write the output: no space left on device\n"
+    assert (done.returncode, done.stderr) == (1, said)
+
+
 @pytest.mark.parametrize("closed", ["012", "0", "1", "2", "01"])
 def test_closed_streams_are_the_null_device(cli: Cli, busybox: str, closed: str, tmp_path: Path) -> None:
     script = "cat && found=$(stat -L -c %t:%T /proc/1/fd/[012]); echo $found >/out/devices; exit 5"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -31,7 +31,7 @@ def main(args: Sequence[str] | None = None) -> int:
         _forget_stdout()
         return 1
     except OSError as error:
-        if error.filename is not None or error.errno not in _FULL:
+        if error.filename is not None or error.errno not in _UNWRITABLE:
             raise
         _forget_stdout()
         print(f"pycontain: cannot write the output: {str(error.strerror).lower()}", file=sys.stderr)

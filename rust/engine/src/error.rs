@@ -19,6 +19,9 @@ pub enum Error {
     NoMonitor,
     #[error("{what}: {errno}")]
     System { what: &'static str, errno: nix::errno::Errno },
+    /// The caller's stream did not take what the container wrote.
+    #[error("write the output: {0}")]
+    Output(nix::errno::Errno),
     /// A handler of the caller (Python's, for Ctrl-C) wants to stop the waiting.
     #[error("interrupted")]
     Interrupted,

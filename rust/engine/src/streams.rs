@@ -189,7 +189,8 @@ struct Keys {
 }
 
 impl Process {
-    /// Passes streams on until the container has ended, or is left: then this is nothing. With a `terminal` (its master),
+    /// Passes streams on until the container has ended, or is left: then this is nothing. What could not be written is an
+    /// error then. With a `terminal` (its master),
     /// the size of `window` is kept the same as that of the user's: a handler for `SIGWINCH`, whatever it does, makes this
     /// loop look at it.
     pub fn relay(
@@ -200,6 +201,7 @@ impl Process {
     ) -> Result<Option<Ended>, Error> {
         let mut size = (0, 0);
         let mut buffer = vec![0; CHUNK];
+        let mut lost = None;
         loop {
             if let Some((user, master)) = window
                 && let Ok(now) = terminal::size(user)
@@ -211,9 +213,9 @@ impl Process {
             }
             if let Some(ended) = self.ended()? {
                 for passage in passages.iter_mut().filter(|passage| !passage.inward) {
-                    while passage.ready() && passage.pass(&mut buffer) {}
+                    while passage.ready() && goes_on(passage.pass(&mut buffer), &mut lost) {}
                 }
-                return Ok(Some(ended));
+                return lost.map_or(Ok(Some(ended)), |errno| Err(Error::Output(errno)));
             }
             if passages.iter().any(|passage| passage.keys.left) {
                 return Ok(None);
@@ -224,9 +226,19 @@ impl Process {
             let ready: Vec<bool> = fds[1..].iter().map(|fd| fd.any().unwrap_or(false)).collect();
             drop(fds);
             let mut ready = ready.into_iter();
-            passages.retain_mut(|passage| !ready.next().unwrap_or(false) || passage.go_on(&mut buffer));
+            passages.retain_mut(|passage| {
+                !ready.next().unwrap_or(false) || goes_on(passage.go_on(&mut buffer), &mut lost)
+            });
         }
     }
+}
+
+/// Whether a passage does; what ended one is kept.
+fn goes_on(passed: nix::Result<bool>, lost: &mut Option<Errno>) -> bool {
+    passed.unwrap_or_else(|errno| {
+        lost.get_or_insert(errno);
+        false
+    })
 }
 
 impl Passage {
@@ -255,12 +267,12 @@ impl Passage {
     }
 
     /// After what is awaited has come; false at the end of either side.
-    fn go_on(&mut self, buffer: &mut [u8]) -> bool {
+    fn go_on(&mut self, buffer: &mut [u8]) -> nix::Result<bool> {
         if !self.inward {
             return self.pass(buffer);
         }
         self.has_more = !self.has_more;
-        self.has_more || self.pass(&mut buffer[..ROOM])
+        if self.has_more { Ok(true) } else { self.pass(&mut buffer[..ROOM]) }
     }
 
     fn ready(&self) -> bool {
@@ -268,14 +280,20 @@ impl Passage {
         matches!(nix::poll::poll(&mut fds, 0u8), Ok(1..))
     }
 
-    /// Moves what is there; false at the end of either side. A terminal whose other side is closed reads as `EIO`.
-    fn pass(&mut self, buffer: &mut [u8]) -> bool {
-        match read(&self.from, buffer) {
-            Ok(0) => false,
+    /// Moves what is there; false at the end of either side, an error when the output takes no more. A terminal whose other
+    /// side is closed reads as `EIO`.
+    fn pass(&mut self, buffer: &mut [u8]) -> nix::Result<bool> {
+        let written = match read(&self.from, buffer) {
+            Ok(0) => return Ok(false),
             Ok(length) if self.keys.all.is_empty() => write_all(self.to.as_fd(), &buffer[..length]),
             Ok(length) => write_all(self.to.as_fd(), &self.keys.sift(&buffer[..length])),
-            Err(Errno::EINTR | Errno::EAGAIN) => true,
-            Err(_) => false,
+            Err(Errno::EINTR | Errno::EAGAIN) => return Ok(true),
+            Err(_) => return Ok(false),
+        };
+        match written {
+            Ok(()) => Ok(true),
+            Err(errno) if self.inward || errno == Errno::EPIPE => Ok(false), // nobody reads it any more
+            Err(errno) => Err(errno),
         }
     }
 }
@@ -300,7 +318,7 @@ impl Keys {
     }
 }
 
-fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> bool {
+fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> nix::Result<()> {
     while !bytes.is_empty() {
         match write(fd, bytes) {
             Ok(written) => bytes = &bytes[written..],
@@ -309,8 +327,8 @@ fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> bool {
                 let mut fds = [PollFd::new(fd, PollFlags::POLLOUT)];
                 let _ = nix::poll::poll(&mut fds, 1000u16);
             }
-            Err(_) => return false,
+            Err(errno) => return Err(errno),
         }
     }
-    true
+    Ok(())
 }

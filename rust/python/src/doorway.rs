@@ -3,6 +3,7 @@
 use std::os::fd::{OwnedFd, RawFd};
 
 use nix::errno::Errno;
+use nix::unistd::Uid;
 use pycontain_engine::{Error, Failure, Reason};
 use pyo3::exceptions::{PyConnectionError, PyKeyboardInterrupt, PyOSError, PyValueError};
 use pyo3::prelude::*;
@@ -62,6 +63,7 @@ pub(crate) fn exception(python: Python<'_>, error: Error) -> PyErr {
         }
         Error::NoMonitor => PyConnectionError::new_err(error.to_string()),
         Error::System { errno, .. } => PyOSError::new_err((errno as i32, error.to_string())),
+        Error::Output(errno) => PyOSError::new_err((errno as i32, errno.desc())),
         Error::Interrupted => PyKeyboardInterrupt::new_err(()),
     }
 }
@@ -137,10 +139,12 @@ pub(crate) fn failed(python: Python<'_>, failure: &Failure) -> PyErr {
 fn hint(failure: &Failure) -> Option<&'static str> {
     let begins = |words: &str| failure.step.starts_with(words);
     if matches!(failure.reason, Reason::UnknownUser) {
-        return Some(if begins("become user") {
-            "lines for the user in /etc/subuid and /etc/subgid, and newuidmap, give it more ids"
-        } else {
+        return Some(if !begins("become user") {
             "users are those of the container's /etc/passwd; a number needs no entry there"
+        } else if Uid::effective().is_root() {
+            "a container's own ids are 0 to 65535, those with `--userns host` all of the host's"
+        } else {
+            "lines for the user in /etc/subuid and /etc/subgid, and newuidmap, give it more ids"
         });
     }
     match Errno::from_raw(failure.errno) {
@@ -162,6 +166,15 @@ fn hint(failure: &Failure) -> Option<&'static str> {
         Errno::EPERM if begins("limit ") => Some("only CAP_SYS_RESOURCE raises a hard limit: `ulimit -H -a`"),
         Errno::ENOENT if begins("enter the working directory") => {
             Some("it has to be in the image, or mounted there")
+        }
+        Errno::EINVAL if begins("mount tmpfs ") => {
+            Some("options are those of tmpfs(5), such as `size=64m`, `mode=1777` and `noexec`")
+        }
+        Errno::ENOENT if begins("attach mount ") => {
+            Some("in what the kernel makes, such as /proc, only what is there can be mounted on")
+        }
+        Errno::ENOTDIR | Errno::EISDIR if begins("attach mount ") => {
+            Some("a file goes on a file, a directory on a directory: what is it on the host?")
         }
         Errno::EACCES if begins("enter the working directory") => {
             Some("the command's user may not enter it: `--workdir` names another")

@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::fs;
 use std::os::fd::AsFd;
+use std::thread::sleep;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -13,11 +15,13 @@ use pycontain_sys::process;
 
 use super::run::Run;
 
-/// A process that has been stopped forks no more: only what was forked before is found by the next look.
 const LOOKS: u32 = 100;
+const BETWEEN: Duration = Duration::from_millis(1);
 
 /// What `/proc/PID/stat` tells.
 struct Relation {
+    /// It runs or sleeps, and so may fork, also for a moment after it has been sent `SIGSTOP`.
+    active: bool,
     parent: i32,
     session: i32,
     /// Since the machine's start, in ticks: what tells a process from a later one that has its pid.
@@ -30,6 +34,7 @@ struct Relation {
 /// whose they were.
 pub(super) fn kill(run: &Run, leader: i32) {
     let mut stopped = HashMap::new();
+    let mut at_rest = false;
     for _ in 0..LOOKS {
         let relations = relations(run);
         let before = stopped.len();
@@ -41,8 +46,12 @@ pub(super) fn kill(run: &Run, leader: i32) {
                 stopped.insert(pid, relation.started);
             }
         }
-        if stopped.len() == before {
+        if at_rest && stopped.len() == before {
             break;
+        }
+        at_rest = !stopped.keys().any(|pid| relations.get(pid).is_some_and(|relation| relation.active));
+        if !at_rest {
+            sleep(BETWEEN);
         }
     }
     for (pid, started) in stopped {
@@ -74,9 +83,10 @@ fn relations(run: &Run) -> HashMap<i32, Relation> {
 fn relation(pid: i32) -> Option<Relation> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, fields) = stat.rsplit_once(") ")?; // the name may have spaces and parentheses
-    let mut fields = fields.split(' ').skip(1);
+    let mut fields = fields.split(' ');
+    let active = matches!(fields.next()?, "R" | "S");
     let parent = fields.next()?.parse().ok()?;
     let session = fields.nth(1)?.parse().ok()?;
     let started = fields.nth(15)?.parse().ok()?; // the 22nd field of proc_pid_stat(5)
-    Some(Relation { parent, session, started })
+    Some(Relation { active, parent, session, started })
 }
