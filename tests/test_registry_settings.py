@@ -211,6 +211,14 @@ def test_proxy_that_is_not_there_is_named(fresh: Engine, monkeypatch: pytest.Mon
         fresh.images.pull("registry.invalid/x")
 
 
+@pytest.mark.parametrize("default", ["a b", "https://a", ""])
+def test_default_that_is_no_registry_is_named(settings_directory: Path, cli: Cli, default: str) -> None:
+    (settings_directory / "registries.toml").write_text(f'default = "{default}"')
+    done = cli("pull", "x")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert f"`default` is no registry: `{default}`".encode() in done.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -189,7 +189,12 @@ def _completed(path: str) -> tuple[str, str]:
 def _default_domain() -> str:
     from pycontain.registry.settings import default_registry
 
-    return default_registry()
+    domain = default_registry()
+    if domain != _DEFAULT_DOMAIN and ("/" in domain or not _grammar().fullmatch(f"{domain}/a")):
+        raise InvalidOption(
+            f"registries.toml: `default` is no registry: `{domain}`", hint="a registry is HOST[:PORT]"
+        )
+    return domain
 
 
 @functools.cache
