@@ -289,7 +289,7 @@ def disconnected(scene: Scene) -> None:
     assert shell(web, "ls /sys/class/net").split() == ["lo"]
     told = [
         (event.action, event.attributes["name"])
-        for event in scene.engine.events(since=since, until=time.time(), types=["network"])
+        for event in scene.engine.events(since=since, until=time.time(), type=["network"])
         if event.attributes.get("container") == web.id
     ]
     assert told == [

@@ -616,7 +616,7 @@ def exposed(scene: Scene) -> None:
     for wanted in ("80", "8001", "53/udp", "81", "82", "53"):
         listed = scene.cli("ps", "--filter", f"publish={wanted}", "--format", "{{.Names}}").stdout.decode()
         assert set(listed.split()) == {name for name, given in names.items() if wanted in given}, wanted
-    assert len(scene.engine.containers.list(exposed=["8000-8009"])) == 2
+    assert len(scene.engine.containers.list(expose=["8000-8009"])) == 2
     done = scene.cli("run", "--rm", "--network", "none", "-P", "busybox", "true")
     told = b"`--publish-all` has no meaning with `--network=none`\nhint: `--network=bridge`"
     assert (done.returncode, told in done.stderr, done.stderr.count(b"\n")) == (125, True, 2), done

@@ -161,7 +161,7 @@ async def test_process_is_shaped_like_that_of_asyncio(own: Engine) -> None:
 @asynchronous
 async def test_life_of_a_container(own: Engine) -> None:
     async with aio.Engine(own._paths.root) as engine:
-        watching = engine.events(types=["container"])
+        watching = engine.events(type=["container"])
         following = asyncio.ensure_future(anext(watching))
         await asyncio.sleep(0.1)
         made = await engine.create("busybox", ["sh", "-c", "echo ready; exec sleep 1000"], name="made")
@@ -229,7 +229,7 @@ async def test_volumes(own: Engine) -> None:
         made = await engine.volumes.create("data", labels={"a": "b"})
         assert (made.name, made.labels, made.options) == ("data", {"a": "b"}, {})
         await engine.run("busybox", ["sh", "-c", "echo x > /d/x"], volumes=["data:/d"])
-        assert [volume.name for volume in await engine.volumes.list(labels=["a"])] == ["data"]
+        assert [volume.name for volume in await engine.volumes.list(label=["a"])] == ["data"]
         assert (await (await engine.volumes.get("data")).inspect())["Mountpoint"] == made.mountpoint
         assert (await engine.volumes.prune()).names == ()
         assert (await engine.volumes.prune(all=True)).names == ("data",)

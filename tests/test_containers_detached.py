@@ -181,7 +181,7 @@ def test_health_is_asked_for(own: Engine, fresh_cli: containers.Cli) -> None:
     wait_until(lambda: container.inspect()["State"]["Health"]["Status"] == "unhealthy")
     assert "(unhealthy)" in fresh_cli("ps", "--format", "{{.Status}}").stdout.decode()
     container.run(["touch", "/well"])
-    wait_until(lambda: own.containers.list(healths=["healthy"]) == (container,))
+    wait_until(lambda: own.containers.list(health=["healthy"]) == (container,))
     [*_, last] = container.inspect()["State"]["Health"]["Log"]
     assert last["ExitCode"] == 0
 
@@ -301,7 +301,7 @@ def test_events_of_a_life(own: Engine) -> None:
     container.unpause()
     container.stop()
     container.remove()
-    found = [event.action for event in own.events(until=time.time(), containers=["seen"])]
+    found = [event.action for event in own.events(until=time.time(), container=["seen"])]
     assert found == ["create", "start", "pause", "unpause", "die", "stop", "destroy"]
     begun = time.time()
     own.start("busybox", "false", name="again", restart="on-failure:1").wait()

@@ -239,7 +239,7 @@ def test_events_tell_of_commands_and_of_health(own: Engine, fresh_cli: container
     box.wait_until(pycontain.healthy(), timeout=containers.seconds(20))
 
     def told(**filters: Any) -> list[Event]:
-        return list(own.events(until=time.time(), containers=[box.id], **filters))
+        return list(own.events(until=time.time(), container=[box.id], **filters))
 
     deadline = time.monotonic() + containers.seconds(10)
     while not told(actions=["health_status"]) and time.monotonic() < deadline:

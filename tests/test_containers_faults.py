@@ -171,7 +171,7 @@ def test_out_of_memory_is_137_and_told(own: Engine, fresh_cli: containers.Cli, i
     state = container.inspect()["State"]
     assert (state["ExitCode"], state["OOMKilled"], state["Status"]) == (137, True, "exited")
     assert "Exited (137)" in fresh_cli("ps", "-a", "--format", "{{.Status}}").stdout.decode()
-    assert [e.action for e in own.events(until=time.time(), containers=["greedy"])][-2:] == ["oom", "die"]
+    assert [e.action for e in own.events(until=time.time(), container=["greedy"])][-2:] == ["oom", "die"]
     # what a run did is not told of the next
     container.remove()
     kind = own.start("busybox", ["sh", "-c", "test -e /again && exit 0; touch /again; tail /dev/zero"],

@@ -166,9 +166,9 @@ def test_events_tell_what_happened(fresh: Engine, fresh_cli: containers.Cli) -> 
     assert found[-1].attributes["exitCode"] == "3"
     assert {event.id for event in found[:3]} == {made.id}
     assert list(fresh.events(since=time.time(), until=time.time())) == []
-    only = fresh.events(until=time.time(), actions=["create"], labels=["k=v"], containers=[made.id[:8]])
+    only = fresh.events(until=time.time(), event=["create"], label=["k=v"], container=[made.id[:8]])
     assert [event.action for event in only] == ["create"]
-    assert [event.action for event in fresh.events(until=time.time(), containers=["third"])][-1] == "die"
+    assert [event.action for event in fresh.events(until=time.time(), container=["third"])][-1] == "die"
     with pytest.raises(InvalidOption, match="filter"):
         fresh.events(colours=["red"])  # type: ignore[call-arg]
 

@@ -285,7 +285,7 @@ def test_one_in_a_foreground_is_signalled_stopped_and_waited_for(
     container.stop()
     with pytest.raises(Conflict, match="is not running"):
         container.kill()
-    actions = [event.action for event in own.events(until=time.time(), containers=[running])]
+    actions = [event.action for event in own.events(until=time.time(), container=[running])]
     assert actions == ["create", "start", "kill", "die", "stop"]
 
 
@@ -314,30 +314,30 @@ def test_list_takes_dockers_filters(own: Engine, running: str) -> None:
 
     assert found() == ["two", "one", "runner"]
     assert [one.name for one in own.containers.list()] == ["runner"]
-    assert found(names=["^o"]) == found(names=["^/o"]) == found(names=["/one"]) == ["one"]
-    assert found(names=["^/ne"]) == found(ports=["80"]) == found(exposed=["80"]) == []
+    assert found(name=["^o"]) == found(name=["^/o"]) == found(name=["/one"]) == ["one"]
+    assert found(name=["^/ne"]) == found(publish=["80"]) == found(expose=["80"]) == []
     assert found(is_task=True) == []
     assert found(is_task=False) == found()
-    assert found(ids=[two.id[:20]]) == ["two"]
-    assert found(labels=["tier"]) == ["two", "one"]
-    assert found(labels=["tier=a"]) == ["one"]
-    assert found(statuses=["running", "exited"]) == ["runner"]
-    assert found(ancestors=["busybox"]) == ["two", "one", "runner"]
-    assert found(ancestors=["missing"]) == []
+    assert found(id=two.id[:20]) == ["two"]
+    assert found(label=["tier"]) == ["two", "one"]
+    assert found(label="tier=a") == ["one"]
+    assert found(status=["running", "exited"]) == ["runner"]
+    assert found(ancestor=["busybox"]) == ["two", "one", "runner"]
+    assert found(ancestor=["missing"]) == []
     assert found(before="two") == ["one", "runner"]
     assert found(since=runner.id) == ["two", "one"]
-    assert found(volumes=["/in"]) == found(volumes=["/tmp"]) == ["one"]
-    assert found(networks=["none"]) == ["two", "one", "runner"]
-    assert found(healths=["none"], names=["one"]) == ["one"]
-    assert [one.name for one in own.containers.list(statuses=["created"])] == ["two", "one"]
+    assert found(volume=["/in"]) == found(volume=["/tmp"]) == ["one"]
+    assert found(network=["none"]) == ["two", "one", "runner"]
+    assert found(health=["none"], name="one") == ["one"]
+    assert [one.name for one in own.containers.list(status=["created"])] == ["two", "one"]
     assert [one.name for one in own.containers.list(last=1)] == ["two"]
     assert one in own.containers.list(last=2)
     for wrong in (
-        {"statuses": ["gone"]},
-        {"ports": ["80/x"]},
-        {"exposed": ["x"]},
+        {"status": ["gone"]},
+        {"publish": ["80/x"]},
+        {"expose": ["x"]},
         {"exited": ["x"]},
-        {"names": ["("]},
+        {"name": ["("]},
         {"colour": ["red"]},
     ):
         with pytest.raises(InvalidOption, match="filter"):
@@ -493,7 +493,7 @@ def test_templates_see_what_json_leaves_out_and_maps_as_maps(own: Engine, fresh_
 def test_prune_removes_what_does_not_run(own: Engine, running: str, fresh_cli: containers.Cli) -> None:
     kept_one = own.create("busybox", name="kept", labels={"keep": "yes"})
     gone = own.create("busybox", name="gone")
-    assert own.containers.prune(without_labels=["keep"]).ids == (gone.id,)
+    assert own.containers.prune(without_label=["keep"]).ids == (gone.id,)
     assert own.containers.prune(until="24h").ids == ()
     done = fresh_cli("container", "prune", "--force")
     assert done.stdout.decode() == f"Deleted Containers:\n{kept_one.id}\n\nTotal reclaimed space: 0B\n"

@@ -70,23 +70,23 @@ def test_all_are_listed_the_newest_first(images: Images) -> None:
     [
         ({"dangling": True}, [""]),
         ({"dangling": False}, ["shop:2", "alpine:3.20"]),
-        ({"labels": ["tier"]}, ["", "shop:2", "alpine:3.20"]),
-        ({"labels": ["tier=front"]}, ["", "shop:2"]),
-        ({"labels": ["tier=front", "beta"]}, ["shop:2"]),
-        ({"labels": ["tier=fro"]}, []),
-        ({"without_labels": ["beta"]}, ["", "alpine:3.20"]),
+        ({"label": ["tier"]}, ["", "shop:2", "alpine:3.20"]),
+        ({"label": "tier=front"}, ["", "shop:2"]),
+        ({"label": ["tier=front", "beta"]}, ["shop:2"]),
+        ({"label": ["tier=fro"]}, []),
+        ({"without_label": "beta"}, ["", "alpine:3.20"]),
         ({"before": "shop:2"}, ["alpine:3.20"]),
         ({"since": "alpine"}, ["", "shop:2"]),
         ({"since": "alpine", "dangling": False}, ["shop:2"]),
         ({"until": "2026-01-02T12:00:00Z"}, ["shop:2", "alpine:3.20"]),
         ({"until": "1h"}, ["", "shop:2", "alpine:3.20"]),
-        ({"references": ["alpine"]}, ["alpine:3.20"]),
-        ({"references": ["sh*", "alpine:*"]}, ["shop:2", "alpine:3.20"]),
-        ({"references": ["*"]}, ["shop:2", "alpine:3.20"]),
-        ({"references": ["registry.lan/*/app"]}, ["alpine:3.20"]),
-        ({"references": ["registry.lan/*"]}, []),
-        ({"references": ["docker.io/library/shop"]}, ["shop:2"]),
-        ({"references": ["sho[a-p]:[^1]"]}, ["shop:2"]),
+        ({"reference": "alpine"}, ["alpine:3.20"]),
+        ({"reference": ["sh*", "alpine:*"]}, ["shop:2", "alpine:3.20"]),
+        ({"reference": ["*"]}, ["shop:2", "alpine:3.20"]),
+        ({"reference": ["registry.lan/*/app"]}, ["alpine:3.20"]),
+        ({"reference": ["registry.lan/*"]}, []),
+        ({"reference": ["docker.io/library/shop"]}, ["shop:2"]),
+        ({"reference": ["sho[a-p]:[^1]"]}, ["shop:2"]),
     ],
 )
 def test_filters_choose_as_dockers_do(
@@ -118,7 +118,11 @@ def test_bad_filters_are_refused(images: Images) -> None:
         images.list(until="yesterday")
     for text in ("[", "[]", "a[b", "\\", "[b-a]", "[-]"):
         with pytest.raises(InvalidOption, match="syntax error in pattern"):
-            images.list(references=[text])
+            images.list(reference=[text])
+    with pytest.raises(InvalidOption, match="unknown filter `labels`"):
+        images.list(labels=["tier"])  # type: ignore[call-arg]
+    with pytest.raises(InvalidOption, match="takes a text, or several"):
+        images.list(label=True)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -231,6 +235,6 @@ def test_configuration_that_says_nothing_is_listed(images: Images, tmp_path: Pat
         )
     )
     images.load(archive)
-    (bare,) = images.summaries(references=["bare"])
+    (bare,) = images.summaries(reference=["bare"])
     assert bare.created is None
     assert bare.labels == {}

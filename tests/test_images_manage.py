@@ -203,10 +203,10 @@ def test_prune_removes_what_has_no_tag(own: Engine) -> None:
 def test_prune_takes_filters(own: Engine) -> None:
     for day, labels in enumerate([{"keep": "yes"}, {"tier": "a"}, {"tier": "b"}]):
         add(own, f"i:{day}", layer(), created=f"2026-01-0{day + 1}T00:00:00Z", config={"Labels": labels})
-    assert own.images.prune(all=True, labels=["tier=a"]).untagged == ("i:1",)
+    assert own.images.prune(all=True, label=["tier=a"]).untagged == ("i:1",)
     assert own.images.prune(all=True, until="2026-01-02").untagged == ("i:0",)
-    assert own.images.prune(all=True, without_labels=["tier"]).untagged == ()
-    assert own.images.prune(all=True, without_labels=["other"]).untagged == ("i:2",)
+    assert own.images.prune(all=True, without_label=["tier"]).untagged == ()
+    assert own.images.prune(all=True, without_label=["other"]).untagged == ("i:2",)
 
 
 def test_budget_takes_the_least_recently_used_first(own: Engine) -> None:

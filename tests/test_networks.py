@@ -164,7 +164,7 @@ def test_networks_made_at_once_do_not_overlap(networks: Networks) -> None:
         made = list(threads.map(lambda number: networks.create(f"net{number}"), range(12)))
     prefixes = [one.subnets[0].prefix for one in made]
     assert not any(one.overlaps(other) for number, one in enumerate(prefixes) for other in prefixes[:number])
-    assert names(networks.list(types=["custom"])) == [f"net{number}" for number in range(12)]
+    assert names(networks.list(type=["custom"])) == [f"net{number}" for number in range(12)]
 
 
 def test_default_network_leaves_alone_those_of_before_a_restart(networks: Networks, paths: Paths) -> None:
@@ -212,7 +212,7 @@ def test_what_cannot_be_is_refused(
 ) -> None:
     with pytest.raises(error, match=words):
         networks.create("front", **options)
-    assert names(networks.list(types=["custom"])) == []
+    assert names(networks.list(type=["custom"])) == []
 
 
 def test_gateway_is_no_name_of_a_reserved_address(networks: Networks) -> None:
@@ -230,22 +230,22 @@ def test_filters_let_through_what_they_name(networks: Networks, paths: Paths) ->
         return names(networks.list(**filters))
 
     assert listed() == ["back2", "back10", "bridge", "front", "host", "none"]
-    assert listed(names=["^b"]) == ["back2", "back10", "bridge"]
-    assert listed(names=["ron", "host"]) == ["front", "host"]
-    assert listed(ids=[front.id[:20]]) == ["front"]
-    assert listed(drivers=["null", "host"]) == ["host", "none"]
-    assert listed(labels=["tier"]) == ["back2", "front"]
-    assert listed(labels=["tier=front", "shop"]) == ["front"]
-    assert listed(labels=["tier"], names=["back"]) == ["back2"]
-    assert listed(types=["builtin"]) == ["bridge", "host", "none"]
-    assert listed(types=["builtin", "custom"]) == listed(scopes=["local"]) == listed()
-    assert listed(scopes=["swarm"]) == []
+    assert listed(name=["^b"]) == ["back2", "back10", "bridge"]
+    assert listed(name=["ron", "host"]) == ["front", "host"]
+    assert listed(id=front.id[:20]) == ["front"]
+    assert listed(driver=["null", "host"]) == ["host", "none"]
+    assert listed(label=["tier"]) == ["back2", "front"]
+    assert listed(label=["tier=front", "shop"]) == ["front"]
+    assert listed(label=["tier"], name=["back"]) == ["back2"]
+    assert listed(type=["builtin"]) == ["bridge", "host", "none"]
+    assert listed(type=["builtin", "custom"]) == listed(scope=["local"]) == listed()
+    assert listed(scope=["swarm"]) == []
     (lease,) = taken(paths, front)
     assert listed(dangling=True) == ["back2", "back10"]
     assert listed(dangling=False) == ["bridge", "front", "host", "none"]
     lease.close()
     assert listed(dangling=True) == ["back2", "back10", "front"]
-    for wrong in ({"types": ["x"]}, {"names": ["("]}, {"names": "front"}, {"colours": ["red"]}):
+    for wrong in ({"type": "x"}, {"name": ["("]}, {"label": True}, {"colours": ["red"]}):
         with pytest.raises(InvalidOption):
             listed(**wrong)
 
@@ -300,8 +300,8 @@ def test_prune_removes_what_nothing_uses_and_filters_let_through(networks: Netwo
     for name in ("kept", "one", "two"):
         networks.create(name, labels=["keep"] if name == "kept" else {"number": name})
     assert networks.prune(until="1h") == ()
-    assert networks.prune(labels=["number=two"]) == ("two",)
-    assert networks.prune(without_labels=["keep"]) == ("one",)
+    assert networks.prune(label=["number=two"]) == ("two",)
+    assert networks.prune(without_label=["keep"]) == ("one",)
     assert networks.prune() == ("kept",)
     lease.close()
     assert networks.prune(until="0s") == ("used",)
@@ -322,7 +322,7 @@ def test_events_tell_of_networks(tmp_path: Path) -> None:
         made.remove()
         engine.networks.create("back")
         engine.networks.prune()
-        told = list(engine.events(since=0, until="0s", types=["network"]))
+        told = list(engine.events(since=0, until="0s", type=["network"]))
         assert [(event.action, event.attributes.get("name")) for event in told] == [
             ("create", "front"),
             ("destroy", "front"),
@@ -332,7 +332,7 @@ def test_events_tell_of_networks(tmp_path: Path) -> None:
         ]
         assert (told[0].id, told[0].attributes["type"]) == (made.id, "bridge")
         for name in ("front", made.id[:12]):
-            found = engine.events(since=0, until="0s", networks=[name])
+            found = engine.events(since=0, until="0s", network=[name])
             assert [event.action for event in found] == ["create", "destroy"]
 
 
@@ -341,7 +341,7 @@ def test_same_words_in_asyncio(tmp_path: Path) -> None:
         async with aio.Engine(tmp_path / "root") as engine:
             made = await engine.networks.create("front", labels=["a"])
             assert await engine.networks.get("front") == made
-            assert await engine.networks.list(labels=["a"]) == (made,)
+            assert await engine.networks.list(label=["a"]) == (made,)
             await engine.networks.remove("front")
             await engine.networks.create("back")
             assert await engine.networks.prune() == ("back",)

@@ -395,11 +395,11 @@ def test_events(own: Engine) -> None:
     wait_for(lambda: made.status == "exited")
     made.remove()
     own.volumes.remove("data")
-    found = [event for event in own.events(since=0, until="0s", types=["volume"]) if event.id == "data"]
+    found = [event for event in own.events(since=0, until="0s", type=["volume"]) if event.id == "data"]
     assert [event.action for event in found] == ["create", "mount", "unmount", "destroy"]
     assert found[1].attributes["destination"] == "/d"
     assert found[1].attributes["read/write"] == "true"
-    assert {event.id for event in own.events(since=0, until="0s", volumes=["data"])} == {"data"}
+    assert {event.id for event in own.events(since=0, until="0s", volume=["data"])} == {"data"}
 
 
 def test_full_disk_in_the_first_copy_leaves_nothing_half(own: Engine, tmp_path: Path) -> None:

@@ -23,52 +23,31 @@ __all__ = [
 
 _TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
-# docker's key: the API's, which takes a list if it ends in an s; `exited` and `exposed` as well
-PRUNE = {"until": "until", "label": "labels", "label!": "without_labels"}
-CONTAINERS = {
-    "id": "ids",
-    "name": "names",
-    "label": "labels",
-    "status": "statuses",
-    "exited": "exited",
-    "ancestor": "ancestors",
-    "before": "before",
-    "since": "since",
-    "volume": "volumes",
-    "network": "networks",
-    "health": "healths",
-    "publish": "ports",
-    "expose": "exposed",
-    "is-task": "is_task",
-}
-EVENTS = {
-    "container": "containers",
-    "event": "actions",
-    "image": "images",
-    "label": "labels",
-    "network": "networks",
-    "type": "types",
-    "volume": "volumes",
-}
-IMAGES = {
-    "dangling": "dangling",
-    "label": "labels",
-    "before": "before",
-    "since": "since",
-    "until": "until",
-    "reference": "references",
-}
-NETWORKS = {
-    "id": "ids",
-    "name": "names",
-    "driver": "drivers",
-    "label": "labels",
-    "type": "types",
-    "dangling": "dangling",
-    "scope": "scopes",
-}
-VOLUMES = {"dangling": "dangling", "driver": "drivers", "label": "labels", "name": "names"}
-VOLUME_PRUNE = {"all": "all", "label": "labels", "label!": "without_labels"}
+# docker's keys, which are the API's names but for a dash and `label!`
+PRUNE = ("until", "label", "label!")
+CONTAINERS = (
+    "id",
+    "name",
+    "label",
+    "status",
+    "exited",
+    "ancestor",
+    "before",
+    "since",
+    "volume",
+    "network",
+    "health",
+    "publish",
+    "expose",
+    "is-task",
+)
+EVENTS = ("container", "event", "image", "label", "network", "type", "volume")
+IMAGES = ("dangling", "label", "before", "since", "until", "reference")
+NETWORKS = ("id", "name", "driver", "label", "type", "dangling", "scope")
+VOLUMES = ("dangling", "driver", "label", "name")
+VOLUME_PRUNE = ("all", "label", "label!")
+_TRUE_OR_FALSE = {"all", "dangling", "is-task"}
+_ONCE = {"before", "since", "until"}
 
 
 class FlagError(InvalidOption):
@@ -77,7 +56,7 @@ class FlagError(InvalidOption):
     returncode = 125
 
 
-def parsed(texts: Iterable[str], keys: dict[str, str]) -> dict[str, Any]:
+def parsed(texts: Iterable[str], keys: Iterable[str]) -> dict[str, Any]:
     """The filters as keyword arguments.
 
     Raises:
@@ -92,15 +71,15 @@ def parsed(texts: Iterable[str], keys: dict[str, str]) -> dict[str, Any]:
                 f"invalid argument `{text}` for `--filter`: bad format of filter (expected name=value)"
             )
         key, value = key.strip().lower(), value.strip()
-        name = keys.get(key)
-        if name is None:
+        if key not in keys:
             raise InvalidOption(f"invalid filter `{key}`", hint=f"filters are {', '.join(keys)}")
-        if name.endswith("s") or name in {"exited", "exposed"}:
-            found.setdefault(name, []).append(value)
-        elif name in {"all", "dangling", "is_task"}:
+        name = "without_label" if key == "label!" else key.replace("-", "_")
+        if key in _TRUE_OR_FALSE:
             if value.lower() not in _TRUTH:
                 raise InvalidOption(f"invalid filter `{text}`: must be true or false")
             found[name] = _TRUTH[value.lower()]
+        elif key not in _ONCE:
+            found.setdefault(name, []).append(value)
         elif name in found and found[name] != value:
             raise InvalidOption(f"more than one filter `{key}`")
         else:

@@ -61,7 +61,7 @@ def command(
     images: Images = default().images
     chosen = flags.parsed(filters or (), flags.IMAGES)
     if name is not None:
-        chosen.setdefault("references", []).append(name)
+        chosen.setdefault("reference", []).append(name)
     found = images.summaries(**chosen)
     shows_digests = digests or "{{.Digest}}" in template
     cells = [row for image in found for row in rows(image, digests=shows_digests, no_trunc=no_trunc)]

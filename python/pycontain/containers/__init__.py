@@ -156,22 +156,22 @@ class Containers:
         self,
         *,
         until: str | float | None = None,
-        labels: Iterable[str] = (),
-        without_labels: Iterable[str] = (),
+        label: str | Iterable[str] = (),
+        without_label: str | Iterable[str] = (),
     ) -> Removed:
         """Remove those that do not run.
 
         Args:
             until: made before this: `24h` ago, `2026-01-31`, RFC 3339, or seconds since the epoch.
-            labels: with all of these labels: `k` or `k=v`.
-            without_labels: with none of these.
+            label: with this label, or all of these: `k` or `k=v`.
+            without_label: with none of these.
 
         Raises:
             InvalidOption: `until` is no time.
         """
         from pycontain.containers.removal import prune
 
-        return prune(self._paths, self._launcher, until=until, labels=labels, without_labels=without_labels)
+        return prune(self._paths, self._launcher, until=until, label=label, without_label=without_label)
 
     def _handle(self, found: kept.Kept) -> Container:
         return Container(found, self._paths, self._images, self._launcher)

@@ -6,7 +6,7 @@ import re
 from typing import TypedDict
 
 from pycontain.errors import ImageNotFound, InvalidOption
-from pycontain.images.filters import has_label
+from pycontain.images.filters import has_label, several
 from pycontain.runtime import kept
 
 TYPE_CHECKING = False
@@ -28,31 +28,31 @@ _HEALTHS = ("starting", "healthy", "unhealthy", "none")
 class ContainerFilters(TypedDict, total=False):
     """What narrows a list down: all kinds must hold, and all labels, else any value of a kind."""
 
-    ids: Iterable[str]
+    id: str | Iterable[str]
     """Regular expressions that their ids contain."""
-    names: Iterable[str]
+    name: str | Iterable[str]
     """Regular expressions that their names contain, with or without a slash before them."""
-    labels: Iterable[str]
+    label: str | Iterable[str]
     """`k` or `k=v`."""
-    statuses: Iterable[str]
+    status: str | Iterable[str]
     """`created`, `running`, `paused`, `restarting`, `exited`, `dead`; of those that do not run as well."""
-    exited: Iterable[int | str]
+    exited: int | str | Iterable[int | str]
     """Their exit code, of those that have ended; needs `all`."""
-    ancestors: Iterable[str]
+    ancestor: str | Iterable[str]
     """Images that they are made from."""
     before: str
     """Made before this container."""
     since: str
     """Made after this container."""
-    volumes: Iterable[str]
+    volume: str | Iterable[str]
     """A directory of the host that they have mounted, or where in them something is."""
-    networks: Iterable[str]
+    network: str | Iterable[str]
     """`none` or `host`."""
-    healths: Iterable[str]
+    health: str | Iterable[str]
     """`starting`, `healthy`, `unhealthy`, `none`."""
-    ports: Iterable[str]
+    publish: str | Iterable[str]
     """Those of the container that are published: `80`, `53/udp`, `8000-8009`."""
-    exposed: Iterable[str]
+    expose: str | Iterable[str]
     """Those that it serves, published or not."""
     is_task: bool
     """Of a swarm: of none."""
@@ -71,19 +71,13 @@ def tests(paths: Paths, images: Images, filters: ContainerFilters) -> list[Test]
             found.append(_ONE[key](kept.find(paths, str(value)).record.created))
         elif key == "is_task":
             found.append(_none if value else _all)
-        elif key == "ancestors":
-            found.append(_ancestors(images, _several(key, value)))
+        elif key == "ancestor":
+            found.append(_ancestors(images, several(key, value)))
         elif key in _SEVERAL:
-            found.append(_SEVERAL[key](_several(key, value)))
+            found.append(_SEVERAL[key](several(key, value)))
         else:
             raise InvalidOption(f"unknown filter `{key}`", hint=f"filters are {', '.join(_KEYS)}")
     return found
-
-
-def _several(key: str, value: object) -> list[str]:
-    if isinstance(value, str) or not hasattr(value, "__iter__"):
-        raise InvalidOption(f"filter `{key}` takes a list")
-    return [str(one) for one in value]
 
 
 def _matching(key: str, parts: Callable[[Kept], tuple[str, ...]]) -> Callable[[list[str]], Test]:
@@ -198,15 +192,15 @@ _ONE: dict[str, Callable[[float], Test]] = {
     "since": lambda moment: lambda one: one.record.created > moment,
 }
 _SEVERAL: dict[str, Callable[[list[str]], Test]] = {
-    "ids": _matching("id", lambda one: (one.id,)),
-    "names": _matching("name", lambda one: (one.record.name, f"/{one.record.name}")),
-    "labels": _labels,
-    "statuses": _statuses,
+    "id": _matching("id", lambda one: (one.id,)),
+    "name": _matching("name", lambda one: (one.record.name, f"/{one.record.name}")),
+    "label": _labels,
+    "status": _statuses,
     "exited": _exited,
-    "volumes": _volumes,
-    "networks": _networks,
-    "healths": _healths,
-    "ports": _published,
-    "exposed": _exposed,
+    "volume": _volumes,
+    "network": _networks,
+    "health": _healths,
+    "publish": _published,
+    "expose": _exposed,
 }
-_KEYS = (*_SEVERAL, "ancestors", *_ONE, "is_task")
+_KEYS = (*_SEVERAL, "ancestor", *_ONE, "is_task")

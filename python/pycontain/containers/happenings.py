@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from pycontain.errors import InvalidOption
-from pycontain.images.filters import has_label
+from pycontain.images.filters import has_label, several
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,19 +19,19 @@ __all__ = ["EventFilters", "wanted"]
 class EventFilters(TypedDict, total=False):
     """What narrows events down: all kinds must hold, and all labels, else any value of a kind."""
 
-    actions: Iterable[str]
+    event: str | Iterable[str]
     """`create`, `start`, `die`, `rename`, `destroy`, …"""
-    containers: Iterable[str]
+    container: str | Iterable[str]
     """Names, ids, or beginnings of ids."""
-    images: Iterable[str]
+    image: str | Iterable[str]
     """As they were given; without a tag: with any."""
-    labels: Iterable[str]
+    label: str | Iterable[str]
     """`k` or `k=v`."""
-    networks: Iterable[str]
+    network: str | Iterable[str]
     """Names, ids, or beginnings of ids."""
-    types: Iterable[str]
+    type: str | Iterable[str]
     """`container`, `network`, `volume`."""
-    volumes: Iterable[str]
+    volume: str | Iterable[str]
     """Names of volumes."""
 
 
@@ -43,9 +43,9 @@ def wanted(filters: EventFilters) -> Callable[[Event], bool]:
     """
     chosen: list[tuple[Callable[[Event, list[str]], bool], list[str]]] = []
     for key, values in filters.items():
-        if key not in _TESTS or isinstance(values, str) or not hasattr(values, "__iter__"):
-            raise InvalidOption(f"invalid filter `{key}`", hint=f"filters are lists, of {', '.join(_TESTS)}")
-        chosen.append((_TESTS[key], [str(value) for value in values]))
+        if key not in _TESTS:
+            raise InvalidOption(f"unknown filter `{key}`", hint=f"filters are {', '.join(_TESTS)}")
+        chosen.append((_TESTS[key], several(key, values)))
     return lambda event: all(test(event, values) for test, values in chosen)
 
 
@@ -64,11 +64,11 @@ def _image(event: Event, values: list[str]) -> bool:
 
 _TESTS: dict[str, Callable[[Event, list[str]], bool]] = {
     # `exec_start: sh -c …` is an `exec_start`, too
-    "actions": lambda event, values: event.action in values or event.action.partition(":")[0] in values,
-    "containers": _of("container"),
-    "images": _image,
-    "labels": lambda event, values: all(has_label(event.attributes, value) for value in values),
-    "networks": _of("network"),
-    "types": lambda event, values: event.type in values,
-    "volumes": lambda event, values: event.type == "volume" and event.id in values,
+    "event": lambda event, values: event.action in values or event.action.partition(":")[0] in values,
+    "container": _of("container"),
+    "image": _image,
+    "label": lambda event, values: all(has_label(event.attributes, value) for value in values),
+    "network": _of("network"),
+    "type": lambda event, values: event.type in values,
+    "volume": lambda event, values: event.type == "volume" and event.id in values,
 }

@@ -114,14 +114,14 @@ def select(
     all: bool = False,
     last: int | None = None,
 ) -> list[Kept]:
-    """Those that are meant, the youngest first; as with docker, `statuses` and `last` mean all of them."""
+    """Those that are meant, the youngest first; as with docker, `status` and `last` mean all of them."""
     found = list(kept.all_of(paths))
     if filters:
         from pycontain.containers.filters import tests
 
         checks = tests(paths, images, filters)
         found = [one for one in found if not any(not check(one) for check in checks)]
-    if not (all or last is not None or "statuses" in filters):
+    if not (all or last is not None or "status" in filters):
         found = [one for one in found if one.state.is_alive]
     found.sort(key=lambda one: one.record.created, reverse=True)
     return found if last is None else found[:last]

@@ -12,7 +12,7 @@ import time
 
 from pycontain.containers import keeping
 from pycontain.errors import ContainerNotFound, StillInUse
-from pycontain.images.filters import has_label, moment
+from pycontain.images.filters import has_label, moment, several
 from pycontain.runtime import disk, events, kept, names, records, shared
 from pycontain.runtime import volumes as of_volumes
 from pycontain.runtime.pauses import finish
@@ -83,21 +83,21 @@ def prune(
     launcher: Callable[[], Launcher],
     *,
     until: str | float | None,
-    labels: Iterable[str],
-    without_labels: Iterable[str],
+    label: str | Iterable[str],
+    without_label: str | Iterable[str],
 ) -> Removed:
     """Remove those that do not run and that are meant; one that starts meanwhile stays."""
     latest = None if until is None else moment(until, time.time())
-    wanted, unwanted = tuple(labels), tuple(without_labels)
+    wanted, unwanted = several("label", label), several("without_label", without_label)
     gone: list[str] = []
     reclaimed = 0
     for one in kept.all_of(paths):
         record = one.record
         if one.state.is_alive or (latest is not None and record.created >= latest):
             continue
-        if not all(has_label(record.labels, label) for label in wanted):
+        if not all(has_label(record.labels, text) for text in wanted):
             continue
-        if any(has_label(record.labels, label) for label in unwanted):
+        if any(has_label(record.labels, text) for text in unwanted):
             continue
         size = disk.size_of(one.path)
         try:

@@ -413,7 +413,7 @@ class Images:
     def list(self, name: str | None = None, **filters: Unpack[ImageFilters]) -> tuple[Image, ...]:
         """The images, the newest first.
 
-        >>> engine.images.list("python:3.*", labels=["tier=front"], until="24h")
+        >>> engine.images.list("python:3.*", label="tier=front", until="24h")
 
         Args:
             name: a pattern for their names.
@@ -423,8 +423,10 @@ class Images:
             ImageNotFound: there is no such image as `before` or `since` names.
             InvalidOption: a filter is not valid.
         """
+        from pycontain.images.filters import several
+
         if name is not None:
-            filters["references"] = [*filters.get("references", ()), name]
+            filters["reference"] = [*several("reference", filters.get("reference", ())), name]
         if not filters:
             return tuple(Image(self._store, stored) for stored in self._store.list())
         chosen = self._store.summaries(filters)

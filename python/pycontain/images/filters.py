@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TypedDict
 
 from pycontain.errors import InvalidOption
@@ -9,9 +10,9 @@ from pycontain.errors import InvalidOption
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import re
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
-__all__ = ["ImageFilters", "PruneFilters", "has_label", "moment", "pattern"]
+__all__ = ["ImageFilters", "PruneFilters", "has_label", "moment", "pattern", "several"]
 
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
@@ -21,9 +22,9 @@ class PruneFilters(TypedDict, total=False):
 
     until: str | float
     """Made before this: `24h` ago, `2026-01-31`, RFC 3339, or seconds since the epoch."""
-    labels: Iterable[str]
-    """With all of these labels: `k` or `k=v`."""
-    without_labels: Iterable[str]
+    label: str | Iterable[str]
+    """With this label, or all of these: `k` or `k=v`."""
+    without_label: str | Iterable[str]
     """With none of these."""
 
 
@@ -36,8 +37,21 @@ class ImageFilters(PruneFilters, total=False):
     """Made before this image."""
     since: str
     """Made after this image."""
-    references: Iterable[str]
+    reference: str | Iterable[str]
     """With a name that fits one of these patterns: `alpine:3.*`, `registry.lan/*/app`."""
+
+
+def several(key: str, value: object) -> list[str]:
+    """What a filter has: one text, or several.
+
+    Raises:
+        InvalidOption: it is neither.
+    """
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        return [str(value)]
+    if isinstance(value, bytes) or not isinstance(value, Iterable):
+        raise InvalidOption(f"filter `{key}` takes a text, or several")
+    return [str(one) for one in value]
 
 
 def has_label(labels: Mapping[str, str], wanted: str) -> bool:

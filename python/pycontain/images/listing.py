@@ -7,7 +7,7 @@ import json
 import time
 
 from pycontain.errors import ImageNotFound, InvalidOption
-from pycontain.images.filters import has_label, moment, pattern
+from pycontain.images.filters import has_label, moment, pattern, several
 from pycontain.images.reference import Reference, parse
 from pycontain.types import Value
 
@@ -123,6 +123,9 @@ def select(images: Iterable[Summary], filters: ImageFilters) -> list[Summary]:
     """
     images = list(images)
     chosen = images
+    for name in filters:
+        if name not in _FILTERS:
+            raise InvalidOption(f"unknown filter `{name}`", hint=f"filters are {', '.join(_FILTERS)}")
     for name, choose in _FILTERS.items():
         if (value := filters.get(name)) is not None:
             chosen = choose(chosen, value, images)
@@ -135,12 +138,12 @@ def _dangling(chosen: list[Summary], wanted: Any, _all: list[Summary]) -> list[S
 
 
 def _labels(chosen: list[Summary], wanted: Any, _all: list[Summary]) -> list[Summary]:
-    wanted = list(wanted)
+    wanted = several("label", wanted)
     return [image for image in chosen if all(has_label(image.labels, label) for label in wanted)]
 
 
 def _without_labels(chosen: list[Summary], unwanted: Any, _all: list[Summary]) -> list[Summary]:
-    unwanted = list(unwanted)
+    unwanted = several("without_label", unwanted)
     return [image for image in chosen if not any(has_label(image.labels, label) for label in unwanted)]
 
 
@@ -160,7 +163,7 @@ def _until(chosen: list[Summary], text: Any, _all: list[Summary]) -> list[Summar
 
 
 def _references(chosen: list[Summary], texts: Any, _all: list[Summary]) -> list[Summary]:
-    patterns = [pattern(form) for text in texts for form in _forms(text)]
+    patterns = [pattern(form) for text in several("reference", texts) for form in _forms(text)]
     if not patterns:
         return chosen
     fitting = (
@@ -180,12 +183,12 @@ def _references(chosen: list[Summary], texts: Any, _all: list[Summary]) -> list[
 
 _FILTERS = {
     "dangling": _dangling,
-    "labels": _labels,
-    "without_labels": _without_labels,
+    "label": _labels,
+    "without_label": _without_labels,
     "before": _before,
     "since": _since,
     "until": _until,
-    "references": _references,
+    "reference": _references,
 }
 
 

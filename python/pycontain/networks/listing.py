@@ -7,7 +7,7 @@ import re
 from typing import TypedDict
 
 from pycontain.errors import InvalidOption, NetworkNotFound
-from pycontain.images.filters import has_label
+from pycontain.images.filters import has_label, several
 from pycontain.networks.definition import PREDEFINED, Definition
 from pycontain.networks.networks import default_network
 
@@ -28,19 +28,19 @@ _ID = re.compile(r"[0-9a-f]+\Z")
 class NetworkFilters(TypedDict, total=False):
     """What narrows a list of networks down: all kinds must hold, and all labels, else any value of a kind."""
 
-    ids: Iterable[str]
+    id: str | Iterable[str]
     """Regular expressions that their ids contain."""
-    names: Iterable[str]
+    name: str | Iterable[str]
     """Regular expressions that their names contain."""
-    drivers: Iterable[str]
+    driver: str | Iterable[str]
     """`bridge`, `host`, `null`."""
-    labels: Iterable[str]
+    label: str | Iterable[str]
     """`k` or `k=v`."""
-    types: Iterable[str]
+    type: str | Iterable[str]
     """`custom`, or `builtin`: those that are always there."""
     dangling: bool
     """Of those that were made: no container that runs is in them. False: all others."""
-    scopes: Iterable[str]
+    scope: str | Iterable[str]
     """`local`: all of them."""
 
 
@@ -87,7 +87,7 @@ def select(store: NetworkStore, filters: NetworkFilters) -> list[Definition]:
         if key == "dangling":
             tests.append(_dangling(store, wanted=bool(value)))
         elif key in _SEVERAL:
-            tests.append(_SEVERAL[key](_texts(key, value)))
+            tests.append(_SEVERAL[key](several(key, value)))
         else:
             known = ", ".join((*_SEVERAL, "dangling"))
             raise InvalidOption(f"unknown filter `{key}`", hint=f"filters are {known}")
@@ -103,12 +103,6 @@ def _natural(one: Definition) -> list[tuple[int, str]]:
     """As people count: `net2` is before `net10`."""
     parts = re.split(r"([0-9]+)", one.name)
     return [(int(part), part) if part.isdigit() else (-1, part) for part in parts]
-
-
-def _texts(key: str, value: object) -> list[str]:
-    if isinstance(value, str) or not hasattr(value, "__iter__"):
-        raise InvalidOption(f"filter `{key}` takes a list")
-    return [str(one) for one in value]
 
 
 def _matching(key: str, part: Callable[[Definition], str]) -> Callable[[list[str]], Test]:
@@ -138,10 +132,10 @@ def _dangling(store: NetworkStore, *, wanted: bool) -> Test:
 
 
 _SEVERAL: dict[str, Callable[[list[str]], Test]] = {
-    "ids": _matching("id", lambda one: one.id),
-    "names": _matching("name", lambda one: one.name),
-    "drivers": lambda values: lambda one: one.driver in values,
-    "labels": lambda values: lambda one: all(has_label(one.labels, value) for value in values),
-    "types": _types,
-    "scopes": lambda values: lambda _one: "local" in values,
+    "id": _matching("id", lambda one: one.id),
+    "name": _matching("name", lambda one: one.name),
+    "driver": lambda values: lambda one: one.driver in values,
+    "label": lambda values: lambda one: all(has_label(one.labels, value) for value in values),
+    "type": _types,
+    "scope": lambda values: lambda _one: "local" in values,
 }

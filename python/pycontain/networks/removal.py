@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from pycontain.errors import Conflict, NetworkNotFound, StillInUse
-from pycontain.images.filters import has_label, moment
+from pycontain.images.filters import has_label, moment, several
 from pycontain.networks.definition import PREDEFINED
 from pycontain.networks.happenings import tell
 from pycontain.networks.networks import check_user
@@ -47,7 +47,8 @@ def prune(paths: Paths, store: NetworkStore, filters: PruneFilters) -> tuple[str
     """Remove those that are meant; one that a container comes into meanwhile stays."""
     until = filters.get("until")
     latest = None if until is None else moment(until, time.time())
-    wanted, unwanted = tuple(filters.get("labels", ())), tuple(filters.get("without_labels", ()))
+    wanted = several("label", filters.get("label", ()))
+    unwanted = several("without_label", filters.get("without_label", ()))
     gone = []
     for one in sorted(store.all(), key=lambda one: one.name):
         if latest is not None and one.created_seconds >= latest:

@@ -221,14 +221,14 @@ class Volumes:
                 raise
 
     def prune(
-        self, *, all: bool = False, labels: Iterable[str] = (), without_labels: Iterable[str] = ()
+        self, *, all: bool = False, label: str | Iterable[str] = (), without_label: str | Iterable[str] = ()
     ) -> Pruned:
         """Remove volumes that no container uses: those that nobody gave a name.
 
         Args:
             all: those with a name, too.
-            labels: with all of these labels: `k` or `k=v`.
-            without_labels: with none of these.
+            label: with this label, or all of these: `k` or `k=v`.
+            without_label: with none of these.
         """
         from pycontain.volumes.listing import prune
 
@@ -236,6 +236,6 @@ class Volumes:
             self._paths,
             self._launcher,
             everything=all,
-            labels=tuple(labels),
-            without_labels=tuple(without_labels),
+            label=label,
+            without_label=without_label,
         )

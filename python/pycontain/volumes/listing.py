@@ -6,7 +6,7 @@ import time
 from typing import TypedDict
 
 from pycontain.errors import InvalidOption, StillInUse, VolumeNotFound
-from pycontain.images.filters import has_label
+from pycontain.images.filters import has_label, several
 from pycontain.runtime import events
 from pycontain.runtime import volumes as store
 from pycontain.volumes import Pruned
@@ -27,11 +27,11 @@ class VolumeFilters(TypedDict, total=False):
 
     dangling: bool
     """No container uses it, or one does."""
-    names: Iterable[str]
+    name: str | Iterable[str]
     """Parts of names."""
-    labels: Iterable[str]
+    label: str | Iterable[str]
     """`k` or `k=v`."""
-    drivers: Iterable[str]
+    driver: str | Iterable[str]
     """`local`."""
 
 
@@ -41,13 +41,13 @@ def select(paths: Paths, filters: VolumeFilters) -> Iterator[store.Found]:
     Raises:
         InvalidOption: there is no such filter.
     """
-    for key, value in filters.items():
-        is_list = key != "dangling" and not isinstance(value, str) and hasattr(value, "__iter__")
-        if key not in VolumeFilters.__annotations__ or not (is_list or isinstance(value, bool)):
+    for key in filters:
+        if key not in VolumeFilters.__annotations__:
             known = ", ".join(VolumeFilters.__annotations__)
-            raise InvalidOption(f"invalid filter `{key}`", hint=f"filters are {known}")
-    names, labels = list(filters.get("names", ())), list(filters.get("labels", ()))
-    drivers = list(filters.get("drivers", ()))
+            raise InvalidOption(f"unknown filter `{key}`", hint=f"filters are {known}")
+    names = several("name", filters.get("name", ()))
+    labels = several("label", filters.get("label", ()))
+    drivers = several("driver", filters.get("driver", ()))
     for found in store.all_of(paths):
         if names and not any(name in found.name for name in names):
             continue
@@ -79,20 +79,19 @@ def prune(
     launcher: Callable[[], Launcher],
     *,
     everything: bool,
-    labels: tuple[str, ...],
-    without_labels: tuple[str, ...],
+    label: str | Iterable[str],
+    without_label: str | Iterable[str],
 ) -> Pruned:
     """Remove those that no container uses and that are meant; one that is taken into use meanwhile stays."""
     from pycontain.runtime.disk import size_below
 
     store.collect(paths)
+    unwanted = several("without_label", without_label)
     gone: list[str] = []
     reclaimed = 0
-    for found in select(paths, {"dangling": True, "labels": labels}):
+    for found in select(paths, {"dangling": True, "label": label}):
         of_it = found.record.labels
-        if not (everything or store.ANONYMOUS in of_it) or any(
-            has_label(of_it, one) for one in without_labels
-        ):
+        if not (everything or store.ANONYMOUS in of_it) or any(has_label(of_it, one) for one in unwanted):
             continue
         size = size_below(found.mountpoint)
         try:
