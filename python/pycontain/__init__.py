@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         Unsupported,
         VolumeNotFound,
     )
+    from pycontain.images import Image
     from pycontain.networks import Network
     from pycontain.options import ContainerOptions, Duration
     from pycontain.registry.credentials import Credentials
@@ -86,6 +87,7 @@ __all__ = [
     "Event",
     "ExitError",
     "FileChange",
+    "Image",
     "ImageInvalid",
     "ImageNotFound",
     "InvalidOption",
@@ -138,6 +140,7 @@ _MODULES = {
     "Engine": "engine",
     "Event": "runtime.events",
     "FileChange": "types",
+    "Image": "images",
     "LogEntry": "containers.logs",
     "MemoryFile": "types",
     "Mount": "types",
