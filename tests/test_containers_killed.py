@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -20,7 +21,7 @@ import leftovers
 import pytest
 from detached import monitor_of, wait_for
 from pycontain import Container, Engine
-from pycontain.errors import Conflict, ContainerNotFound, NameInUse
+from pycontain.errors import Conflict, ContainerNotFound, NameInUse, StillInUse
 from pycontain.images import staging
 from pycontain.runtime import names
 
@@ -132,6 +133,19 @@ def test_killed_at_each_step_it_can_be_done_again(own: Engine, act: str) -> None
         own.prune()
         wait_for(lambda: not remains(own))
     assert step > 1
+
+
+def test_who_was_killed_while_making_a_container_keeps_no_image(own: Engine, tmp_path: Path) -> None:
+    directory = tmp_path / "root/containers" / own.create("busybox").id
+    (directory / "container.json").unlink()  # as it is until the last step
+    held = os.open(directory, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    with pytest.raises(StillInUse):
+        own.images.remove("busybox")
+    os.close(held)
+    own.images.remove("busybox")
+    assert own.containers.prune().ids == ()
+    assert not directory.exists()
 
 
 def test_what_changed_its_ids_ends_with_its_monitor(own: Engine) -> None:

@@ -13,7 +13,7 @@ import time
 from pycontain.containers import keeping
 from pycontain.errors import ContainerNotFound, StillInUse
 from pycontain.images.filters import has_label, moment, several
-from pycontain.runtime import disk, events, kept, names, records, shared
+from pycontain.runtime import directory, disk, events, kept, names, records, shared
 from pycontain.runtime import volumes as of_volumes
 from pycontain.runtime.pauses import finish
 from pycontain.types import Value
@@ -86,7 +86,11 @@ def prune(
     label: str | Iterable[str],
     without_label: str | Iterable[str],
 ) -> Removed:
-    """Remove those that do not run and that are meant; one that starts meanwhile stays."""
+    """Remove those that do not run and that are meant; one that starts meanwhile stays.
+
+    What was never finished goes, too.
+    """
+    directory.collect_unfinished(paths, launcher())
     latest = None if until is None else moment(until, time.time())
     wanted, unwanted = several("label", label), several("without_label", without_label)
     gone: list[str] = []

@@ -132,16 +132,23 @@ def images(directory: str) -> list[str]:
 
 
 def users(paths: Paths) -> dict[str, list[str]]:
-    """The ids of the containers that are made from each image, by the image's id."""
+    """The ids of the containers that are, or are being, made from each image, by the image's id."""
     found: dict[str, list[str]] = {}
     for parent in (paths.containers, paths.ephemeral):
         for id in staging.names(parent):
+            path = f"{parent}/{id}"
             with contextlib.suppress(OSError):
-                used = {os.readlink(f"{parent}/{id}/image"), *images(f"{parent}/{id}")}
-                if parent == paths.containers or staging.is_held(f"{parent}/{id}"):
+                used = {os.readlink(f"{path}/image"), *images(path)}
+                stays = parent == paths.containers
+                # asked again: it may have been finished since, and be held no more
+                if (stays and _is_recorded(path)) or staging.is_held(path) or (stays and _is_recorded(path)):
                     for image in used:
                         found.setdefault(image, []).append(id)
     return found
+
+
+def _is_recorded(path: str) -> bool:
+    return os.path.exists(f"{path}/container.json")
 
 
 def collect(paths: Paths, launcher: Launcher) -> None:
@@ -167,9 +174,9 @@ def collect_unfinished(paths: Paths, launcher: Launcher) -> None:
 
     for id in staging.names(paths.containers):
         path = f"{paths.containers}/{id}"
-        if os.path.exists(f"{path}/container.json") or (held := staging.lock(path)) is None:
+        if _is_recorded(path) or (held := staging.lock(path)) is None:
             continue
-        if not os.path.exists(f"{path}/container.json"):
+        if not _is_recorded(path):
             launcher.remove_tree(path)
         held.release()
     names.collect(paths)
