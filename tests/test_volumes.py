@@ -381,7 +381,7 @@ def test_mistakes_of_run_are_told_in_a_line(own: Engine, fresh_cli: containers.C
         (["--volume-driver", "nfs"], b"no volume driver `nfs`"),
         (["--volumes-from", "missing"], b"no such container: `missing`"),
         (["--mount", "type=volume,src=data,dst=/d,volume-subpath=missing"], b"no such file"),
-        (["--mount", "type=image,src=host,dst=/d"], b"a mount of image `host`"),
+        (["--mount", "type=image,src=host,dst=/d"], b"image `host` cannot be mounted"),
     ):
         done = fresh_cli.run(*flags, "busybox", "true")
         assert done.returncode == 125, done

@@ -105,7 +105,7 @@ def log(options: Mapping[str, Any]) -> Log:
     """`--log-driver` and `--log-opt`."""
     driver = options.get("log_driver") or "json-file"
     if driver not in {"json-file", "none"}:
-        raise Unsupported(f"log driver `{driver}`", hint="use `json-file` or `none`")
+        raise Unsupported(f"there is no log driver `{driver}`", hint="use `json-file` or `none`")
     given = _pairs(options.get("log_opt", ()))
     max_size: int | None = None
     max_files = 1

@@ -170,7 +170,7 @@ def driver_options(options: Mapping[str, str]) -> tuple[str, ...]:
         return ()
     for key in options:
         if key == "size":
-            raise Unsupported("a volume of a limited size", hint="`type=tmpfs` takes `o=size=…`")
+            raise Unsupported("a volume cannot have a limited size", hint="`type=tmpfs` takes `o=size=…`")
         if key not in _DRIVER_OPTIONS:
             raise invalid("opt", key, "the driver takes type, device and o")
     for key in ("type", "device"):
@@ -196,7 +196,10 @@ def driver_options(options: Mapping[str, str]) -> tuple[str, ...]:
     if kind == "none":
         raise invalid("opt", "type=none", "it goes with `o=bind`")
     if "loop" in words:
-        raise Unsupported(f"a file system in the file `{device}`", hint="give it a device: `losetup --find`")
+        raise Unsupported(
+            f"`{device}` is a file, in which no file system can be mounted",
+            hint="give it a device: `losetup --find`",
+        )
     return (f"type={kind}", f"device={normpath(device)}", *words)
 
 

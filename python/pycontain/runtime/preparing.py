@@ -161,7 +161,9 @@ class _Here(Host):
     def image(self, name: str) -> tuple[str, Sequence[str]]:
         found = self._images.for_start(name, pull="missing")
         if found.root.overlays:
-            raise Unsupported(f"a mount of image `{name}`", hint="`--volume /usr:/usr:ro` mounts the host's")
+            raise Unsupported(
+                f"image `{name}` cannot be mounted", hint="`--volume /usr:/usr:ro` mounts the host's"
+            )
         return found.id, found.root.lower[:-1]  # without the mount points
 
     def donor(self, container: str) -> Donor:

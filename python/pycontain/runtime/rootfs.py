@@ -181,7 +181,7 @@ def _volume(mount: Mount, directory: str, host: Host) -> tuple[VolumeUse, dict[s
         )
     is_other = instead and instead[0] != "type=none"
     if is_other and any(word.startswith("subpath=") for word in words):
-        raise Unsupported(f"a subpath of volume `{name}`, which is a file system of its own")
+        raise Unsupported(f"volume `{name}` is a file system of its own, of which no subpath can be mounted")
     made = _mount(mount.target, "volume", f"{place}/_data", [*instead, *words])
     return VolumeUse(name, said["label"], said["opt"], anonymous), made
 
