@@ -239,7 +239,7 @@ impl Monitor<'_> {
                 return Err(state("the container is paused"));
             }
             let mut door = Door::open(run, Entrance::Beside)?;
-            let entered = door.start(handle, detached, fds);
+            let entered = door.start(run, handle, detached, fds);
             door.close();
             return entered;
         }
@@ -249,8 +249,10 @@ impl Monitor<'_> {
             let made = Door::open(run, if is_unified { Entrance::Born } else { Entrance::Attached })?;
             self.door.replace(made).into_iter().for_each(Door::close);
         }
-        let door = self.door.as_mut().ok_or_else(|| state("the container is not running"))?;
-        door.start(handle, detached, fds)
+        let (Some(run), Some(door)) = (&self.run, &mut self.door) else {
+            return Err(state("the container is not running"));
+        };
+        door.start(run, handle, detached, fds)
     }
 
     pub(super) fn running(&self) -> Result<&Run, Failure> {

@@ -20,6 +20,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::setns;
 use nix::sys::signal::Signal;
@@ -117,7 +118,7 @@ impl Told {
 
 impl Door {
     pub(super) fn open(run: &Run, entrance: Entrance) -> Result<Self, Failure> {
-        let init = run.init().ok_or_else(|| failure("the container is not running", Reason::State))?;
+        let init = run.init().ok_or_else(not_running)?;
         let (control, theirs) = socket::pair().during(|| "make a socket pair".to_owned())?;
         let monitor = getpid();
         let group = run.container.group.as_ref().filter(|_| entrance == Entrance::Born);
@@ -137,6 +138,7 @@ impl Door {
     /// Starts a process for a client; `fds`: the memfd of its plan, stdin, stdout, stderr.
     pub(super) fn start(
         &mut self,
+        run: &Run,
         client: OwnedFd,
         detached: bool,
         fds: &[OwnedFd],
@@ -163,6 +165,10 @@ impl Door {
                     told: None,
                 })
             }
+            // Into a pid namespace whose first process ends nobody comes any more.
+            Some((Err(failure), _)) if failure.errno == Errno::ENOMEM as i32 && run.is_ending() => {
+                Err(not_running())
+            }
             Some((Err(failure), _)) => Err(failure),
             None => Err(gone()),
         }
@@ -174,7 +180,7 @@ impl Door {
         match poll(&mut fds, SILENT) {
             Ok(0) => {
                 let _ = process::send_signal(self.pidfd.as_fd(), Signal::SIGKILL as i32);
-                Err(nix::errno::Errno::ETIMEDOUT)
+                Err(Errno::ETIMEDOUT)
             }
             _ => channel::receive(self.control.as_fd(), true),
         }
@@ -200,6 +206,10 @@ fn has_ended(pidfd: &OwnedFd) -> bool {
     poll(&mut fds, PollTimeout::ZERO) == Ok(1)
 }
 
+fn not_running() -> Failure {
+    failure("the container is not running", Reason::State)
+}
+
 fn gone() -> Failure {
     failure("enter the container: the process that does it was killed", Reason::Step)
 }
@@ -223,7 +233,7 @@ fn enter(run: &Run, monitor: Pid, entrance: Entrance) -> Result<(), Failure> {
     let init = run.init().ok_or_else(gone)?;
     match setns(init, flags) {
         // It has ended, and the monitor has not heard of it yet.
-        Err(nix::errno::Errno::ESRCH) => Err(failure("the container is not running", Reason::State)),
+        Err(Errno::ESRCH) => Err(not_running()),
         entered => entered.during(|| "enter the container's namespaces".to_owned()),
     }
 }
@@ -334,7 +344,7 @@ impl Entered {
                     self.client.iter().for_each(|client| channel::tell(client, &event, &fds));
                     self.failed |= matches!(event, Event::Failed(_));
                 }
-                Err(nix::errno::Errno::EAGAIN) => return,
+                Err(Errno::EAGAIN) => return,
                 Ok(None) | Err(_) => self.word_ended(directory),
             }
         }
@@ -366,7 +376,7 @@ impl Entered {
                 self.terminal = fds.into_iter().next().filter(|fd| do_not_wait(fd).is_ok());
                 self.told.iter().for_each(|told| told.tell(directory, "exec_detach", &[]));
             }
-            Err(nix::errno::Errno::EAGAIN) => {}
+            Err(Errno::EAGAIN) => {}
             Ok(None) | Err(_) => {
                 self.client = None;
                 if self.runs() && !self.detached {
@@ -394,7 +404,7 @@ impl Entered {
     pub(super) fn on_terminal(&mut self) {
         let Some(terminal) = &self.terminal else { return };
         match read(terminal, &mut [0; 4096]) {
-            Ok(1..) | Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => {}
+            Ok(1..) | Err(Errno::EAGAIN | Errno::EINTR) => {}
             Ok(_) | Err(_) => self.terminal = None, // nobody has it open any more
         }
     }

@@ -169,6 +169,15 @@ impl Run {
         pids.filter(|pid| namespace(*pid) == inside).map(Pid::from_raw).collect()
     }
 
+    /// Its first process ends, or has ended (`PF_EXITING` of the kernel's `linux/sched.h`).
+    pub(super) fn is_ending(&self) -> bool {
+        const EXITING: u32 = 4;
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        let fields = stat.rsplit_once(") ").map(|(_, fields)| fields); // the name may have spaces and parentheses
+        let flags = fields.and_then(|fields| fields.split(' ').nth(6)?.parse::<u32>().ok());
+        flags.is_none_or(|flags| flags & EXITING != 0)
+    }
+
     /// Everything inside.
     pub(super) fn kill(&self) {
         let all_with_the_first = self.container.shape.new.contains(&Namespace::Pid);
