@@ -149,6 +149,10 @@ def test_same_files_make_the_same_image(shop: Shop) -> None:
     with shop.layer(image) as archive:
         assert max(member.mtime for member in archive) == 1_500_000_000
     assert container.commit().id != image.id
+    for wrong in ("yesterday", "-1", "253402300800", "9" * 100):
+        refused = shop.cli("commit", "again", env={"SOURCE_DATE_EPOCH": wrong})
+        assert refused.returncode == 1
+        assert b"is not a number of seconds" in refused.stderr
 
 
 @pytest.mark.limits

@@ -130,6 +130,14 @@ def test_full_disk_is_named_and_leaves_nothing(paths: Paths, launcher: Launcher)
             unpack(stage, tar({"noise": os.urandom(3 << 20)}))
         assert left_over(paths) == []
         assert add(store, HELLO).tags == ("hello:latest",)
+        store.close()
+        with pytest.raises(OSError, match="No space left"), open(f"{paths.root}/filling", "wb") as file:
+            file.write(bytes(3 << 20))
+        with pytest.raises(StoreError, match=r"images\.db`: no space left on device") as full:
+            store.list()
+        assert str(full.value.hint).startswith("make room")
+        os.unlink(f"{paths.root}/filling")
+        assert [image.tags for image in store.list()] == [("hello:latest",)]
     finally:
         store.close()
         subprocess.run(["umount", paths.root], check=True)

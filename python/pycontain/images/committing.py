@@ -77,17 +77,20 @@ def commit(
         return store.get(image.id)
 
 
+_LAST_SECOND = 253_402_300_799  # of the year 9999
+
+
 def source_date_epoch() -> int | None:
     """`$SOURCE_DATE_EPOCH`, which stands in for now in what is to be reproducible.
 
     Raises:
-        InvalidOption: it is not a number of seconds.
+        InvalidOption: it is not a number of seconds, or after the year 9999.
     """
     value = os.environ.get("SOURCE_DATE_EPOCH", "")
     if not value:
         return None
-    if not value.isdecimal():
-        raise InvalidOption(f"`SOURCE_DATE_EPOCH={value}` is not a number of seconds")
+    if not value.isdecimal() or len(value) > len(str(_LAST_SECOND)) or int(value) > _LAST_SECOND:
+        raise InvalidOption(f"`SOURCE_DATE_EPOCH={value}` is not a number of seconds, or after the year 9999")
     return int(value)
 
 

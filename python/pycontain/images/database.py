@@ -6,6 +6,7 @@ SQLite in WAL mode: readers wait for nobody, writers for each other.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 
@@ -191,6 +192,13 @@ def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
+def _is_full(directory: str) -> bool:
+    try:
+        return os.statvfs(directory).f_bavail == 0
+    except OSError:
+        return False
+
+
 @contextlib.contextmanager
 def _told_as_store_error(path: str) -> Iterator[None]:
     import sqlite3
@@ -198,6 +206,13 @@ def _told_as_store_error(path: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
+        if _is_full(os.path.dirname(path)):  # SQLite calls it an I/O error where it maps the file
+            raise StoreError(
+                f"cannot use `{path}`: no space left on device",
+                errno=errno.ENOSPC,
+                filename=path,
+                hint="make room for it on that disk; `pycontain system df` shows what is kept there then",
+            ) from error
         raise StoreError(f"cannot use `{path}`: {error}", filename=path) from error
     except StoreError:
         raise
