@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+import errno
 import pickle
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from pycontain import Completed
+from pycontain import (
+    Completed,
+    ExitError,
+    InvalidOption,
+    PycontainError,
+    StartError,
+    StoreError,
+    TimeoutExpired,
+)
 
 TESTS = Path(__file__).resolve().parent
 
@@ -30,6 +40,25 @@ def test_completed_is_the_same_value_whatever_its_parameter() -> None:
     assert pickle.loads(pickle.dumps(made)) == made
     assert repr(made).startswith("Completed(args=('true',), returncode=0, stdout=b'out', stderr=b''")
     assert not hasattr(made, "__dict__")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ExitError(["a", "b"], 3, b"out", b"err", oom_killed=True),
+        TimeoutExpired(["a"], 2.5, "out", "err"),
+        StoreError("full", errno=errno.ENOSPC, filename="/f", hint="make room"),
+        StartError("no such thing", errno=errno.ENOENT),
+        InvalidOption("wrong", hint="right"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_reach_other_processes_as_they_are(error: PycontainError) -> None:
+    for other in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert type(other) is type(error)
+        assert (str(other), other.args, vars(other)) == (str(error), error.args, vars(error))
+        for name in ("errno", "filename"):
+            assert getattr(other, name, None) == getattr(error, name, None)
 
 
 def test_types_of_values_cost_no_import_of_typing() -> None:

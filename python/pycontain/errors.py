@@ -48,6 +48,18 @@ class PycontainError(Exception):
         super().__init__(message)
         self.hint = hint or self._HINT
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # for other processes: as it is, since constructors take more than the message
+        members = {name: getattr(self, name, None) for name in ("errno", "filename")}  # of OSError
+        state = self.__dict__ | {name: value for name, value in members.items() if value is not None}
+        return _remade, (type(self), self.args), state
+
+
+def _remade(kind: type[PycontainError], args: tuple[Any, ...]) -> PycontainError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    return error
+
 
 class InvalidOption(PycontainError, ValueError):
     """An option does not take this value; the message names the option, the value and what is allowed."""
