@@ -335,7 +335,7 @@ class Engine:
     ) -> Iterator[Event]:
         """What happens here from this call on, by whatever process; what has happened before, with `since`.
 
-        >>> for event in engine.events(types=["container"]):
+        >>> for event in engine.events(type="container"):
         ...     print(event.action, event.attributes["name"])
 
         Args:
