@@ -154,12 +154,22 @@ def check_refused(cli: Cli, *words: str) -> None:
     assert all(line.startswith("hint: ") for line in others), done
 
 
-def take_away(groups: Iterable[str]) -> bool:
-    """Control groups end with the boot, too; whether all are gone."""
-    for group in groups:
-        with contextlib.suppress(OSError):
-            os.rmdir(f"{leftovers.CGROUP_ROOTS}/{group}")
-    return not any(os.path.isdir(f"{leftovers.CGROUP_ROOTS}/{group}") for group in groups)
+def end_groups(family: Family, before: Iterable[str]) -> None:
+    """Control groups end with the boot, too: those that are new, of launchers that were killed."""
+    living = {pid for pid, process in leftovers.processes().items() if process.program != "zombie"}
+    ours = {
+        group
+        for group in leftovers.cgroups().difference(before)
+        if leftovers.launcher_pid(group) not in living
+    }
+
+    def are_gone() -> bool:
+        for group in ours:
+            with contextlib.suppress(OSError):
+                os.rmdir(f"{leftovers.CGROUP_ROOTS}/{group}")
+        return not any(os.path.isdir(f"{leftovers.CGROUP_ROOTS}/{group}") for group in ours)
+
+    family.wait_until(are_gone, "control groups are left")
 
 
 def reboot(root: str, archive: str) -> None:
@@ -178,9 +188,7 @@ def reboot(root: str, archive: str) -> None:
         engine.start("busybox", SLEEP, name="gone", remove=True)
         engine.create("busybox", SLEEP, name="made", restart="always")
         family.kill()
-    living = {pid for pid, process in leftovers.processes().items() if process.program != "zombie"}
-    ours = {group for group in leftovers.cgroups() - before if leftovers.launcher_pid(group) not in living}
-    family.wait_until(lambda: take_away(ours), "control groups are left")
+    end_groups(family, before)
     for name in os.listdir("/run/pycontain"):
         path = Path("/run/pycontain", name)
         shutil.rmtree(path) if path.is_dir() else path.unlink()

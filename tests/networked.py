@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import leftovers
 from containers import Cli, installed, seconds
-from isolated import Family
+from isolated import Family, end_groups
 from pycontain import Engine
 from pycontain.errors import AddressInUse, ContainerNotFound, NetworkNotFound, PortInUse
 from pycontain.networks.networks import make
@@ -376,10 +376,13 @@ def killed(scene: Scene) -> None:
 
 def rebooted(scene: Scene) -> None:
     """What is in memory is gone: processes, devices, rules and addresses. Networks are not."""
+    family = Family()
+    before = leftovers.cgroups()
     make(scene.store, "front")
     scene.web("made", network="front", name="made", ports={80: 8080}, restart="always")
     scene.web("default", name="default", ports={80: 8081}, restart="always")
-    Family().kill()
+    family.kill()
+    end_groups(family, before)
     for link in json.loads(run("ip", "-j", "link", "show", "type", "bridge")):
         run("ip", "link", "delete", link["ifname"])
     run("nft", "flush", "ruleset")
