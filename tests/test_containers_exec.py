@@ -242,10 +242,10 @@ def test_events_tell_of_commands_and_of_health(own: Engine, fresh_cli: container
         return list(own.events(until=time.time(), container=[box.id], **filters))
 
     deadline = time.monotonic() + containers.seconds(10)
-    while not told(actions=["health_status"]) and time.monotonic() < deadline:
+    while not told(event=["health_status"]) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert [event.action for event in told(actions=["health_status"])] == ["health_status: healthy"]
-    of_commands = told(actions=["exec_create", "exec_start", "exec_die"])
+    assert [event.action for event in told(event=["health_status"])] == ["health_status: healthy"]
+    of_commands = told(event=["exec_create", "exec_start", "exec_die"])
     assert not [event for event in of_commands if "no-such-command" in event.action]
     (create,) = (event for event in of_commands if event.action == "exec_create: sh -c exit 3")
     same = [event for event in of_commands if event.attributes["execID"] == create.attributes["execID"]]

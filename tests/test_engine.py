@@ -248,18 +248,6 @@ def test_root_must_be_a_directory(cli: Cli, tmp_path: Path) -> None:
     assert refused.stderr.startswith(f"pycontain: `{file}` is not a directory\nhint: ".encode())
 
 
-@pytest.mark.root
-def test_root_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)  # the directories above it are for root alone
-    tmp_path.chmod(0o755)
-    os.seteuid(65534)
-    try:
-        with pytest.raises(errors.StoreError, match=r"cannot write in `\.`: it is another user's"):
-            pycontain.Engine(".")
-    finally:
-        os.seteuid(0)
-
-
 def test_end_of_the_caller_without_a_word_kills_what_runs(
     engine_root: str, busybox: str, nothing_left: Watch
 ) -> None:

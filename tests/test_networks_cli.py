@@ -295,8 +295,8 @@ def test_ordinary_users_look_and_do_not_make() -> None:
         "PYCONTAIN_ROOT": place,
     }
 
-    def run(*words: str, by: list[str]) -> subprocess.CompletedProcess[str]:
-        command = [*by, sys.executable, "-c", START, "network", *words]
+    def run(*words: str, by: list[str], of: str = "network") -> subprocess.CompletedProcess[str]:
+        command = [*by, sys.executable, "-c", START, of, *words]
         return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
     try:
@@ -322,6 +322,12 @@ def test_ordinary_users_look_and_do_not_make() -> None:
                 "pycontain: only root can (make|remove) networks: they are this machine's", what
             )
             assert hint == "hint: use `sudo`"
+        os.mkdir(f"{place}/containers", 0o700)
+        looked = run("-a", by=nobody, of="ps")
+        assert looked.returncode == 1
+        assert looked.stderr.startswith(
+            f"pycontain: cannot use `{place}/containers`: permission denied\nhint: "
+        )
     finally:
         run("prune", "-f", by=[])
         subprocess.run(["rm", "-r", place], check=True)

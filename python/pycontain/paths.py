@@ -141,15 +141,12 @@ def _root(given: str | os.PathLike[str] | None) -> str:
 
         chosen = path("root", given)
     if chosen:
-        reason = None
-        if not os.path.exists(chosen):
-            pass  # it is made
-        elif not os.path.isdir(chosen):
-            reason = f"`{chosen}` is not a directory"
-        elif not os.access(chosen, os.W_OK | os.X_OK, effective_ids=True):
-            reason = f"cannot write in `{chosen}`: it is another user's, or read-only"
-        if reason is not None:
-            raise StoreError(reason, filename=chosen, hint=ANOTHER_ROOT)
+        if os.path.exists(chosen) and not os.path.isdir(chosen):
+            raise StoreError(
+                f"`{chosen}` is not a directory",
+                filename=chosen,
+                hint=ANOTHER_ROOT,
+            )
         return absolute(chosen)
     if os.geteuid() == 0:
         return "/var/lib/pycontain"

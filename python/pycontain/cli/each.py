@@ -6,7 +6,7 @@ import errno
 import sys
 
 from pycontain.cli.options import in_flags
-from pycontain.errors import InvalidOption, NotFound, PycontainError, Unsupported
+from pycontain.errors import InvalidOption, NotFound, PycontainError, StoreError, Unsupported
 from pycontain.escaping import escaped
 
 TYPE_CHECKING = False
@@ -50,6 +50,10 @@ def known(error: Exception) -> PycontainError:
     """What is told in a line; raises what is not."""
     if isinstance(error, OSError) and error.errno == errno.EMFILE:
         return Unsupported("too many open files", hint="`ulimit -n` says how many there may be")
+    if isinstance(error, PermissionError) and not isinstance(error, PycontainError):
+        from pycontain.paths import ANOTHER_ROOT
+
+        return StoreError(f"cannot use `{error.filename}`: permission denied", hint=ANOTHER_ROOT)
     if not isinstance(error, PycontainError):
         raise error
     return error
