@@ -50,7 +50,7 @@ def known(error: Exception) -> PycontainError:
     """What is told in a line; raises what is not."""
     if isinstance(error, OSError) and error.errno == errno.EMFILE:
         return Unsupported("too many open files", hint="`ulimit -n` says how many there may be")
-    if isinstance(error, PermissionError) and not isinstance(error, PycontainError):
+    if isinstance(error, PermissionError) and error.filename is not None:
         from pycontain.paths import ANOTHER_ROOT
 
         return StoreError(f"cannot use `{error.filename}`: permission denied", hint=ANOTHER_ROOT)

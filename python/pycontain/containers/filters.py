@@ -47,7 +47,7 @@ class ContainerFilters(TypedDict, total=False):
     volume: str | Iterable[str]
     """A directory of the host that they have mounted, or where in them something is."""
     network: str | Iterable[str]
-    """`none` or `host`."""
+    """Those that they are in, by name."""
     health: str | Iterable[str]
     """`starting`, `healthy`, `unhealthy`, `none`."""
     publish: str | Iterable[str]

@@ -33,6 +33,7 @@ mod offspring;
 mod place;
 mod remains;
 mod run;
+mod stat;
 mod state;
 mod stop;
 mod streams;

@@ -13,6 +13,7 @@ use pycontain_plan::step::Namespace;
 use pycontain_runtime::protocol::{Event, Failure};
 use pycontain_sys::{process, socket};
 
+use super::stat::Stat;
 use super::{Interests, Source};
 use crate::channel::{self, Report};
 use crate::container::Container;
@@ -169,13 +170,9 @@ impl Run {
         pids.filter(|pid| namespace(*pid) == inside).map(Pid::from_raw).collect()
     }
 
-    /// Its first process ends, or has ended (`PF_EXITING` of the kernel's `linux/sched.h`).
+    /// Its first process ends, or has ended.
     pub(super) fn is_ending(&self) -> bool {
-        const EXITING: u32 = 4;
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
-        let fields = stat.rsplit_once(") ").map(|(_, fields)| fields); // the name may have spaces and parentheses
-        let flags = fields.and_then(|fields| fields.split(' ').nth(6)?.parse::<u32>().ok());
-        flags.is_none_or(|flags| flags & EXITING != 0)
+        Stat::of(self.pid()).is_none_or(|stat| stat.is_ending())
     }
 
     /// Everything inside.
